@@ -1,0 +1,274 @@
+//! Files that are complete or not there.
+//!
+//! Bytes go to a temporary name in the same folder, are flushed to the disk, are read back and
+//! compared, and only then take the final name by a rename, which file systems make atomic. So a
+//! crash, a full disk or a failing writer leaves the old file as it was, a reader that has the old
+//! file mapped keeps its bytes, and no half file is ever found under the final name.
+//!
+//! The comparison comes before the rename, so that a file that fails it never replaces a good one.
+//! It catches a writer that is not deterministic, short writes and file systems that lie. Pages
+//! still cached by the operating system can hide a bad disk; only a checksum read later can show
+//! that.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use super::IoError;
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Writes `bytes` to `path`, replacing the file there, if any, in one step. The folder must exist.
+///
+/// # Errors
+/// [`IoError::Write`] if the operating system refuses, [`IoError::ReadBack`] if other bytes are
+/// read back.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    write_with(path, |writer| writer.write_all(bytes))
+}
+
+/// Writes what `fill` produces to `path`, replacing the file there, if any, in one step. The folder
+/// must exist. A symbolic link at `path` is replaced, not followed.
+///
+/// `fill` is called twice and must produce the same bytes: once to write, once to compare with what
+/// is read back. That keeps a large model out of memory and still compares every byte.
+///
+/// # Errors
+/// [`IoError::Write`] if the operating system or `fill` refuses, [`IoError::ReadBack`] if other
+/// bytes are read back.
+pub fn write_with(
+    path: &Path,
+    fill: impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), IoError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let temporary = temporary_in(folder).map_err(|reason| IoError::write(path, reason))?;
+    write_all_and_sync(temporary.as_file(), &fill)
+        .map_err(|reason| IoError::write(path, reason))?;
+    compare(temporary.path(), path, &fill)?;
+    temporary
+        .persist(path)
+        .map_err(|failed| IoError::write(path, failed.error))?;
+    sync_folder(folder).map_err(|reason| IoError::write(path, reason))
+}
+
+fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".lapidary-").suffix(".tmp");
+    // Temporary files are private by default; a model file is as public as the user's umask lets it
+    // be.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+fn write_all_and_sync(
+    file: &File,
+    fill: &impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+    fill(&mut writer)?;
+    writer.flush()?;
+    file.sync_all()
+}
+
+fn compare(
+    written: &Path,
+    path: &Path,
+    fill: &impl Fn(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), IoError> {
+    let file = File::open(written).map_err(|reason| IoError::read(path, reason))?;
+    let mut comparer = Comparer {
+        file: BufReader::with_capacity(BUFFER_BYTES, file),
+        found: Vec::new(),
+        offset: 0,
+        differs: false,
+    };
+    let filled = fill(&mut comparer);
+    if !comparer.differs {
+        filled.map_err(|reason| IoError::read(path, reason))?;
+        let rest = comparer
+            .file
+            .read(&mut [0])
+            .map_err(|reason| IoError::read(path, reason))?;
+        comparer.differs = rest > 0;
+    }
+    if comparer.differs {
+        return Err(IoError::ReadBack {
+            file: path.to_owned(),
+            offset: comparer.offset,
+        });
+    }
+    Ok(())
+}
+
+/// A writer that stores nothing: it reads as many bytes from the file as it is given and compares.
+struct Comparer {
+    file: BufReader<File>,
+    found: Vec<u8>,
+    /// Bytes found equal so far.
+    offset: u64,
+    differs: bool,
+}
+
+impl Write for Comparer {
+    fn write(&mut self, wanted: &[u8]) -> io::Result<usize> {
+        let wanted = &wanted[..wanted.len().min(BUFFER_BYTES)];
+        self.found.clear();
+        (&mut self.file)
+            .take(wanted.len() as u64)
+            .read_to_end(&mut self.found)?;
+        let equal = wanted
+            .iter()
+            .zip(&self.found)
+            .take_while(|(left, right)| left == right)
+            .count();
+        self.offset += equal as u64;
+        if equal < wanted.len() {
+            self.differs = true;
+            return Err(io::Error::other("the file holds other bytes"));
+        }
+        Ok(wanted.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Makes the rename itself survive a power cut. Elsewhere than on Unix folders cannot be opened,
+/// and some network file systems refuse to flush one; both give no such promise, and the file is
+/// complete.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        result => result.map_err(|error| {
+            io::Error::other(format!(
+                "complete, but its folder cannot be flushed to the disk: {error}"
+            ))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+
+    use super::*;
+
+    /// A folder holding `model`, whose bytes are `old`.
+    fn folder_with_old_file() -> (tempfile::TempDir, std::path::PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        fs::write(&path, b"old").unwrap();
+        (folder, path)
+    }
+
+    fn assert_only_the_old_file_is_left(folder: &Path) {
+        let names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["model"]);
+        assert_eq!(fs::read(folder.join("model")).unwrap(), b"old");
+    }
+
+    #[test]
+    fn replaces_the_old_file_and_leaves_no_temporary() {
+        let (folder, path) = folder_with_old_file();
+        write_bytes(&path, b"new bytes").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new bytes");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn writes_more_than_one_buffer() {
+        let (_folder, path) = folder_with_old_file();
+        let bytes: Vec<u8> = (0..BUFFER_BYTES * 2 + 77)
+            .map(|i| (i % 251) as u8)
+            .collect();
+        write_bytes(&path, &bytes).unwrap();
+        assert!(fs::read(&path).unwrap() == bytes);
+        write_bytes(&path, &[]).unwrap();
+        assert!(fs::read(&path).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_failing_writer_leaves_the_old_file_as_it_was() {
+        let (folder, path) = folder_with_old_file();
+        let result = write_with(&path, |writer| {
+            writer.write_all(b"half")?;
+            Err(io::Error::other("out of ideas"))
+        });
+        let message = result.unwrap_err().to_string();
+        assert_eq!(
+            message,
+            format!("{}: cannot be written: out of ideas", path.display())
+        );
+        assert_only_the_old_file_is_left(folder.path());
+    }
+
+    #[test]
+    fn bytes_that_differ_when_read_back_leave_the_old_file_as_it_was() {
+        // (first call, second call, first byte that differs): other bytes, fewer bytes, more bytes.
+        for (first, second, at) in [("abcd", "abXd", 2), ("abcd", "abc", 3), ("abc", "abcd", 3)] {
+            let (folder, path) = folder_with_old_file();
+            let is_second = Cell::new(false);
+            let result = write_with(&path, |writer| {
+                writer.write_all(
+                    if is_second.replace(true) {
+                        second
+                    } else {
+                        first
+                    }
+                    .as_bytes(),
+                )
+            });
+            assert!(
+                matches!(result, Err(IoError::ReadBack { offset, .. }) if offset == at),
+                "{result:?}"
+            );
+            assert_only_the_old_file_is_left(folder.path());
+        }
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("model");
+        let message = write_bytes(&path, b"x").unwrap_err().to_string();
+        assert!(
+            message.starts_with(&format!("{}: cannot be written: ", path.display())),
+            "{message}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_readable_by_whom_the_umask_allows() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |name: &str| {
+            fs::metadata(folder.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+        };
+        fs::write(folder.path().join("plain"), b"x").unwrap();
+        write_bytes(&folder.path().join("atomic"), b"x").unwrap();
+        assert_eq!(mode("atomic"), mode("plain"));
+    }
+}

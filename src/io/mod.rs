@@ -1,0 +1,14 @@
+//! File formats: bytes on disk to [`HostTensor`](crate::tensor::HostTensor) and back.
+//!
+//! Readers parse at this edge and nowhere else: what they return is already checked, what they
+//! refuse is a typed error naming the file, the tensor, the values found and the values allowed. No
+//! input, however hostile, panics or makes a reader allocate more than a small multiple of the
+//! file's own size. Writers go through [`atomic`], so that a file either is complete or is not
+//! there.
+
+pub mod atomic;
+mod error;
+mod near_names;
+pub mod safetensors;
+
+pub use error::IoError;

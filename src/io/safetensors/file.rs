@@ -1,0 +1,103 @@
+//! A safetensors file on disk, mapped into memory.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::{Safetensors, SafetensorsError, TensorEntry, parse};
+use crate::io::IoError;
+use crate::tensor::HostTensor;
+
+/// An open safetensors file. The header is checked; data is read from the disk only when a tensor
+/// is asked for.
+///
+/// The file must not be shortened while it is open: the operating system would stop the process
+/// when a missing page is touched. Files written by [`write_safetensors`](super::write_safetensors)
+/// never are, because they are replaced by a rename.
+#[derive(Debug)]
+pub struct SafetensorsFile {
+    path: PathBuf,
+    contents: Safetensors<Mmap>,
+}
+
+impl SafetensorsFile {
+    /// Opens and checks the file at `path`.
+    ///
+    /// # Errors
+    /// [`IoError::NotFound`], [`IoError::NotAFile`] or [`IoError::Read`] if it cannot be mapped,
+    /// [`IoError::Safetensors`] with the first thing wrong with its header.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, IoError> {
+        let path = path.as_ref();
+        let contents = parse(map(path)?).map_err(|reason| IoError::safetensors(path, reason))?;
+        Ok(Self {
+            path: path.to_owned(),
+            contents,
+        })
+    }
+
+    /// The path it was opened with.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Every tensor, sorted by name, including those of unsupported element types.
+    pub fn tensors(&self) -> &[TensorEntry] {
+        self.contents.tensors()
+    }
+
+    /// The free-form strings of the header, sorted by key; empty when it has none.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        self.contents.metadata()
+    }
+
+    /// A copy of one tensor.
+    ///
+    /// # Errors
+    /// As [`Safetensors::tensor`], naming the file.
+    pub fn tensor(&self, name: &str) -> Result<HostTensor, IoError> {
+        self.contents
+            .tensor(name)
+            .map_err(|reason| IoError::safetensors(&self.path, reason))
+    }
+
+    /// The stored bytes of a tensor of any element type, without a copy.
+    ///
+    /// # Errors
+    /// As [`Safetensors::tensor_bytes`], naming the file.
+    pub fn tensor_bytes(&self, name: &str) -> Result<(&TensorEntry, &[u8]), IoError> {
+        self.contents
+            .tensor_bytes(name)
+            .map_err(|reason| IoError::safetensors(&self.path, reason))
+    }
+}
+
+fn map(path: &Path) -> Result<Mmap, IoError> {
+    // Asked before opening: opening a named pipe would wait for a writer.
+    let metadata = fs::metadata(path).map_err(|reason| IoError::read(path, reason))?;
+    if !metadata.is_file() {
+        return Err(IoError::NotAFile {
+            file: path.to_owned(),
+        });
+    }
+    // Not every system maps an empty file.
+    if metadata.len() == 0 {
+        return Err(IoError::safetensors(
+            path,
+            SafetensorsError::TooShort { file_bytes: 0 },
+        ));
+    }
+    let file = File::open(path).map_err(|reason| IoError::read(path, reason))?;
+    #[expect(
+        unsafe_code,
+        reason = "mapping a file is unsafe in every API that offers it"
+    )]
+    // SAFETY: the bytes are only read, as plain `u8`, through bounds-checked slices of the mapped
+    // length. The one promise the compiler is given and we cannot keep alone is that the bytes stay
+    // as they are: a process that overwrites the file in place breaks it, as it does for every
+    // user of a map. Nothing worse than wrong values is built on it, because offsets are
+    // copied out of the header when it is checked, and values are never trusted as indices here.
+    let mapped = unsafe { Mmap::map(&file) };
+    mapped.map_err(|reason| IoError::read(path, reason))
+}

@@ -1,0 +1,33 @@
+//! Kernels: one file per shader, and the registry that tests, `verify`, benches and the support table
+//! loop over.
+//!
+//! A kernel file holds, in this order: the maths, `Params`, the launch (shape and formats), its
+//! variants, grid, reference, bound and cost, then its cases and broken shaders.
+
+mod bounds;
+mod case;
+mod data;
+mod epilogue;
+mod float;
+mod shape;
+mod split;
+mod weight;
+
+pub use bounds::{TINY, U, gamma};
+pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
+pub use data::DataKind;
+pub use epilogue::{Activation, Epilogue};
+pub use float::FloatType;
+pub use shape::ShapeError;
+
+/// Declares the kernel modules and the registry from one word each.
+macro_rules! registry {
+    ($($name:ident),+ $(,)?) => {
+        $(pub mod $name;)+
+
+        /// Every kernel, in the order they are listed.
+        pub static REGISTRY: &[&Kernel] = &[$(&$name::KERNEL),+];
+    };
+}
+
+registry![matmul_quant];

@@ -1,0 +1,195 @@
+//! Quantized weights as kernels see them: packed words by binding, their sizes, and their decoding.
+//!
+//! `w[n, k] = scale[n, g] * (q[n, k] - zero[n, g])`, `g = k / group_size`. The words are laid out as
+//! [`crate::num`] packs them: rows padded to 16 bytes, scales and zero points flat over `[n, groups]`.
+
+use half::f16;
+
+use crate::num::{Bits, Granularity, QuantFormat, ScaleType, Zero};
+use crate::record::{Access, HostOperands, Slot};
+use crate::shader::Variant;
+
+use super::shape::{ShapeError, check_extents, check_index, check_multiple};
+
+pub(super) const CODES: u32 = 2;
+pub(super) const SCALES: u32 = 3;
+pub(super) const ZEROS: u32 = 4;
+
+/// Elements of one shader step: one int4 word, two int8 words.
+pub(super) const STEP: u32 = 8;
+
+/// Shape and format of a quantized weight matrix `[n, k]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct WeightShape {
+    pub n: u32,
+    pub k: u32,
+    pub format: QuantFormat,
+}
+
+impl WeightShape {
+    /// Checks extents and group size.
+    pub fn check(self, kernel: &'static str) -> Result<Self, ShapeError> {
+        check_extents(kernel, &[("n", self.n.into()), ("k", self.k.into())])?;
+        if let Granularity::Group(group_size) = self.format.granularity {
+            check_extents(kernel, &[("group_size", group_size.into())])?;
+            check_multiple(
+                kernel,
+                ("k", self.k.into()),
+                ("group_size", group_size.into()),
+            )?;
+            check_multiple(
+                kernel,
+                ("group_size", group_size.into()),
+                ("one shader step,", STEP.into()),
+            )?;
+        }
+        check_index(kernel, "n * k", u64::from(self.n) * u64::from(self.k))?;
+        Ok(self)
+    }
+
+    /// Consecutive elements along k that share a scale.
+    pub const fn group_size(self) -> u32 {
+        match self.format.granularity {
+            Granularity::Tensor | Granularity::Channel => self.k,
+            Granularity::Group(group_size) => group_size,
+        }
+    }
+
+    pub const fn groups(self) -> u32 {
+        self.k / self.group_size()
+    }
+
+    /// From one row's scales to the next: 0 when the whole tensor has one scale.
+    pub const fn scale_row_stride(self) -> u32 {
+        match self.format.granularity {
+            Granularity::Tensor => 0,
+            Granularity::Channel | Granularity::Group(_) => self.groups(),
+        }
+    }
+
+    pub const fn row_words(self) -> u32 {
+        let words = match self.format.bits {
+            Bits::Int4 => self.k.div_ceil(8),
+            Bits::Int8 => self.k.div_ceil(4),
+        };
+        words.next_multiple_of(4)
+    }
+
+    /// Scales (and zero points) of `rows` rows.
+    pub fn scale_count(self, rows: u32) -> u64 {
+        match self.format.granularity {
+            Granularity::Tensor => 1,
+            Granularity::Channel | Granularity::Group(_) => {
+                u64::from(rows) * u64::from(self.groups())
+            }
+        }
+    }
+
+    pub fn has_zeros(self) -> bool {
+        self.format.zero == Zero::ZeroPoint
+    }
+
+    pub const fn scale_bytes(self) -> u64 {
+        match self.format.scale_type {
+            ScaleType::F32 => 4,
+            ScaleType::F16 => 2,
+        }
+    }
+
+    /// Bytes of codes, scales and zero points.
+    pub fn bytes(self) -> f64 {
+        self.slots().iter().map(|slot| slot.bytes as f64).sum()
+    }
+
+    pub fn slots(self) -> Vec<Slot> {
+        let count = self.scale_count(self.n);
+        let read = |binding, name, bytes| Slot {
+            binding,
+            name,
+            access: Access::Read,
+            bytes,
+        };
+        let mut slots = vec![
+            read(
+                CODES,
+                "codes",
+                4 * u64::from(self.n) * u64::from(self.row_words()),
+            ),
+            read(SCALES, "scales", count * self.scale_bytes()),
+        ];
+        if self.has_zeros() {
+            slots.push(read(ZEROS, "zeros", count));
+        }
+        slots
+    }
+
+    /// Bytes that one row occupies in each stream, for cutting the matrix by rows.
+    pub fn row_streams(self) -> Vec<(u32, u64)> {
+        let scales = u64::from(self.scale_row_stride());
+        let mut streams = vec![
+            (CODES, 4 * u64::from(self.row_words())),
+            (SCALES, scales * self.scale_bytes()),
+        ];
+        if self.has_zeros() {
+            streams.push((ZEROS, scales));
+        }
+        streams
+    }
+
+    /// Fills the slots for codes as numbers, scales and zero points.
+    pub fn choose(self, variant: Variant, codes: &'static str) -> Variant {
+        let scale = match self.format.scale_type {
+            ScaleType::F32 => "f32",
+            ScaleType::F16 => "f16",
+        };
+        let module = match self.format.bits {
+            Bits::Int4 => "int4",
+            Bits::Int8 => "int8",
+        };
+        let zero = if self.has_zeros() { "stored" } else { "none" };
+        variant
+            .slot(codes, module)
+            .slot("scale", scale)
+            .slot("zero", zero)
+    }
+
+    /// Code of an element in the signed domain, from the packed words.
+    pub fn code(self, operands: &HostOperands<'_>, row: usize, column: usize) -> i32 {
+        let words = &operands.words(CODES)[row * self.row_words() as usize..];
+        match self.format.bits {
+            Bits::Int4 => {
+                let (word, within) = (words[column / 8], column % 8);
+                let nibble = if within < 4 {
+                    8 * within
+                } else {
+                    8 * (within - 4) + 4
+                };
+                ((word >> nibble) & 15) as i32 - 8
+            }
+            Bits::Int8 => i32::from((words[column / 4] >> (8 * (column % 4))) as u8 as i8),
+        }
+    }
+
+    /// Index of an element's scale and zero point.
+    pub fn scale_index(self, row: usize, column: usize) -> usize {
+        row * self.scale_row_stride() as usize + column / self.group_size() as usize
+    }
+
+    pub fn scale(self, operands: &HostOperands<'_>, index: usize) -> f64 {
+        match self.format.scale_type {
+            ScaleType::F32 => f64::from(operands.f32(SCALES)[index]),
+            ScaleType::F16 => {
+                f16::from_bits((operands.words(SCALES)[index / 2] >> (16 * (index % 2))) as u16)
+                    .to_f64()
+            }
+        }
+    }
+
+    pub fn zero(self, operands: &HostOperands<'_>, index: usize) -> i32 {
+        if self.has_zeros() {
+            i32::from((operands.words(ZEROS)[index / 4] >> (8 * (index % 4))) as u8 as i8)
+        } else {
+            0
+        }
+    }
+}

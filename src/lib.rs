@@ -1,0 +1,16 @@
+//! Lapidary makes neural networks smaller and runs them with WGSL compute shaders on any GPU, and
+//! proves on the user's own adapter that every kernel computes what its CPU reference defines.
+//!
+//! The floors, from the ground up; each uses only what stands below it:
+//! [`num`] and [`tensor`], [`io`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
+//! [`ops`] and [`verify`].
+
+pub mod engine;
+pub mod io;
+pub mod kernels;
+pub mod num;
+pub mod ops;
+pub mod record;
+pub mod shader;
+pub mod tensor;
+pub mod verify;

@@ -1,0 +1,306 @@
+//! A weight matrix in integer codes, held as the words that go to the device.
+//!
+//! Immutable once made: [`super::quantize()`] or [`QuantizedMatrix::from_codes`] check everything,
+//! and whoever holds one may trust it. The words are described in [`super::layout`].
+
+use super::format::{QuantFormat, ScaleType};
+use super::layout::{Shape, pack_bytes, pack_row, read_code};
+use crate::num::float::pack_f16;
+
+/// An `[n, k]` matrix `w = scale * (q - zero)`, packed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantizedMatrix {
+    format: QuantFormat,
+    shape: Shape,
+    /// `[n, row_stride_words]`
+    codes: Vec<u32>,
+    /// `[n * groups_per_row]`, or one for a tensor; every value fits `format.scale_type`.
+    scales: Vec<f32>,
+    /// As `scales`.
+    zeros: Option<Vec<i32>>,
+}
+
+impl QuantizedMatrix {
+    /// Packs parts that are known to be good.
+    pub(super) fn assemble(
+        format: QuantFormat,
+        shape: Shape,
+        codes: &[i8],
+        scales: Vec<f32>,
+        zeros: Option<Vec<i32>>,
+    ) -> Self {
+        let mut words = vec![0; shape.n * shape.row_stride_words];
+        let rows = codes.chunks_exact(shape.k);
+        for (row, (codes, words)) in rows
+            .zip(words.chunks_exact_mut(shape.row_stride_words))
+            .enumerate()
+        {
+            let last_group = shape.scale_index(row, shape.k - 1);
+            let padding = zeros.as_ref().map_or(0, |zeros| zeros[last_group] as i8);
+            pack_row(format.bits, codes, padding, words);
+        }
+        Self {
+            format,
+            shape,
+            codes: words,
+            scales,
+            zeros,
+        }
+    }
+
+    /// How the matrix is stored. (Not how it was found: an imported one has no known
+    /// [`super::Scheme`].)
+    #[must_use]
+    pub fn format(&self) -> QuantFormat {
+        self.format
+    }
+
+    /// Rows, output features.
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.shape.n
+    }
+
+    /// Columns, input features.
+    #[must_use]
+    pub fn k(&self) -> usize {
+        self.shape.k
+    }
+
+    /// Elements of a row that share a scale; `k` for channels and for a tensor.
+    #[must_use]
+    pub fn group_size(&self) -> usize {
+        self.shape.group_size
+    }
+
+    /// Scales to a row; 1 for channels, and for a tensor, whose rows all use the same one.
+    #[must_use]
+    pub fn groups_per_row(&self) -> usize {
+        self.shape.k / self.shape.group_size
+    }
+
+    /// Words from one row of [`codes`](Self::codes) to the next, a multiple of 4.
+    #[must_use]
+    pub fn row_stride_words(&self) -> usize {
+        self.shape.row_stride_words
+    }
+
+    /// Packed codes `[n, row_stride_words]`, as [`super::layout`] has them.
+    #[must_use]
+    pub fn codes(&self) -> &[u32] {
+        &self.codes
+    }
+
+    /// The values of the stored scales, `[n * groups_per_row]`, or one for a tensor.
+    #[must_use]
+    pub fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// Zero points in the domain of the signed codes, as many as scales; `None` if symmetric.
+    #[must_use]
+    pub fn zeros(&self) -> Option<&[i32]> {
+        self.zeros.as_deref()
+    }
+
+    /// Scales as device words: an f32 bit pattern each, or two f16 to a word, low half first.
+    #[must_use]
+    pub fn packed_scales(&self) -> Vec<u32> {
+        match self.format.scale_type {
+            ScaleType::F32 => self.scales.iter().map(|scale| scale.to_bits()).collect(),
+            ScaleType::F16 => pack_f16(&self.scales),
+        }
+    }
+
+    /// Zero points as device words: a signed byte each, four to a word, low byte first.
+    #[must_use]
+    pub fn packed_zeros(&self) -> Option<Vec<u32>> {
+        let zeros = self.zeros.as_ref()?;
+        Some(pack_bytes(zeros.iter().map(|&zero| zero as i8)))
+    }
+
+    /// The signed code of an element.
+    ///
+    /// # Panics
+    /// If `row` or `column` is outside the matrix, which is a bug of the caller.
+    #[must_use]
+    pub fn code(&self, row: usize, column: usize) -> i32 {
+        assert!(
+            row < self.n() && column < self.k(),
+            "element ({row}, {column}) of a {} x {} matrix",
+            self.n(),
+            self.k()
+        );
+        read_code(self.format.bits, self.row_words(row), column)
+    }
+
+    /// The exact value of an element, `scale * (q - zero)`.
+    ///
+    /// # Panics
+    /// If `row` or `column` is outside the matrix, which is a bug of the caller.
+    #[must_use]
+    pub fn weight(&self, row: usize, column: usize) -> f64 {
+        let group = self.shape.scale_index(row, column);
+        let zero = self.zeros.as_ref().map_or(0, |zeros| zeros[group]);
+        f64::from(self.code(row, column) - zero) * f64::from(self.scales[group])
+    }
+
+    /// All signed codes, `[n, k]` without padding: what [`Self::from_codes`] takes.
+    #[must_use]
+    pub fn unpacked_codes(&self) -> Vec<i8> {
+        let mut codes = Vec::with_capacity(self.shape.n_weights());
+        for row in 0..self.n() {
+            let words = self.row_words(row);
+            codes.extend(
+                (0..self.k()).map(|column| read_code(self.format.bits, words, column) as i8),
+            );
+        }
+        codes
+    }
+
+    /// All weights `[n, k]`, each [`Self::weight`] rounded to f32; exact for f16 scales.
+    #[must_use]
+    pub fn dequantize(&self) -> Vec<f32> {
+        let mut weights = Vec::with_capacity(self.shape.n_weights());
+        for row in 0..self.n() {
+            let words = self.row_words(row);
+            for start in (0..self.k()).step_by(self.group_size()) {
+                let group = self.shape.scale_index(row, start);
+                let scale = self.scales[group];
+                let zero = self.zeros.as_ref().map_or(0, |zeros| zeros[group]);
+                let columns = start..start + self.group_size();
+                weights.extend(columns.map(|column| {
+                    (read_code(self.format.bits, words, column) - zero) as f32 * scale
+                }));
+            }
+        }
+        weights
+    }
+
+    /// Device bytes of codes, scales and zero points, padding included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let scale_words = (self.scales.len() * self.format.scale_type.bits() as usize).div_ceil(32);
+        let zero_words = self
+            .zeros
+            .as_ref()
+            .map_or(0, |zeros| zeros.len().div_ceil(4));
+        4 * (self.codes.len() + scale_words + zero_words)
+    }
+
+    /// Device bits per weight: `b + 16/g` for f16 scales, `+ 8/g` with zero points, plus row
+    /// padding and tails.
+    #[must_use]
+    pub fn bits_per_weight(&self) -> f64 {
+        8.0 * self.bytes() as f64 / self.shape.n_weights() as f64
+    }
+
+    fn row_words(&self, row: usize) -> &[u32] {
+        &self.codes[row * self.row_stride_words()..][..self.row_stride_words()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::quant::{Bits, Granularity, QuantizedParts};
+
+    const CODES: [i8; 16] = [-8, 7, 0, 1, 2, 3, 4, 5, -1, -2, -3, -4, -5, -6, -7, -8];
+
+    fn parts() -> QuantizedParts<'static> {
+        QuantizedParts {
+            bits: Bits::Int4,
+            granularity: Granularity::Group(8),
+            n: 1,
+            k: 16,
+            codes: &CODES,
+            scales: &[0.5, -2.0],
+            scale_type: ScaleType::F16,
+            zeros: Some(&[3, -8]),
+        }
+    }
+
+    #[test]
+    fn golden_words_of_codes_scales_and_zero_points() {
+        let matrix = QuantizedMatrix::from_codes("w", &parts()).unwrap();
+        // Elements 0..8 as nibbles: 0 f 8 9 | a b c d. Elements 8..16: 7 6 5 4 | 3 2 1 0. Padding:
+        // -8, nibble 0.
+        assert_eq!(matrix.codes(), [0xd9c8_bfa0, 0x0415_2637, 0, 0]);
+        assert_eq!(matrix.packed_scales(), [0xc000_3800]);
+        assert_eq!(matrix.packed_zeros(), Some(vec![0x0000_f803]));
+        assert_eq!(matrix.format().to_string(), "int4-g8-zp");
+        assert_eq!(
+            [matrix.code(0, 0), matrix.code(0, 7), matrix.code(0, 15)],
+            [-8, 5, -8]
+        );
+        assert_eq!(matrix.weight(0, 0), -5.5);
+        assert_eq!(matrix.weight(0, 8), -14.0);
+        assert_eq!(matrix.unpacked_codes(), CODES);
+    }
+
+    #[test]
+    fn f32_scales_are_their_bit_patterns() {
+        let matrix = QuantizedMatrix::from_codes(
+            "w",
+            &QuantizedParts {
+                scale_type: ScaleType::F32,
+                scales: &[0.1, 1e-40],
+                zeros: None,
+                ..parts()
+            },
+        )
+        .unwrap();
+        assert_eq!(matrix.packed_scales(), [0x3dcc_cccd, 0x0001_16c2]);
+        assert_eq!(matrix.packed_zeros(), None);
+        assert_eq!(matrix.codes()[2..], [0x8888_8888; 2]);
+    }
+
+    #[test]
+    fn int8_takes_minus_128_and_a_tensor_takes_one_scale() {
+        let matrix = QuantizedMatrix::from_codes(
+            "w",
+            &QuantizedParts {
+                bits: Bits::Int8,
+                granularity: Granularity::Tensor,
+                n: 2,
+                k: 1,
+                codes: &[-128, 127],
+                scales: &[0.25],
+                scale_type: ScaleType::F32,
+                zeros: Some(&[-128]),
+            },
+        )
+        .unwrap();
+        assert_eq!(
+            matrix.codes(),
+            [
+                0x8080_8080,
+                0x8080_8080,
+                0x8080_8080,
+                0x8080_8080,
+                0x8080_807f,
+                0x8080_8080,
+                0x8080_8080,
+                0x8080_8080
+            ]
+        );
+        assert_eq!(matrix.dequantize(), [0.0, 63.75]);
+        assert_eq!([matrix.groups_per_row(), matrix.group_size()], [1, 1]);
+    }
+
+    #[test]
+    fn dequantize_is_every_weight_rounded_to_f32() {
+        let matrix = QuantizedMatrix::from_codes("w", &parts()).unwrap();
+        let expected: Vec<f32> = (0..16)
+            .map(|column| matrix.weight(0, column) as f32)
+            .collect();
+        assert_eq!(matrix.dequantize(), expected);
+    }
+
+    #[test]
+    fn bytes_count_every_word_handed_to_the_device() {
+        let matrix = QuantizedMatrix::from_codes("w", &parts()).unwrap();
+        assert_eq!(matrix.bytes(), 4 * (4 + 1 + 1));
+        assert_eq!(matrix.bits_per_weight(), 12.0);
+    }
+}

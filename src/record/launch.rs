@@ -1,0 +1,114 @@
+//! The `Launch` trait: everything an engine, a test, a bench or a tuner asks of one kernel call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::shader::{Capabilities, Variant};
+
+use super::{Bound, Output};
+
+/// How a shader touches a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Every element the launch covers is written, none is read.
+    Write,
+    /// Read and written in place.
+    ReadWrite,
+}
+
+/// One storage binding of a launch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// `@binding(n)` of group 0; binding 0 is the uniform `Params`.
+    pub binding: u32,
+    /// Variable name in the shader.
+    pub name: &'static str,
+    /// How it is touched.
+    pub access: Access,
+    /// Bytes the shader may touch, before padding to 16.
+    pub bytes: u64,
+}
+
+/// Work of one launch, for rates and rooflines.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Cost {
+    /// Multiplies and adds (a multiply-add counts two).
+    pub operations: f64,
+    /// Bytes that must move between memory and the adapter at least once.
+    pub bytes: f64,
+}
+
+/// A launch cut so that each piece fits a binding limit: the piece and, for each slot, its byte range
+/// inside the whole launch's binding.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// The smaller launch.
+    pub launch: Arc<dyn Launch>,
+    /// Byte range by binding number.
+    pub ranges: BTreeMap<u32, Range<u64>>,
+}
+
+/// Operand memory of one launch as 32-bit words, by binding number.
+#[derive(Debug, Clone, Default)]
+pub struct HostOperands<'a> {
+    words: BTreeMap<u32, &'a [u32]>,
+}
+
+impl<'a> HostOperands<'a> {
+    /// Adds one operand.
+    pub fn insert(&mut self, binding: u32, words: &'a [u32]) {
+        self.words.insert(binding, words);
+    }
+
+    /// Words of an operand.
+    ///
+    /// # Panics
+    /// When the binding was never given: recordings are checked for that when they are made.
+    pub fn words(&self, binding: u32) -> &'a [u32] {
+        self.words
+            .get(&binding)
+            .unwrap_or_else(|| panic!("operand {binding} missing"))
+    }
+
+    /// Operand as `f32`.
+    ///
+    /// # Panics
+    /// As [`Self::words`].
+    pub fn f32(&self, binding: u32) -> &'a [f32] {
+        bytemuck::cast_slice(self.words(binding))
+    }
+}
+
+/// One call of a kernel with a fixed shape: what to run, and what its result must be.
+pub trait Launch: fmt::Debug + Send + Sync {
+    /// Kernel name, the stem of its file.
+    fn kernel(&self) -> &'static str;
+    /// Shape and formats, for messages and labels: `m=1 n=64 k=128 int4-g64`.
+    fn describe(&self) -> String;
+    /// Storage bindings, in binding order.
+    fn slots(&self) -> Vec<Slot>;
+    /// Bytes of the uniform `Params`.
+    fn params(&self) -> Vec<u8>;
+    /// Name and byte offset of each member of `Params`.
+    fn param_fields(&self) -> &'static [(&'static str, usize)];
+    /// Variants this adapter can launch, best first guess first; never empty.
+    fn variants(&self, capabilities: &Capabilities) -> Vec<Variant>;
+    /// Workgroups to run; engines fold the count over two dimensions.
+    fn workgroups(&self, variant: &Variant) -> u64;
+    /// The definition: plain loops with f64 accumulators over the same packed bits.
+    fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output>;
+    /// Allowed error of each output element, in the order of [`Launch::reference`].
+    fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound>;
+    /// Operations and bytes.
+    fn cost(&self) -> Cost;
+    /// Cuts the launch so that no binding exceeds `max_bytes` and every offset is a multiple of
+    /// `alignment`. `None` when the kernel cannot be cut that small.
+    fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {
+        let _ = (max_bytes, alignment);
+        None
+    }
+}

@@ -1,0 +1,57 @@
+//! What an adapter can do, as plain data, so that kernels can list variants without knowing a device.
+
+/// Limits and features a kernel may ask about. Bytes and counts, no device handles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Half-precision arithmetic in shaders (`enable f16`).
+    pub f16: bool,
+    /// Subgroup operations in compute shaders.
+    pub subgroups: bool,
+    /// Smallest and largest subgroup size the driver may choose; 0 when unknown.
+    pub subgroup_sizes: (u32, u32),
+    /// A CPU runs the shaders: gathers are scalar, barriers are dear.
+    pub software: bool,
+    /// Invocations in one workgroup.
+    pub max_invocations: u32,
+    /// Workgroup memory of one workgroup, bytes.
+    pub max_workgroup_bytes: u32,
+    /// Largest storage binding, bytes.
+    pub max_binding_bytes: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer_bytes: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_workgroups: u32,
+    /// Storage buffers one shader stage may bind.
+    pub max_storage_buffers: u32,
+    /// Alignment of a storage binding's offset, bytes.
+    pub storage_alignment: u32,
+}
+
+impl Capabilities {
+    /// WebGPU's guaranteed minimum: what every variant without a capability must fit.
+    pub const fn portable() -> Self {
+        Self {
+            f16: false,
+            subgroups: false,
+            subgroup_sizes: (0, 0),
+            software: false,
+            max_invocations: 256,
+            max_workgroup_bytes: 16 * 1024,
+            max_binding_bytes: 128 << 20,
+            max_buffer_bytes: 256 << 20,
+            max_workgroups: 65_535,
+            max_storage_buffers: 8,
+            storage_alignment: 256,
+        }
+    }
+
+    /// Every optional feature at portable limits: used to list all variants without an adapter.
+    pub const fn everything() -> Self {
+        Self {
+            f16: true,
+            subgroups: true,
+            subgroup_sizes: (4, 128),
+            ..Self::portable()
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Proof on the user's own adapter: every variant of every kernel against its CPU reference, and every
+//! declared broken shader rejected by the same cases.
+//!
+//! A case passes when its outputs are bitwise equal (integers) or within the derived bound, the guard
+//! words behind each output are untouched, no element was left unwritten, a second run gives the same
+//! bits, and the build with the driver's runtime checks gives the same bits as the one without.
+
+mod broken;
+mod run;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::engine::{EngineError, GpuEngine};
+use crate::kernels::{Case, Effort, Kernel};
+use crate::record::{Bound, Comparison, HostOperands, Output};
+use crate::shader::{Capabilities, Sources, Target, Variant, link};
+
+pub use broken::BrokenReport;
+use run::{Verdict, run_case};
+
+/// How one variant fared over all its cases.
+#[derive(Debug, Clone, Serialize)]
+pub struct VariantReport {
+    /// Printed variant.
+    pub variant: String,
+    /// What became of it.
+    pub status: Status,
+    /// Cases run.
+    pub cases: usize,
+    /// Output elements compared.
+    pub elements: usize,
+    /// Elements whose bits equal the rounded reference.
+    pub exact: usize,
+    /// Largest error over bound.
+    pub worst: f64,
+    /// Case and element of the worst error, or of the failure.
+    pub place: String,
+}
+
+/// What became of a variant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All cases passed.
+    Passed,
+    /// Some case failed; the variant must not be used on this adapter.
+    Quarantined(String),
+    /// It failed as a known report says.
+    ExpectedFailure(String),
+    /// It was expected to fail and did not: the entry is out of date.
+    UnexpectedPass(String),
+    /// Not run, with the reason.
+    Skipped(String),
+}
+
+impl Status {
+    /// Whether this outcome fails a verification.
+    pub const fn is_failure(&self) -> bool {
+        matches!(self, Self::Quarantined(_) | Self::UnexpectedPass(_))
+    }
+}
+
+/// Results of one kernel.
+#[derive(Debug, Clone, Serialize)]
+pub struct KernelReport {
+    /// Kernel name.
+    pub kernel: String,
+    /// What it computes.
+    pub summary: String,
+    /// One entry per variant, in name order.
+    pub variants: Vec<VariantReport>,
+    /// One entry per broken shader that was run.
+    pub broken: Vec<BrokenReport>,
+}
+
+impl KernelReport {
+    /// Whether any variant failed or any broken shader passed.
+    pub fn failed(&self) -> bool {
+        self.variants
+            .iter()
+            .any(|variant| variant.status.is_failure())
+            || self.broken.iter().any(|one| !one.caught)
+    }
+}
+
+/// A case with its reference computed once for all variants.
+struct Prepared {
+    case: Case,
+    outputs: Vec<Output>,
+    bounds: Vec<Bound>,
+}
+
+impl Prepared {
+    fn new(case: Case) -> Self {
+        let mut operands = HostOperands::default();
+        for (binding, words) in &case.operands {
+            operands.insert(*binding, words);
+        }
+        let outputs = case.launch.reference(&operands);
+        let bounds = case.launch.bound(&operands);
+        Self {
+            case,
+            outputs,
+            bounds,
+        }
+    }
+}
+
+/// Verifies one kernel. `progress` is told the variant about to run and may stop the run by returning
+/// `false`; what was not reached is then left out of the report.
+///
+/// # Errors
+/// Device errors; a wrong result is a report, not an error.
+pub fn verify_kernel(
+    engine: &GpuEngine,
+    sources: &Sources,
+    kernel: &Kernel,
+    effort: Effort,
+    progress: &mut dyn FnMut(&str) -> bool,
+) -> Result<KernelReport, EngineError> {
+    let prepared: Vec<Prepared> = (kernel.cases)(effort)
+        .into_iter()
+        .map(Prepared::new)
+        .collect();
+    let by_variant = group_by_variant(&prepared, engine.capabilities());
+    let mut report = KernelReport {
+        kernel: kernel.name.to_owned(),
+        summary: kernel.summary.to_owned(),
+        variants: Vec::new(),
+        broken: Vec::new(),
+    };
+    for (variant, cases) in &by_variant {
+        if !progress(&variant.to_string()) {
+            return Ok(report);
+        }
+        report
+            .variants
+            .push(verify_variant(engine, kernel, variant, cases)?);
+    }
+    report
+        .variants
+        .extend(skipped(&prepared, &by_variant, sources)?);
+    report.variants.sort_by(|a, b| a.variant.cmp(&b.variant));
+    report.broken = broken::run_broken(engine, sources, kernel, &by_variant, progress)?;
+    Ok(report)
+}
+
+fn group_by_variant<'a>(
+    prepared: &'a [Prepared],
+    capabilities: &Capabilities,
+) -> BTreeMap<Variant, Vec<&'a Prepared>> {
+    let mut by_variant: BTreeMap<Variant, Vec<&Prepared>> = BTreeMap::new();
+    for one in prepared {
+        for variant in one.case.launch.variants(capabilities) {
+            by_variant.entry(variant).or_default().push(one);
+        }
+    }
+    by_variant
+}
+
+/// Variants other adapters would have, with what this one lacks.
+fn skipped(
+    prepared: &[Prepared],
+    by_variant: &BTreeMap<Variant, Vec<&Prepared>>,
+    sources: &Sources,
+) -> Result<Vec<VariantReport>, EngineError> {
+    let mut reports = Vec::new();
+    for (variant, cases) in group_by_variant(prepared, &Capabilities::everything()) {
+        if by_variant.contains_key(&variant) {
+            continue;
+        }
+        let needs = link(sources, &variant, &[], Target::Web)?
+            .extensions
+            .join(" and ");
+        reports.push(VariantReport {
+            variant: variant.to_string(),
+            status: Status::Skipped(format!("the adapter lacks {needs}")),
+            cases: cases.len(),
+            elements: 0,
+            exact: 0,
+            worst: 0.0,
+            place: String::new(),
+        });
+    }
+    Ok(reports)
+}
+
+fn verify_variant(
+    engine: &GpuEngine,
+    kernel: &Kernel,
+    variant: &Variant,
+    cases: &[&Prepared],
+) -> Result<VariantReport, EngineError> {
+    let printed = variant.to_string();
+    let mut total = Comparison::default();
+    let (mut place, mut failure) = (String::new(), None);
+    for one in cases {
+        let Verdict {
+            comparison,
+            failure: why,
+        } = run_case(engine, one, variant, &[])?;
+        if total.place.is_none() || comparison.worst > total.worst {
+            place = describe_place(one, &comparison);
+        }
+        total.merge(comparison);
+        if let Some(why) = why {
+            failure.get_or_insert_with(|| format!("{}: {why}", one.case.name));
+        }
+    }
+    let name = engine.summary();
+    let expected = kernel.expected_failures.iter().find(|known| {
+        (name.name.contains(known.adapter) || name.driver.contains(known.adapter))
+            && printed.contains(known.variant)
+    });
+    let status = match (failure, expected) {
+        (None, None) => Status::Passed,
+        (Some(why), None) => Status::Quarantined(why),
+        (Some(_), Some(known)) => Status::ExpectedFailure(known.link.to_owned()),
+        (None, Some(known)) => Status::UnexpectedPass(known.link.to_owned()),
+    };
+    Ok(VariantReport {
+        variant: printed,
+        status,
+        cases: cases.len(),
+        elements: total.elements,
+        exact: total.exact,
+        worst: total.worst,
+        place,
+    })
+}
+
+fn describe_place(one: &Prepared, comparison: &Comparison) -> String {
+    comparison.place.as_ref().map_or_else(String::new, |place| {
+        format!(
+            "{}: element {} is {:e}, reference {:e}, allowed error {:e}",
+            one.case.name, place.index, place.got, place.expected, place.allowed
+        )
+    })
+}
