@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::engine::{EngineError, GpuEngine};
 use crate::kernels::Kernel;
-use crate::shader::{Edit, Sources, Target, Variant, link};
+use crate::shader::{Edit, ShaderError, Sources, Target, Variant, link};
 
 use super::Prepared;
 use super::run::run_case;
@@ -24,82 +24,85 @@ pub struct BrokenReport {
     pub caught_by: String,
 }
 
-/// Applies each edit to one variant of each entry shader that links the edited module.
-pub(super) fn run_broken(
-    engine: &GpuEngine,
+/// One edit and the variants of one entry shader that link the edited module.
+pub(super) struct Job<'a> {
+    pub edit: &'a Edit,
+    pub variants: Vec<&'a Variant>,
+}
+
+/// Each edit once for each entry shader that links the edited module.
+pub(super) fn plan<'a>(
     sources: &Sources,
-    kernel: &Kernel,
-    by_variant: &BTreeMap<Variant, Vec<&Prepared>>,
-    progress: &mut dyn FnMut(&str) -> bool,
-) -> Result<Vec<BrokenReport>, EngineError> {
-    let mut reports = Vec::new();
+    kernel: &'a Kernel,
+    by_variant: &'a BTreeMap<Variant, Vec<&Prepared>>,
+) -> Result<Vec<Job<'a>>, ShaderError> {
+    let mut modules: Vec<(&Variant, BTreeSet<String>)> = Vec::new();
+    for variant in by_variant.keys() {
+        let linked = link(sources, variant, &[], Target::Native)?;
+        modules.push((variant, linked.modules().map(str::to_owned).collect()));
+    }
+    let mut jobs = Vec::new();
     for edit in kernel.broken {
-        let mut entries = BTreeSet::new();
-        for (variant, cases) in by_variant {
-            let linked = link(sources, variant, &[], Target::Native)?;
-            if !linked.modules().any(|module| module == edit.module)
-                || !entries.insert(variant.entry())
-            {
-                continue;
-            }
-            if !progress(&format!("{variant} broken by {}", edit.name)) {
-                return Ok(reports);
-            }
-            reports.push(run_edit(engine, edit, by_variant, variant, cases)?);
+        let linking: Vec<&Variant> = modules
+            .iter()
+            .filter(|(_, linked)| linked.contains(edit.module))
+            .map(|(variant, _)| *variant)
+            .collect();
+        let entries: BTreeSet<&str> = linking.iter().map(|variant| variant.entry()).collect();
+        for entry in &entries {
+            let variants = linking
+                .iter()
+                .copied()
+                .filter(|variant| variant.entry() == *entry)
+                .collect();
+            jobs.push(Job { edit, variants });
         }
         if entries.is_empty() {
-            let (edit, variant) = (edit.name.to_owned(), String::new());
-            let caught_by = "no variant on this adapter links the edited module".to_owned();
-            reports.push(BrokenReport {
+            jobs.push(Job {
                 edit,
-                variant,
-                caught: false,
-                caught_by,
+                variants: Vec::new(),
             });
         }
     }
-    Ok(reports)
+    Ok(jobs)
 }
 
-/// Tries the variant's cases, then those of the other variants of the same entry that link the module:
-/// an edit may only show in a format that the first variant does not have.
-fn run_edit(
+/// Runs the cases of the job's variants, one variant after the other, until one case fails: an edit may
+/// show only in a format that the first variant does not have.
+pub(super) fn run(
     engine: &GpuEngine,
-    edit: &Edit,
+    job: &Job<'_>,
     by_variant: &BTreeMap<Variant, Vec<&Prepared>>,
-    variant: &Variant,
-    cases: &[&Prepared],
 ) -> Result<BrokenReport, EngineError> {
-    let others = by_variant
-        .iter()
-        .filter(|(other, _)| other.entry() == variant.entry() && *other != variant);
-    let candidates = std::iter::once((variant, cases))
-        .chain(others.map(|(other, cases)| (other, cases.as_slice())));
-    for (candidate, cases) in candidates {
-        for one in cases {
-            let verdict = match run_case(engine, one, candidate, std::slice::from_ref(edit)) {
-                Ok(verdict) => verdict,
-                // The other variant does not link the edited module.
-                Err(EngineError::Shader(_)) if candidate != variant => break,
-                Err(error) => return Err(error),
-            };
+    let edit = job.edit.name.to_owned();
+    for variant in &job.variants {
+        for one in &by_variant[*variant] {
+            let verdict = run_case(engine, one, variant, std::slice::from_ref(job.edit))?;
             if let Some(why) = verdict.failure {
-                let (edit, variant) = (edit.name.to_owned(), candidate.to_string());
                 let caught_by = format!("{}: {why}", one.case.name);
                 return Ok(BrokenReport {
                     edit,
-                    variant,
+                    variant: variant.to_string(),
                     caught: true,
                     caught_by,
                 });
             }
         }
     }
-    let (edit, variant) = (edit.name.to_owned(), variant.to_string());
+    let variant = job
+        .variants
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let caught_by = if job.variants.is_empty() {
+        format!("no variant on this adapter links `{}`", job.edit.module)
+    } else {
+        String::new()
+    };
     Ok(BrokenReport {
         edit,
         variant,
         caught: false,
-        caught_by: String::new(),
+        caught_by,
     })
 }

@@ -9,12 +9,13 @@ mod broken;
 mod run;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::engine::{EngineError, GpuEngine};
 use crate::kernels::{Case, Effort, Kernel};
-use crate::record::{Bound, Comparison, HostOperands, Output};
+use crate::record::{Bound, Comparison, HostOperands, Launch, Output};
 use crate::shader::{Capabilities, Sources, Target, Variant, link};
 
 pub use broken::BrokenReport;
@@ -73,6 +74,8 @@ pub struct KernelReport {
     pub variants: Vec<VariantReport>,
     /// One entry per broken shader that was run.
     pub broken: Vec<BrokenReport>,
+    /// Whether everything was run.
+    pub complete: bool,
 }
 
 impl KernelReport {
@@ -83,6 +86,24 @@ impl KernelReport {
             .any(|variant| variant.status.is_failure())
             || self.broken.iter().any(|one| !one.caught)
     }
+}
+
+/// Every variant of a kernel that an adapter with these capabilities would be given, in order, with a
+/// launch that asks for it.
+pub fn variants_of(
+    kernel: &Kernel,
+    effort: Effort,
+    capabilities: &Capabilities,
+) -> BTreeMap<Variant, Arc<dyn Launch>> {
+    let mut variants = BTreeMap::new();
+    for case in (kernel.cases)(effort) {
+        for variant in case.launch.variants(capabilities) {
+            variants
+                .entry(variant)
+                .or_insert_with(|| Arc::clone(&case.launch));
+        }
+    }
+    variants
 }
 
 /// A case with its reference computed once for all variants.
@@ -108,8 +129,21 @@ impl Prepared {
     }
 }
 
-/// Verifies one kernel. `progress` is told the variant about to run and may stop the run by returning
-/// `false`; what was not reached is then left out of the report.
+/// How far the verification of a kernel is.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress<'a> {
+    /// Steps finished.
+    pub done: usize,
+    /// Steps in all: variants, then broken shaders.
+    pub total: usize,
+    /// What runs next.
+    pub label: &'a str,
+}
+
+/// Told before each step; returning `false` stops the run.
+pub type OnProgress<'a> = dyn FnMut(Progress<'_>) -> bool + 'a;
+
+/// Verifies one kernel. What was not reached when `progress` stopped it is left out of the report.
 ///
 /// # Errors
 /// Device errors; a wrong result is a report, not an error.
@@ -118,7 +152,7 @@ pub fn verify_kernel(
     sources: &Sources,
     kernel: &Kernel,
     effort: Effort,
-    progress: &mut dyn FnMut(&str) -> bool,
+    progress: &mut OnProgress<'_>,
 ) -> Result<KernelReport, EngineError> {
     let prepared: Vec<Prepared> = (kernel.cases)(effort)
         .into_iter()
@@ -130,9 +164,16 @@ pub fn verify_kernel(
         summary: kernel.summary.to_owned(),
         variants: Vec::new(),
         broken: Vec::new(),
+        complete: false,
     };
-    for (variant, cases) in &by_variant {
-        if !progress(&variant.to_string()) {
+    let broken = broken::plan(sources, kernel, &by_variant)?;
+    let total = by_variant.len() + broken.len();
+    for (done, (variant, cases)) in by_variant.iter().enumerate() {
+        if !progress(Progress {
+            done,
+            total,
+            label: &variant.to_string(),
+        }) {
             return Ok(report);
         }
         report
@@ -143,7 +184,18 @@ pub fn verify_kernel(
         .variants
         .extend(skipped(&prepared, &by_variant, sources)?);
     report.variants.sort_by(|a, b| a.variant.cmp(&b.variant));
-    report.broken = broken::run_broken(engine, sources, kernel, &by_variant, progress)?;
+    for (index, job) in broken.iter().enumerate() {
+        let label = format!("{} in {}", job.edit.name, job.edit.module);
+        if !progress(Progress {
+            done: by_variant.len() + index,
+            total,
+            label: &label,
+        }) {
+            return Ok(report);
+        }
+        report.broken.push(broken::run(engine, job, &by_variant)?);
+    }
+    report.complete = true;
     Ok(report)
 }
 

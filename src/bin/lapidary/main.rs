@@ -1,49 +1,64 @@
-//! The `lapidary` command.
+//! The `lapidary` command: one file per subcommand.
+//!
+//! Results go to stdout, progress and prose to stderr. Exit codes: 0 ok, 1 mismatch or target missed,
+//! 2 usage or bad input, 3 device.
 
-fn main() {
-    use lapidary::engine::gpu::*;
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let opts = GpuOptions {
-        device: DeviceChoice::Name(args[0].clone()),
-        ..Default::default()
+mod devices;
+mod inspect;
+mod options;
+mod output;
+mod shaders;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use options::{CommonOptions, Failure};
+
+/// Cut and polish neural networks on any GPU, with every kernel proven against its CPU reference.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: CommonOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List every adapter with its driver, limits and features, and what Lapidary will use.
+    Devices,
+    /// Prove every kernel and variant against the CPU reference on an adapter.
+    Verify(verify::VerifyOptions),
+    /// Show what a model file holds: tensors, types, shapes, bytes.
+    Inspect(inspect::InspectOptions),
+    /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
+    Shaders(shaders::ShadersOptions),
+}
+
+fn main() -> ExitCode {
+    // RUST_LOG chooses what the libraries below may say; by default only errors.
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Devices => devices::run(&cli.common),
+        Command::Verify(options) => verify::run(&cli.common, options),
+        Command::Inspect(options) => inspect::run(&cli.common, options),
+        Command::Shaders(options) => shaders::run(&cli.common, options),
     };
-    let src = opts.sources.clone();
-    let engine = lapidary::engine::GpuEngine::open(opts).unwrap();
-    println!("{:?}", engine);
-    for k in lapidary::kernels::REGISTRY
-        .iter()
-        .filter(|k| args.len() < 2 || args[1..].iter().any(|a| a == k.name))
-    {
-        let t = std::time::Instant::now();
-        let r = lapidary::verify::verify_kernel(
-            &engine,
-            &src,
-            k,
-            lapidary::kernels::Effort::Quick,
-            &mut |_| true,
-        )
-        .unwrap();
-        let mut worst = (0.0, String::new());
-        for v in &r.variants {
-            if v.status.is_failure() {
-                println!("FAILED {} {:?} {}", v.variant, v.status, v.place);
-            }
-            if v.worst > worst.0 {
-                worst = (v.worst, format!("{} {}", v.variant, v.place));
-            }
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("lapidary: {failure}");
+            ExitCode::from(failure.exit_code())
         }
-        for b in &r.broken {
-            println!("{} caught={} by {:.150}", b.edit, b.caught, b.caught_by);
-        }
-        println!(
-            "{}: {} variants, {} broken; worst {:.4} at {}; {:?} {:?}",
-            k.name,
-            r.variants.len(),
-            r.broken.len(),
-            worst.0,
-            worst.1,
-            t.elapsed(),
-            engine.counters()
-        );
+    }
+}
+
+impl From<Failure> for ExitCode {
+    fn from(failure: Failure) -> Self {
+        Self::from(failure.exit_code())
     }
 }

@@ -65,17 +65,8 @@ pub(super) async fn adapters() -> Vec<Adapter> {
 
 pub(super) async fn choose(choice: &DeviceChoice) -> Result<Adapter, EngineError> {
     let adapters = adapters().await;
-    let index = match choice {
-        DeviceChoice::Auto => (0..adapters.len()).min_by_key(|&index| preference(&adapters[index])),
-        DeviceChoice::Index(index) => Some(*index).filter(|&index| index < adapters.len()),
-        DeviceChoice::Name(part) => adapters
-            .iter()
-            .position(|adapter| matches_name(adapter, part)),
-    };
-    let found: Vec<String> = adapters
-        .iter()
-        .map(|adapter| adapter.get_info().name)
-        .collect();
+    let summaries: Vec<AdapterSummary> = adapters.iter().map(summarize).collect();
+    let index = choose_index(choice, &summaries);
     index
         .and_then(|index| adapters.into_iter().nth(index))
         .ok_or_else(|| EngineError::NoAdapter {
@@ -84,28 +75,42 @@ pub(super) async fn choose(choice: &DeviceChoice) -> Result<Adapter, EngineError
                 DeviceChoice::Index(index) => format!("adapter {index}"),
                 DeviceChoice::Name(part) => part.clone(),
             },
-            found: if found.is_empty() {
-                "none".to_owned()
-            } else {
-                found.join(", ")
+            found: match summaries.as_slice() {
+                [] => "none".to_owned(),
+                some => some
+                    .iter()
+                    .map(|one| one.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
             },
         })
 }
 
-fn matches_name(adapter: &Adapter, part: &str) -> bool {
-    let info = adapter.get_info();
-    let part = part.to_lowercase();
-    info.name.to_lowercase().contains(&part) || info.driver.to_lowercase().contains(&part)
+/// The first of the most preferred kind, the one at an index, or the first whose name or driver matches.
+pub(super) fn choose_index(choice: &DeviceChoice, adapters: &[AdapterSummary]) -> Option<usize> {
+    match choice {
+        DeviceChoice::Auto => (0..adapters.len()).min_by_key(|&index| preference(&adapters[index])),
+        DeviceChoice::Index(index) => Some(*index).filter(|&index| index < adapters.len()),
+        DeviceChoice::Name(part) => {
+            let part = part.to_lowercase();
+            let matches = |text: &str| text.to_lowercase().contains(&part);
+            adapters
+                .iter()
+                .position(|one| matches(&one.name) || matches(&one.driver))
+        }
+    }
 }
 
-fn preference(adapter: &Adapter) -> u8 {
-    match adapter.get_info().device_type {
-        DeviceType::DiscreteGpu => 0,
-        DeviceType::IntegratedGpu => 1,
-        DeviceType::VirtualGpu => 2,
-        DeviceType::Other => 3,
-        DeviceType::Cpu => 4,
-    }
+/// Discrete before integrated before the rest; among software adapters the one with f16 first.
+fn preference(adapter: &AdapterSummary) -> (u8, bool) {
+    let kind = match adapter.kind {
+        "discrete" => 0,
+        "integrated" => 1,
+        "virtual" => 2,
+        "other" => 3,
+        _ => 4,
+    };
+    (kind, !adapter.capabilities.f16)
 }
 
 pub(super) fn summarize(adapter: &Adapter) -> AdapterSummary {

@@ -173,6 +173,11 @@ impl GpuEngine {
         })
     }
 
+    /// Position of the adapter that a choice means, in a list from [`list_adapters`].
+    pub fn choose_index(choice: &DeviceChoice, adapters: &[AdapterSummary]) -> Option<usize> {
+        adapter::choose_index(choice, adapters)
+    }
+
     /// Adapter, driver, limits and features in use.
     pub fn summary(&self) -> &AdapterSummary {
         &self.shared.open.summary

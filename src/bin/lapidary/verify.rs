@@ -1,0 +1,345 @@
+//! `lapidary verify`: the proof, on the user's own adapter.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Args;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lapidary::engine::gpu::{AdapterSummary, DeviceChoice, GpuEngine, GpuOptions, list_adapters};
+use lapidary::kernels::{Effort, Kernel, REGISTRY};
+use lapidary::shader::Sources;
+use lapidary::verify::{KernelReport, Status, verify_kernel};
+use serde::Serialize;
+
+use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
+use crate::output::{number, print, print_json, table};
+
+#[derive(Debug, Args)]
+pub struct VerifyOptions {
+    /// Kernels to verify; all of them if none is named.
+    kernels: Vec<String>,
+    /// auto, gpu, an index, or part of an adapter's or driver's name.
+    #[arg(
+        long,
+        default_value = "auto",
+        value_name = "DEVICE",
+        conflicts_with = "all_adapters"
+    )]
+    device: DeviceOption,
+    /// Verify every adapter of this machine, one after the other.
+    #[arg(long)]
+    all_adapters: bool,
+    /// The shorter set of cases (the default).
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// More shapes and longer sums.
+    #[arg(long)]
+    full: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct AdapterReport {
+    adapter: String,
+    driver: String,
+    backend: String,
+    kind: &'static str,
+    kernels: Vec<KernelReport>,
+    totals: Totals,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Totals {
+    passed: usize,
+    quarantined: usize,
+    expected_failures: usize,
+    unexpected_passes: usize,
+    skipped: usize,
+    elements: usize,
+    exact: usize,
+    worst: f64,
+    broken_shaders: usize,
+    broken_shaders_caught: usize,
+    kernels_not_reached: Vec<String>,
+}
+
+/// Kernels by name, or all; an unknown name lists what there is.
+pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
+    let known = || {
+        REGISTRY
+            .iter()
+            .map(|kernel| kernel.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(name) = names
+        .iter()
+        .find(|name| !REGISTRY.iter().any(|kernel| kernel.name == **name))
+    {
+        return Err(Failure::Usage(format!(
+            "no kernel `{name}`; there are: {}",
+            known()
+        )));
+    }
+    let wanted =
+        |kernel: &&&Kernel| names.is_empty() || names.iter().any(|name| name == kernel.name);
+    Ok(REGISTRY.iter().filter(wanted).copied().collect())
+}
+
+pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failure> {
+    let kernels = selected(&options.kernels)?;
+    let sources = common.sources()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
+        .map_err(|error| Failure::Usage(format!("Ctrl-C handler: {error}")))?;
+    let effort = if options.full {
+        Effort::Full
+    } else {
+        Effort::Quick
+    };
+    let mut reports = Vec::new();
+    for choice in choices(options)? {
+        let report = verify_adapter(&choice, &sources, &kernels, effort, &stop)?;
+        if !common.json {
+            print_report(&report);
+        }
+        reports.push(report);
+    }
+    if common.json {
+        print_json(&reports)?;
+    }
+    judge(&reports)
+}
+
+fn choices(options: &VerifyOptions) -> Result<Vec<DeviceChoice>, Failure> {
+    if options.all_adapters {
+        let count = pollster::block_on(list_adapters()).len();
+        if count == 0 {
+            return Err(Failure::Device(format!(
+                "no GPU adapter to verify\n{INSTALL_HINT}"
+            )));
+        }
+        return Ok((0..count).map(DeviceChoice::Index).collect());
+    }
+    match &options.device {
+        DeviceOption::Auto | DeviceOption::Gpu => Ok(vec![DeviceChoice::Auto]),
+        DeviceOption::Named(choice) => Ok(vec![choice.clone()]),
+        DeviceOption::Cpu => Err(Failure::Usage(
+            "--device cpu: verify compares an adapter with the CPU reference; name an adapter"
+                .into(),
+        )),
+    }
+}
+
+fn verify_adapter(
+    choice: &DeviceChoice,
+    sources: &Sources,
+    kernels: &[&'static Kernel],
+    effort: Effort,
+    stop: &AtomicBool,
+) -> Result<AdapterReport, Failure> {
+    let open = || {
+        GpuEngine::open(GpuOptions {
+            device: choice.clone(),
+            sources: sources.clone(),
+            ..GpuOptions::default()
+        })
+    };
+    let first = open()?;
+    let summary: AdapterSummary = first.summary().clone();
+    announce(&summary);
+    eprintln!("verifying {} kernels on {}", kernels.len(), summary.line());
+    // A software adapter compiles shaders on one core; one engine a core keeps them all busy. Hardware
+    // is given one engine, as a user would run it.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = if summary.capabilities.software {
+        cores.min(kernels.len()).max(1)
+    } else {
+        1
+    };
+    let mut engines = vec![first];
+    for _ in 1..workers {
+        engines.push(open()?);
+    }
+    let next = AtomicUsize::new(0);
+    let bars = MultiProgress::new();
+    let results: Mutex<Vec<(usize, Result<KernelReport, Failure>)>> = Mutex::default();
+    thread::scope(|scope| {
+        for engine in &engines {
+            let (next, bars, results) = (&next, &bars, &results);
+            scope.spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(kernel) = kernels.get(index) else {
+                        break;
+                    };
+                    let report = verify_one(engine, sources, kernel, effort, stop, bars);
+                    results
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((index, report));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(index, _)| *index);
+    let mut reports = Vec::new();
+    for (_, result) in results {
+        reports.push(result?);
+    }
+    let mut totals = total(&reports);
+    if stop.load(Ordering::Relaxed) {
+        // The last ones started were cut short; they count as not reached.
+        let done = |kernel: &&&Kernel| {
+            !reports
+                .iter()
+                .any(|report| report.kernel == kernel.name && report.complete)
+        };
+        totals.kernels_not_reached = kernels
+            .iter()
+            .filter(done)
+            .map(|kernel| kernel.name.to_owned())
+            .collect();
+    }
+    Ok(AdapterReport {
+        adapter: summary.name,
+        driver: summary.driver,
+        backend: summary.backend,
+        kind: summary.kind,
+        kernels: reports,
+        totals,
+    })
+}
+
+fn verify_one(
+    engine: &GpuEngine,
+    sources: &Sources,
+    kernel: &Kernel,
+    effort: Effort,
+    stop: &AtomicBool,
+    bars: &MultiProgress,
+) -> Result<KernelReport, Failure> {
+    let bar = bars.add(ProgressBar::new(0));
+    if let Ok(style) = ProgressStyle::with_template(
+        "{prefix:20} {pos:>4}/{len:4} {elapsed:>4} (left {eta}) {wide_msg}",
+    ) {
+        bar.set_style(style);
+    }
+    bar.set_prefix(kernel.name);
+    let report = verify_kernel(engine, sources, kernel, effort, &mut |progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.label.to_owned());
+        !stop.load(Ordering::Relaxed)
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn total(reports: &[KernelReport]) -> Totals {
+    let mut totals = Totals::default();
+    for report in reports {
+        for variant in &report.variants {
+            match variant.status {
+                Status::Passed => totals.passed += 1,
+                Status::Quarantined(_) => totals.quarantined += 1,
+                Status::ExpectedFailure(_) => totals.expected_failures += 1,
+                Status::UnexpectedPass(_) => totals.unexpected_passes += 1,
+                Status::Skipped(_) => totals.skipped += 1,
+            }
+            totals.elements += variant.elements;
+            totals.exact += variant.exact;
+            totals.worst = totals.worst.max(variant.worst);
+        }
+        totals.broken_shaders += report.broken.len();
+        totals.broken_shaders_caught += report.broken.iter().filter(|one| one.caught).count();
+    }
+    totals
+}
+
+fn print_report(report: &AdapterReport) {
+    print(&format!(
+        "{} | {} | {} | {}",
+        report.adapter, report.driver, report.backend, report.kind
+    ));
+    let mut rows = table(&["result", "cases", "exact", "worst/bound", "variant"]);
+    for variant in report.kernels.iter().flat_map(|kernel| &kernel.variants) {
+        let (result, detail) = match &variant.status {
+            Status::Passed => ("ok", String::new()),
+            Status::Quarantined(why) => ("QUARANTINED", format!("  <- {why}")),
+            Status::ExpectedFailure(link) => ("expected failure", format!("  <- {link}")),
+            Status::UnexpectedPass(link) => (
+                "UNEXPECTED PASS",
+                format!("  <- remove the entry for {link}"),
+            ),
+            Status::Skipped(why) => ("skipped", format!("  <- {why}")),
+        };
+        rows.add_row([
+            result.into(),
+            number(variant.cases),
+            number(format!("{}/{}", variant.exact, variant.elements)),
+            number(format!("{:.4}", variant.worst)),
+            format!("{}{detail}", variant.variant).into(),
+        ]);
+    }
+    print(&rows.to_string());
+    let worst = report
+        .kernels
+        .iter()
+        .flat_map(|kernel| &kernel.variants)
+        .max_by(|a, b| a.worst.total_cmp(&b.worst));
+    if let Some(worst) = worst.filter(|worst| worst.worst > 0.0) {
+        print(&format!(
+            "worst error over bound {:.4}: {} | {}",
+            worst.worst, worst.variant, worst.place
+        ));
+    }
+    for kernel in &report.kernels {
+        for missed in kernel.broken.iter().filter(|one| !one.caught) {
+            print(&format!(
+                "NOT CAUGHT: {} {} {} {}",
+                kernel.kernel, missed.edit, missed.variant, missed.caught_by
+            ));
+        }
+    }
+    let totals = &report.totals;
+    let caught = 100.0 * totals.broken_shaders_caught as f64 / totals.broken_shaders.max(1) as f64;
+    print(&format!(
+        "broken shaders caught: {}/{} ({caught:.0}%)",
+        totals.broken_shaders_caught, totals.broken_shaders
+    ));
+    print(&format!(
+        "{} variants passed, {} quarantined, {} expected failures, {} skipped",
+        totals.passed, totals.quarantined, totals.expected_failures, totals.skipped
+    ));
+}
+
+fn judge(reports: &[AdapterReport]) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for report in reports {
+        let totals = &report.totals;
+        let missed = totals.broken_shaders - totals.broken_shaders_caught;
+        if totals.quarantined + totals.unexpected_passes + missed > 0 {
+            problems.push(format!(
+                "{}: {} variants quarantined, {} unexpected passes, {missed} broken shaders not caught",
+                report.adapter, totals.quarantined, totals.unexpected_passes
+            ));
+        }
+        if !totals.kernels_not_reached.is_empty() {
+            let rest = totals.kernels_not_reached.join(" ");
+            problems.push(format!(
+                "{}: stopped by Ctrl-C; go on with: lapidary verify {rest}",
+                report.adapter
+            ));
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Mismatch(problems.join("\n")))
+    }
+}
