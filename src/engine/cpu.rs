@@ -119,11 +119,7 @@ fn read(memory: &Memory, tensor: &Tensor) -> Result<HostTensor, EngineError> {
     let uninitialized = || EngineError::Uninitialized {
         what: "download".to_owned(),
     };
-    Ok(HostTensor::from_words(
-        tensor.dtype(),
-        tensor.shape().to_vec(),
-        &resident.ok_or_else(uninitialized)?.words,
-    )?)
+    Ok(tensor.to_host(&resident.ok_or_else(uninitialized)?.words)?)
 }
 
 struct CpuPlan {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use crate::tensor::DType;
+use crate::tensor::{DType, HostTensor, TensorError};
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -104,6 +104,16 @@ impl Tensor {
     /// Extents, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// The tensor's content as a host tensor, from words of its buffer (padding is ignored).
+    ///
+    /// # Errors
+    /// [`TensorError`] when there are fewer words than the elements need.
+    pub fn to_host(&self, words: &[u32]) -> Result<HostTensor, TensorError> {
+        let needed = (self.len() * self.dtype.bytes()).div_ceil(4);
+        let content = &words[..needed.min(words.len())];
+        HostTensor::from_words(self.dtype, self.shape.clone(), content)
     }
 
     /// Number of elements.

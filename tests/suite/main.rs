@@ -1,1 +1,10 @@
-fn main() {}
+//! Everything that needs the whole library: shaders without a GPU, the engines, the command line.
+//!
+//! One binary, so that the library is linked once. A test that needs an adapter fails without one and
+//! names the command that brings it.
+
+mod cli;
+mod engine;
+mod memory;
+mod shaders;
+mod support;

@@ -65,11 +65,7 @@ pub(super) async fn collect(
         let words: Vec<u32> = bytemuck::pod_collect_to_vec(&view);
         drop(view);
         one.buffer.unmap();
-        results.push(HostTensor::from_words(
-            one.tensor.dtype(),
-            one.tensor.shape().to_vec(),
-            &words,
-        )?);
+        results.push(one.tensor.to_host(&words)?);
     }
     Ok(results)
 }

@@ -1,0 +1,255 @@
+//! The command line: what is printed where, and the exit codes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use lapidary::io::safetensors::write_safetensors;
+use lapidary::tensor::HostTensor;
+
+fn lapidary(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_lapidary"))
+        .args(arguments)
+        .output()
+        .expect("the command starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    folder
+}
+
+#[test]
+fn devices_lists_the_adapter_and_its_limits() {
+    let output = lapidary(&["devices", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rows: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let row = rows.as_array().and_then(|rows| {
+        rows.iter().find(|row| {
+            row["name"]
+                .as_str()
+                .is_some_and(|name| name.contains("llvmpipe"))
+        })
+    });
+    let row = row.expect("lavapipe is there: apt-get install -y mesa-vulkan-drivers");
+    assert_eq!(row["kind"], "software");
+    assert!(
+        row["max_binding_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes >= 128 << 20)
+    );
+    assert!(stdout(&lapidary(&["devices"])).contains("workgroups a dimension"));
+}
+
+#[test]
+fn verify_proves_a_kernel_and_reports_json() {
+    let output = lapidary(&["verify", "cast", "--device", "llvmpipe", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let totals = &report[0]["totals"];
+    assert!(
+        totals["passed"].as_u64().is_some_and(|count| count > 0),
+        "{totals}"
+    );
+    assert_eq!(totals["quarantined"], 0);
+    assert_eq!(totals["broken_shaders"], totals["broken_shaders_caught"]);
+    assert!(totals["worst"].as_f64().is_some_and(|worst| worst <= 1.0));
+    assert!(
+        stderr(&output).contains("runs shaders on the CPU"),
+        "a software adapter is announced"
+    );
+}
+
+#[test]
+fn verify_quarantines_a_shader_edited_by_the_user() {
+    let folder = scratch("edited-shaders");
+    copy_tree(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"),
+        &folder,
+    );
+    let file = folder.join("lib/half.wgsl");
+    let text = fs::read_to_string(&file).expect("the shader is there");
+    fs::write(
+        &file,
+        text.replace("0xfffu + ((rebased >> 13u) & 1u)", "0x1000u"),
+    )
+    .expect("writes");
+    let folder = folder.to_string_lossy().into_owned();
+    let output = lapidary(&[
+        "verify",
+        "cast",
+        "--device",
+        "llvmpipe",
+        "--shaders",
+        &folder,
+    ]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stdout(&output).contains("QUARANTINED"));
+}
+
+#[test]
+fn a_shader_that_does_not_validate_is_shown_with_its_line() {
+    let folder = scratch("invalid-shaders");
+    copy_tree(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"),
+        &folder,
+    );
+    let file = folder.join("lib/half.wgsl");
+    let text = fs::read_to_string(&file).expect("the shader is there");
+    fs::write(
+        &file,
+        text.replace("let sign = (bits >> 16u)", "let sign = (bitz >> 16u)"),
+    )
+    .expect("writes");
+    let folder = folder.to_string_lossy().into_owned();
+    let output = lapidary(&[
+        "verify",
+        "cast",
+        "--device",
+        "llvmpipe",
+        "--shaders",
+        &folder,
+    ]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    let message = stderr(&output);
+    assert!(
+        message.contains("shaders/lib/half.wgsl:") && message.contains("bitz"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_shader_folder_that_lacks_a_file_is_refused() {
+    let folder = scratch("no-shaders").to_string_lossy().into_owned();
+    let output = lapidary(&["verify", "--shaders", &folder]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("shader folder lacks"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn usage_and_device_errors_have_their_own_exit_codes() {
+    let unknown = lapidary(&["verify", "matmul_quantum"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        stderr(&unknown).contains("no kernel `matmul_quantum`; there are: "),
+        "{}",
+        stderr(&unknown)
+    );
+    assert_eq!(
+        lapidary(&["verify", "--no-such-flag"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(
+        lapidary(&["verify", "--device", "cpu"]).status.code(),
+        Some(2)
+    );
+    let missing = lapidary(&["verify", "--device", "no such adapter"]);
+    assert_eq!(missing.status.code(), Some(3));
+    assert!(
+        stderr(&missing).contains("no GPU adapter matches `no such adapter`"),
+        "{}",
+        stderr(&missing)
+    );
+}
+
+#[test]
+fn without_any_adapter_one_line_says_what_to_install() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lapidary"));
+    command
+        .args(["verify"])
+        .env("VK_DRIVER_FILES", "/nonexistent.json")
+        .env("VK_ICD_FILENAMES", "/nonexistent.json");
+    let output = command.output().expect("the command starts");
+    if cfg!(target_os = "linux") {
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(
+            stderr(&output).contains("apt-get install -y mesa-vulkan-drivers"),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn inspect_lists_tensors_and_refuses_what_is_no_model() {
+    let folder = scratch("inspect");
+    let file = folder.join("model.safetensors");
+    let tensors = [
+        (
+            "b.weight".to_owned(),
+            HostTensor::from_f32(vec![2, 3], &[0.0; 6]).expect("shape fits"),
+        ),
+        (
+            "a.bias".to_owned(),
+            HostTensor::from_i8(vec![5], &[1; 5]).expect("shape fits"),
+        ),
+    ];
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    write_safetensors(&file, &tensors, &metadata).expect("writes");
+    let path = file.to_string_lossy().into_owned();
+    let text = stdout(&lapidary(&["inspect", &path]));
+    assert!(
+        text.contains("a.bias")
+            && text.contains("2 x 3")
+            && text.contains("2 tensors, 11 elements, 29 B"),
+        "{text}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&stdout(&lapidary(&["inspect", &path, "--json"]))).expect("JSON");
+    assert_eq!(json["tensors"][1]["shape"], serde_json::json!([2, 3]));
+    assert_eq!(json["metadata"]["format"], "pt");
+
+    fs::write(&file, b"\xff\xff\xff\xff\xff\xff\xff\x7f{}").expect("writes");
+    let broken = lapidary(&["inspect", &path]);
+    assert_eq!(broken.status.code(), Some(2));
+    assert!(
+        stderr(&broken).contains("model.safetensors"),
+        "{}",
+        stderr(&broken)
+    );
+    assert_eq!(
+        lapidary(&["inspect", "/nonexistent"]).status.code(),
+        Some(2)
+    );
+}
+
+#[test]
+fn shaders_are_written_in_every_language() {
+    let folder = scratch("dump");
+    let path = folder.to_string_lossy().into_owned();
+    let output = lapidary(&["shaders", &path, "cast"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for language in ["wgsl", "spirv", "msl", "hlsl"] {
+        let count = fs::read_dir(folder.join(language))
+            .expect("the folder is there")
+            .count();
+        assert!(count > 0, "{language}");
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("makes the folder");
+    for entry in fs::read_dir(from).expect("reads the folder") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            fs::copy(&path, &target).expect("copies");
+        }
+    }
+}
