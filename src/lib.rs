@@ -14,3 +14,8 @@ pub mod record;
 pub mod shader;
 pub mod tensor;
 pub mod verify;
+
+/// The README's snippets are compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,1 +1,84 @@
-//! x
+//! Operations: what callers write. Each checks shapes and formats, picks the kernel, and appends to a
+//! recording; nothing runs until an engine is given the recording.
+
+mod element;
+mod linear;
+mod matmul;
+mod weight;
+
+pub use element::{binary, cast, reduce, unary};
+pub use linear::{ActivationPath, LinearOptions, linear};
+pub use matmul::{MatmulOptions, matmul};
+pub use weight::{QuantizedWeight, Weight};
+
+use thiserror::Error;
+
+use crate::kernels::ShapeError;
+use crate::record::{RecordError, Tensor};
+use crate::tensor::DType;
+
+/// Why an operation was refused. Nothing was recorded.
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
+pub enum OpError {
+    /// Operands whose shapes do not go together.
+    #[error("{op}: {what} has shape {got:?}, expected {expected}")]
+    Shape {
+        /// Operation.
+        op: &'static str,
+        /// Which operand.
+        what: &'static str,
+        /// Its shape.
+        got: Vec<usize>,
+        /// What is allowed.
+        expected: String,
+    },
+    /// An operand of a type the operation has no path for.
+    #[error("{op}: {what} is {got}, expected {expected}")]
+    Type {
+        /// Operation.
+        op: &'static str,
+        /// Which operand.
+        what: &'static str,
+        /// Its type.
+        got: DType,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// An extent past 32 bits.
+    #[error("{op}: {what} = {got} does not fit 32 bits")]
+    TooLarge {
+        /// Operation.
+        op: &'static str,
+        /// Which extent.
+        what: &'static str,
+        /// Its value.
+        got: usize,
+    },
+    /// A shape the kernel cannot serve.
+    #[error(transparent)]
+    Kernel(#[from] ShapeError),
+    /// A dispatch that does not fit its buffers.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// An extent as kernels take it.
+fn extent(op: &'static str, what: &'static str, value: usize) -> Result<u32, OpError> {
+    u32::try_from(value).map_err(|_| OpError::TooLarge { op, what, got: value })
+}
+
+/// Refuses a tensor of another shape.
+fn check_shape(op: &'static str, what: &'static str, tensor: &Tensor, expected: &[usize]) -> Result<(), OpError> {
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(OpError::Shape { op, what, got: tensor.shape().to_vec(), expected: format!("{expected:?}") })
+}
+
+/// Refuses a tensor of another type.
+fn check_type(op: &'static str, what: &'static str, tensor: &Tensor, expected: DType) -> Result<(), OpError> {
+    if tensor.dtype() == expected {
+        return Ok(());
+    }
+    Err(OpError::Type { op, what, got: tensor.dtype(), expected: expected.name() })
+}

@@ -91,6 +91,16 @@ impl Tensor {
         }
     }
 
+    /// A view of existing memory.
+    ///
+    /// # Panics
+    /// When the buffer is too small for the elements.
+    pub fn of_buffer(buffer: Buffer, dtype: DType, shape: &[usize]) -> Self {
+        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        assert!(bytes as u64 <= buffer.bytes(), "{bytes} bytes of {dtype} {shape:?} in {buffer:?}");
+        Self { buffer, dtype, shape: shape.to_vec() }
+    }
+
     /// The memory.
     pub const fn buffer(&self) -> &Buffer {
         &self.buffer

@@ -176,6 +176,11 @@ impl Recording {
         self.commands.push(Command::Free(buffer.clone()));
     }
 
+    /// Appends a copy of a command, for instance of another recording.
+    pub fn append(&mut self, command: &Command) {
+        self.commands.push(command.clone());
+    }
+
     /// Appends a kernel call. `buffers` pairs binding numbers with buffers.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! bits, and the build with the driver's runtime checks gives the same bits as the one without.
 
 mod broken;
+mod recording;
 mod run;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::record::{Bound, Comparison, HostOperands, Launch, Output};
 use crate::shader::{Capabilities, Sources, Target, Variant, link};
 
 pub use broken::BrokenReport;
+pub use recording::{DispatchReport, compare_recording};
 use run::{Verdict, run_case};
 
 /// How one variant fared over all its cases.
