@@ -232,6 +232,11 @@ pub(super) fn check_storage(kernel: &'static str, x: FloatType, out: FloatType, 
         let (value, allowed) = (x.to_string(), "f32, f16");
         return Err(ShapeError::Unsupported { kernel, name: "activation storage", value, allowed });
     }
+    check_output(kernel, out, n)
+}
+
+/// Refuses output types that rows of `n` elements cannot be stored in.
+pub(super) fn check_output(kernel: &'static str, out: FloatType, n: u32) -> Result<(), ShapeError> {
     if out == FloatType::Bf16 || (out == FloatType::F16 && !n.is_multiple_of(2)) {
         let (value, allowed) = (format!("{out} with n = {n}"), "f32, or f16 with an even n");
         return Err(ShapeError::Unsupported { kernel, name: "output storage", value, allowed });

@@ -30,4 +30,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant];
+registry![matmul_quant, matmul_dense];

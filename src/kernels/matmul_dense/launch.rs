@@ -1,0 +1,360 @@
+//! The launch of a product: its variants, grid, reference and bound.
+
+use std::sync::Arc;
+
+use crate::kernels::FloatType;
+use crate::kernels::bounds::{DotBound, gamma};
+use crate::kernels::epilogue::OUT;
+use crate::kernels::matmul_quant::{check_output, stored};
+use crate::kernels::shape::{ShapeError, check_extents, check_index};
+use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::shader::{Capabilities, Variant};
+
+use super::operand::Operand;
+use super::{A, B, MatmulDense, NAME, Precision};
+
+params! {
+    struct Params {
+        batch: u32,
+        m: u32,
+        n: u32,
+        k: u32,
+        a_first: u32,
+        a_batch_stride: u32,
+        a_row_stride: u32,
+        a_k_stride: u32,
+        b_batch_stride: u32,
+        b_column_stride: u32,
+        b_k_stride: u32,
+        out_stride: u32,
+        first_column: u32,
+    }
+}
+
+/// The launch: a product, or the part of one that fits a binding limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DenseLaunch {
+    pub shape: MatmulDense,
+    /// Rows of the whole A; more than `shape.m` in a part.
+    pub a_extent: u32,
+    /// Element of A that the first row starts at.
+    pub a_first: u32,
+    /// Columns of the whole output; more than `shape.n` in a part.
+    pub out_stride: u32,
+    /// First column of the whole output that this part makes.
+    pub first_column: u32,
+}
+
+impl DenseLaunch {
+    pub fn new(shape: MatmulDense) -> Result<Self, ShapeError> {
+        let MatmulDense {
+            batch,
+            m,
+            n,
+            k,
+            a,
+            b,
+            precision,
+            out,
+            ..
+        } = shape;
+        let extents = [("batch", batch), ("m", m), ("n", n), ("k", k)];
+        check_extents(NAME, &extents.map(|(name, value)| (name, value.into())))?;
+        // Two factors first: three could pass the 64 bits they are multiplied in.
+        check_index(NAME, "m * k", shape.operand_a().matrix())?;
+        check_index(NAME, "n * k", shape.operand_b().matrix())?;
+        check_index(NAME, "m * n", u64::from(m) * u64::from(n))?;
+        check_index(NAME, "batch * m * k", shape.operand_a().elements(batch))?;
+        check_index(NAME, "batch * n * k", shape.operand_b().elements(batch))?;
+        check_index(
+            NAME,
+            "batch * m * n",
+            u64::from(batch) * u64::from(m) * u64::from(n),
+        )?;
+        check_output(NAME, out, n)?;
+        if precision == Precision::F16Multiply && (a, b) != (FloatType::F16, FloatType::F16) {
+            return Err(ShapeError::Unsupported {
+                kernel: NAME,
+                name: "operand storage for f16 products",
+                value: format!("{a} and {b}"),
+                allowed: "f16 and f16",
+            });
+        }
+        Ok(Self {
+            shape,
+            a_extent: m,
+            a_first: 0,
+            out_stride: n,
+            first_column: 0,
+        })
+    }
+
+    /// A as it lies in memory, rows of other parts included.
+    pub const fn stored_a(&self) -> Operand {
+        Operand {
+            extent: self.a_extent,
+            ..self.shape.operand_a()
+        }
+    }
+
+    /// Fills the slots that every variant shares.
+    fn choose(&self, entry: &'static str, capabilities: &Capabilities) -> Variant {
+        let half = self.shape.precision == Precision::F16Multiply && capabilities.f16;
+        let variant = Variant::new(entry).slot("product", if half { "f16" } else { "f32" });
+        self.shape.epilogue.choose(variant, self.shape.out)
+    }
+
+    /// Visits each output element with its sum and the error allowed for it.
+    fn for_each_sum(&self, operands: &HostOperands<'_>, mut visit: impl FnMut(usize, f64, f64)) {
+        let MatmulDense {
+            batch,
+            m,
+            n,
+            k,
+            precision,
+            ..
+        } = self.shape;
+        let (a, b) = (self.shape.operand_a(), self.shape.operand_b());
+        let left = a
+            .storage
+            .unpack(operands.words(A), a.elements(batch) as usize);
+        let right = b
+            .storage
+            .unpack(operands.words(B), b.elements(batch) as usize);
+        let mut index = 0;
+        for matrix in 0..batch as usize {
+            for row in 0..m as usize {
+                for column in 0..n as usize {
+                    let (mut sum, mut bound, mut rounded) = (0.0, DotBound::default(), 0.0);
+                    for at in 0..k as usize {
+                        let left = f64::from(left[a.at(matrix, row, at)]);
+                        let right = f64::from(right[b.at(matrix, column, at)]);
+                        sum += left * right;
+                        bound.add(
+                            (left, a.storage.flush_below()),
+                            (right, b.storage.flush_below()),
+                        );
+                        rounded += precision.product_error(left * right);
+                    }
+                    let roundings = k as usize;
+                    visit(
+                        index,
+                        sum,
+                        bound.error(roundings) + (1.0 + gamma(roundings)) * rounded,
+                    );
+                    index += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Launch for DenseLaunch {
+    fn kernel(&self) -> &'static str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        let MatmulDense {
+            batch,
+            m,
+            n,
+            k,
+            precision,
+            epilogue,
+            out,
+            ..
+        } = self.shape;
+        let (a, b) = (
+            self.shape.operand_a().describe('m'),
+            self.shape.operand_b().describe('n'),
+        );
+        let part = if self.out_stride == n {
+            String::new()
+        } else {
+            format!(" of {}", self.out_stride)
+        };
+        let product = match precision {
+            Precision::Full => "",
+            Precision::F16Multiply => " product-f16",
+        };
+        let out = if out == FloatType::F32 {
+            String::new()
+        } else {
+            format!(" out-{out}")
+        };
+        format!(
+            "batch={batch} m={m} n={n}{part} k={k} {a} {b}{product}{}{out}",
+            epilogue.describe()
+        )
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let MatmulDense {
+            batch,
+            m,
+            epilogue,
+            out,
+            ..
+        } = self.shape;
+        let (rows, columns) = (u64::from(batch) * u64::from(m), u64::from(self.out_stride));
+        let read = |binding, name, bytes| Slot {
+            binding,
+            name,
+            access: Access::Read,
+            bytes,
+        };
+        let mut slots = vec![
+            read(A, "matrix_a", self.stored_a().bytes(batch)),
+            read(B, "matrix_b", self.shape.operand_b().bytes(batch)),
+        ];
+        slots.extend(epilogue.slots(rows, columns));
+        slots.push(Slot {
+            binding: OUT,
+            name: "out",
+            access: Access::Write,
+            bytes: rows * columns * out.bytes(),
+        });
+        slots
+    }
+
+    fn params(&self) -> Vec<u8> {
+        let (a, b) = (self.stored_a(), self.shape.operand_b());
+        let params = Params {
+            batch: self.shape.batch,
+            m: self.shape.m,
+            n: self.shape.n,
+            k: self.shape.k,
+            a_first: self.a_first,
+            a_batch_stride: a.batch_stride(),
+            a_row_stride: a.extent_stride(),
+            a_k_stride: a.k_stride(),
+            b_batch_stride: b.batch_stride(),
+            b_column_stride: b.extent_stride(),
+            b_k_stride: b.k_stride(),
+            out_stride: self.out_stride,
+            first_column: self.first_column,
+        };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn param_fields(&self) -> &'static [(&'static str, usize)] {
+        Params::FIELDS
+    }
+
+    fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        let (a, b) = (self.shape.operand_a(), self.shape.operand_b());
+        let scalar = |entry| {
+            let variant = self.choose(entry, capabilities);
+            variant
+                .slot("a", a.storage.name())
+                .slot("b", b.storage.name())
+        };
+        let register = |tile, lanes| {
+            let variant = if a.in_quads() && b.in_quads() {
+                let variant = self.choose("matmul_dense/vec4", capabilities);
+                variant
+                    .slot("a", quads(a.storage))
+                    .slot("b", quads(b.storage))
+            } else {
+                scalar("matmul_dense")
+            };
+            variant
+                .number("TILE_M", tile)
+                .number("TILE_N", tile)
+                .number("WORKGROUP_SIZE", lanes)
+        };
+        let shared = |lanes| {
+            scalar("matmul_dense/shared")
+                .number("LANES_M", lanes)
+                .number("LANES_N", lanes)
+                .number("TILE_M", 4)
+                .number("TILE_N", 4)
+                .number("TILE_K", 16)
+                .number("WORKGROUP_SIZE", lanes * lanes)
+        };
+        let mut variants = vec![register(8, 8), register(4, 8), shared(16), shared(8)];
+        if !capabilities.software {
+            // Hardware wants the work shared; a CPU wants it in registers without barriers.
+            variants.rotate_left(2);
+            if self.shape.m <= 32 || self.shape.n <= 32 {
+                // Half of the 64 x 64 tile would lie outside.
+                variants.swap(0, 1);
+            }
+        }
+        variants
+    }
+
+    fn workgroups(&self, variant: &Variant) -> u64 {
+        let (tile_m, tile_n) = (variant.get("TILE_M"), variant.get("TILE_N"));
+        let MatmulDense { batch, m, n, .. } = self.shape;
+        let tiles = |rows: u32, columns: u32| {
+            u64::from(batch) * u64::from(m.div_ceil(rows)) * u64::from(n.div_ceil(columns))
+        };
+        if variant.entry() == "matmul_dense/shared" {
+            tiles(
+                tile_m * variant.get("LANES_M"),
+                tile_n * variant.get("LANES_N"),
+            )
+        } else {
+            tiles(tile_m, tile_n).div_ceil(u64::from(variant.get("WORKGROUP_SIZE")))
+        }
+    }
+
+    fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
+        let MatmulDense {
+            n, epilogue, out, ..
+        } = self.shape;
+        let mut values = Vec::new();
+        self.for_each_sum(operands, |index, sum, _| {
+            values.push(epilogue.apply(operands, index, n as usize, sum));
+        });
+        vec![Output::new(OUT, stored(out, values))]
+    }
+
+    fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
+        let MatmulDense {
+            n, epilogue, out, ..
+        } = self.shape;
+        let mut allowed = Vec::new();
+        self.for_each_sum(operands, |index, sum, error| {
+            allowed.push(epilogue.error(operands, (index, n as usize), (sum, error), out));
+        });
+        vec![Bound::Absolute(allowed)]
+    }
+
+    fn cost(&self) -> Cost {
+        let MatmulDense {
+            batch,
+            m,
+            n,
+            k,
+            out,
+            ..
+        } = self.shape;
+        let outputs = f64::from(batch) * f64::from(m) * f64::from(n);
+        let read = self.shape.operand_a().bytes(batch) + self.shape.operand_b().bytes(batch);
+        Cost {
+            operations: 2.0 * outputs * f64::from(k),
+            bytes: read as f64 + outputs * out.bytes() as f64,
+        }
+    }
+
+    fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
+        let parts = self.parts(limit, alignment)?;
+        let part = |(launch, ranges)| Part {
+            launch: Arc::new(launch) as Arc<dyn Launch>,
+            ranges,
+        };
+        Some(parts.into_iter().map(part).collect())
+    }
+}
+
+/// Module that loads four elements of a storage type.
+const fn quads(storage: FloatType) -> &'static str {
+    match storage {
+        FloatType::F32 => "f32_vec4",
+        FloatType::F16 => "f16_vec4",
+        FloatType::Bf16 => "bf16_vec4",
+    }
+}
