@@ -38,8 +38,9 @@ pub(super) fn cut(
     if streams.whole.iter().any(|(_, bytes)| *bytes > limit) {
         return None;
     }
-    let row_chunks = chunks(rows, &streams.by_row, limit, alignment)?;
-    let column_chunks = chunks(columns, &streams.by_column, limit, alignment)?;
+    let row_chunks = chunks((rows, 1), &streams.by_row, limit, alignment)?;
+    // Columns in pairs: neighbours share a word of an f16 output.
+    let column_chunks = chunks((columns, 2), &streams.by_column, limit, alignment)?;
     let mut tiles = Vec::new();
     for row_chunk in &row_chunks {
         for column_chunk in &column_chunks {
@@ -73,13 +74,13 @@ fn padded(bytes: u64) -> u64 {
 }
 
 fn chunks(
-    extent: u32,
+    (extent, multiple): (u32, u64),
     streams: &[(u32, u64)],
     limit: u64,
     alignment: u64,
 ) -> Option<Vec<Range<u32>>> {
     // Every stream's chunk must start at a multiple of the alignment.
-    let mut step: u64 = 1;
+    let mut step = multiple;
     let mut largest: u64 = 1;
     for &(_, bytes) in streams.iter().filter(|(_, bytes)| *bytes > 0) {
         let rows = alignment / gcd(alignment, bytes);
