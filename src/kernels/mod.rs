@@ -33,4 +33,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant];
+registry![matmul_quant, matvec_quant];
