@@ -3,11 +3,12 @@
 //! Bias is f32 `[n]`, residual f32 shaped as the output. Errors of the built-in functions are those
 //! the WGSL specification allows.
 
-use crate::record::{Access, HostOperands, Slot};
+use crate::record::{Access, HostOperands, Slot, Values};
 use crate::shader::Variant;
 
 use super::FloatType;
 use super::bounds::{TINY, U};
+use super::shape::ShapeError;
 
 /// Binding numbers all matrix products share.
 pub(super) const BIAS: u32 = 6;
@@ -209,6 +210,29 @@ impl Epilogue {
             error += U * (value.abs() + error) + flushed(residual) + TINY;
         }
         error + out.store_error(value.abs() + error)
+    }
+}
+
+/// Refuses output types that rows of `n` elements cannot be stored in.
+pub(super) fn check_output(kernel: &'static str, out: FloatType, n: u32) -> Result<(), ShapeError> {
+    if out == FloatType::Bf16 || (out == FloatType::F16 && !n.is_multiple_of(2)) {
+        let (value, allowed) = (format!("{out} with n = {n}"), "f32, or f16 with an even n");
+        return Err(ShapeError::Unsupported {
+            kernel,
+            name: "output storage",
+            value,
+            allowed,
+        });
+    }
+    Ok(())
+}
+
+/// Values as the output's storage type.
+pub(super) fn stored(out: FloatType, values: Vec<f64>) -> Values {
+    match out {
+        FloatType::F32 => Values::F32(values),
+        FloatType::F16 => Values::F16(values),
+        FloatType::Bf16 => Values::Bf16(values),
     }
 }
 

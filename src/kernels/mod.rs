@@ -9,6 +9,9 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod path;
+mod quant_cases;
+mod quant_product;
 mod shape;
 mod split;
 mod weight;
@@ -30,4 +33,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, matmul_dense];
+registry![matmul_dense, matmul_quant, matvec_quant];

@@ -38,9 +38,9 @@ pub(super) fn cut(
     if streams.whole.iter().any(|(_, bytes)| *bytes > limit) {
         return None;
     }
-    let row_chunks = chunks(rows, 1, &streams.by_row, limit, alignment)?;
-    // Outputs are stored in pairs of columns, so that f16 words are never shared by two parts.
-    let column_chunks = chunks(columns, 2, &streams.by_column, limit, alignment)?;
+    let row_chunks = chunks((rows, 1), &streams.by_row, limit, alignment)?;
+    // Columns in pairs: neighbours share a word of an f16 output.
+    let column_chunks = chunks((columns, 2), &streams.by_column, limit, alignment)?;
     let mut tiles = Vec::new();
     for row_chunk in &row_chunks {
         for column_chunk in &column_chunks {
@@ -73,16 +73,14 @@ fn padded(bytes: u64) -> u64 {
     crate::record::padded_bytes(bytes.max(1))
 }
 
-/// Ranges of a multiple of `step`, but for the last.
 fn chunks(
-    extent: u32,
-    step: u64,
+    (extent, multiple): (u32, u64),
     streams: &[(u32, u64)],
     limit: u64,
     alignment: u64,
 ) -> Option<Vec<Range<u32>>> {
     // Every stream's chunk must start at a multiple of the alignment.
-    let mut step = step;
+    let mut step = multiple;
     let mut largest: u64 = 1;
     for &(_, bytes) in streams.iter().filter(|(_, bytes)| *bytes > 0) {
         let rows = alignment / gcd(alignment, bytes);

@@ -1,13 +1,9 @@
 //! Operations: what callers write. Each checks shapes and formats, picks the kernel, and appends to a
 //! recording; nothing runs until an engine is given the recording.
 
-mod element;
-mod linear;
 mod matmul;
 mod weight;
 
-pub use element::{binary, cast, reduce, unary};
-pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use weight::{QuantizedWeight, Weight};
 
@@ -64,21 +60,45 @@ pub enum OpError {
 
 /// An extent as kernels take it.
 fn extent(op: &'static str, what: &'static str, value: usize) -> Result<u32, OpError> {
-    u32::try_from(value).map_err(|_| OpError::TooLarge { op, what, got: value })
+    u32::try_from(value).map_err(|_| OpError::TooLarge {
+        op,
+        what,
+        got: value,
+    })
 }
 
 /// Refuses a tensor of another shape.
-fn check_shape(op: &'static str, what: &'static str, tensor: &Tensor, expected: &[usize]) -> Result<(), OpError> {
+fn check_shape(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+    expected: &[usize],
+) -> Result<(), OpError> {
     if tensor.shape() == expected {
         return Ok(());
     }
-    Err(OpError::Shape { op, what, got: tensor.shape().to_vec(), expected: format!("{expected:?}") })
+    Err(OpError::Shape {
+        op,
+        what,
+        got: tensor.shape().to_vec(),
+        expected: format!("{expected:?}"),
+    })
 }
 
 /// Refuses a tensor of another type.
-fn check_type(op: &'static str, what: &'static str, tensor: &Tensor, expected: DType) -> Result<(), OpError> {
+fn check_type(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+    expected: DType,
+) -> Result<(), OpError> {
     if tensor.dtype() == expected {
         return Ok(());
     }
-    Err(OpError::Type { op, what, got: tensor.dtype(), expected: expected.name() })
+    Err(OpError::Type {
+        op,
+        what,
+        got: tensor.dtype(),
+        expected: expected.name(),
+    })
 }

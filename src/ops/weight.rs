@@ -37,7 +37,12 @@ impl Weight {
     pub fn upload_dense(recording: &mut Recording, host: &HostTensor) -> Result<Self, OpError> {
         if host.shape().len() != 2 {
             let (got, expected) = (host.shape().to_vec(), "[n, k]".to_owned());
-            return Err(OpError::Shape { op: "upload_dense", what: "weight", got, expected });
+            return Err(OpError::Shape {
+                op: "upload_dense",
+                what: "weight",
+                got,
+                expected,
+            });
         }
         Ok(Self::Dense(recording.upload(host)))
     }

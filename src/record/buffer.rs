@@ -97,8 +97,15 @@ impl Tensor {
     /// When the buffer is too small for the elements.
     pub fn of_buffer(buffer: Buffer, dtype: DType, shape: &[usize]) -> Self {
         let bytes = shape.iter().product::<usize>() * dtype.bytes();
-        assert!(bytes as u64 <= buffer.bytes(), "{bytes} bytes of {dtype} {shape:?} in {buffer:?}");
-        Self { buffer, dtype, shape: shape.to_vec() }
+        assert!(
+            bytes as u64 <= buffer.bytes(),
+            "{bytes} bytes of {dtype} {shape:?} in {buffer:?}"
+        );
+        Self {
+            buffer,
+            dtype,
+            shape: shape.to_vec(),
+        }
     }
 
     /// The memory.

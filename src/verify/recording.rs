@@ -27,7 +27,10 @@ pub struct DispatchReport {
 ///
 /// # Errors
 /// As [`Engine::run`].
-pub fn compare_recording(engine: &dyn Engine, recording: &Recording) -> Result<Vec<DispatchReport>, EngineError> {
+pub fn compare_recording(
+    engine: &dyn Engine,
+    recording: &Recording,
+) -> Result<Vec<DispatchReport>, EngineError> {
     let mut instrumented = Recording::new();
     for command in recording.commands() {
         match command {
@@ -53,13 +56,20 @@ pub fn compare_recording(engine: &dyn Engine, recording: &Recording) -> Result<V
 
 /// Operands worth reading back: inputs before a dispatch, outputs after it.
 fn watched(dispatch: &Dispatch, except: Access) -> impl Iterator<Item = &Binding> {
-    dispatch.bindings.iter().filter(move |binding| binding.access != except)
+    dispatch
+        .bindings
+        .iter()
+        .filter(move |binding| binding.access != except)
 }
 
 fn watch(recording: &mut Recording, dispatch: &Dispatch, except: Access) {
     for binding in watched(dispatch, except) {
         let words = (binding.buffer.bytes() / 4) as usize;
-        recording.download(&Tensor::of_buffer(binding.buffer.clone(), DType::U32, &[words]));
+        recording.download(&Tensor::of_buffer(
+            binding.buffer.clone(),
+            DType::U32,
+            &[words],
+        ));
     }
 }
 
@@ -91,5 +101,11 @@ fn judge(
             comparison.merge(compare(output, bound, words));
         }
     }
-    DispatchReport { index, kernel: launch.kernel(), shape: launch.describe(), comparison, bounds }
+    DispatchReport {
+        index,
+        kernel: launch.kernel(),
+        shape: launch.describe(),
+        comparison,
+        bounds,
+    }
 }

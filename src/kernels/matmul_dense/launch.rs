@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use crate::kernels::FloatType;
 use crate::kernels::bounds::{DotBound, gamma};
-use crate::kernels::epilogue::OUT;
-use crate::kernels::matmul_quant::{check_output, stored};
+use crate::kernels::epilogue::{OUT, check_output, stored};
 use crate::kernels::shape::{ShapeError, check_extents, check_index};
 use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};

@@ -1,0 +1,80 @@
+// ROWS weight rows times COLUMNS rows of x, by LANES lanes: one alone, or a whole workgroup, each of
+// whose lanes takes every LANES-th run of at most RUN_STEPS steps within a group.
+
+import package::lib::grid::linear_workgroup;
+import package::variant::{COLUMNS, ROWS, LANES, RUN_STEPS, WORKGROUP_SIZE};
+import package::matmul_quant::params::params;
+import package::x::load_x8;
+import package::codes::load_codes8;
+import package::scale::load_scale;
+import package::zero::load_zero;
+import package::reduce::reduce_sum;
+import package::lib::epilogue::finish_pair;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // No lane leaves early, because all meet in the reduction: rows past the end are read as the last
+    // row and never stored.
+    let group_of_lanes = linear_workgroup(workgroup, workgroups) * (WORKGROUP_SIZE / LANES) + lane / LANES;
+    let first_row = group_of_lanes * ROWS;
+    let runs_per_group = (params.group_steps + RUN_STEPS - 1u) / RUN_STEPS;
+    let runs = params.groups * runs_per_group;
+
+    var sums: array<f32, COLUMNS * ROWS>;
+    for (var run = lane % LANES; run < runs; run += LANES) {
+        let group = run / runs_per_group;
+        let begin = group * params.group_steps + run % runs_per_group * RUN_STEPS;
+        let end = min(begin + RUN_STEPS, (group + 1u) * params.group_steps);
+        var partial: array<f32, COLUMNS * ROWS>;
+        var scale: array<f32, ROWS>;
+        var zero: array<f32, ROWS>;
+        for (var j = 0u; j < ROWS; j++) {
+            let index = min(first_row + j, params.n - 1u) * params.scale_row_stride + group;
+            scale[j] = load_scale(index);
+            zero[j] = f32(load_zero(index));
+        }
+        for (var step = begin; step < end; step++) {
+            var x_low: array<vec4<f32>, COLUMNS>;
+            var x_high: array<vec4<f32>, COLUMNS>;
+            for (var i = 0u; i < COLUMNS; i++) {
+                let values = load_x8(i, step * 8u, params.k);
+                x_low[i] = values.low;
+                x_high[i] = values.high;
+            }
+            for (var j = 0u; j < ROWS; j++) {
+                let weights = load_codes8(min(first_row + j, params.n - 1u) * params.row_words, step);
+                let w_low = weights.low - zero[j];
+                let w_high = weights.high - zero[j];
+                for (var i = 0u; i < COLUMNS; i++) {
+                    partial[i * ROWS + j] += dot(x_low[i], w_low) + dot(x_high[i], w_high);
+                }
+            }
+        }
+        for (var i = 0u; i < COLUMNS; i++) {
+            for (var j = 0u; j < ROWS; j++) {
+                sums[i * ROWS + j] += scale[j] * partial[i * ROWS + j];
+            }
+        }
+    }
+
+    for (var at = 0u; at < COLUMNS * ROWS; at++) {
+        sums[at] = reduce_sum(sums[at], lane);
+    }
+    if (lane % LANES == 0u) {
+        for (var i = 0u; i < COLUMNS; i++) {
+            for (var j = 0u; j < ROWS; j += 2u) {
+                finish_pair(
+                    i * params.out_stride,
+                    params.first_column + first_row + j,
+                    params.first_column + params.n,
+                    sums[i * ROWS + j],
+                    sums[i * ROWS + j + 1u],
+                );
+            }
+        }
+    }
+}

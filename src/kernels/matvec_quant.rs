@@ -1,0 +1,147 @@
+//! Matrix times one to eight vectors with quantized weights: the product of `matmul_quant` for
+//! `m <= 8`, where each weight is read once and speed is that of memory.
+//!
+//! A lane alone makes ROWS weight rows by `m` sums, group by group; or the lanes of a workgroup split
+//! the row in runs of four steps (16 bytes of int4), so that neighbours read neighbouring words, and
+//! reduce their sums at the end. ROWS is even: a lane stores pairs.
+
+use std::sync::Arc;
+
+use crate::record::Launch;
+use crate::shader::Edit;
+
+use super::matmul_quant::MatmulQuant;
+use super::path::Path;
+use super::quant_cases::quant_cases;
+use super::quant_product::QuantLaunch;
+use super::{Kernel, ShapeError};
+
+const PATH: Path = Path::Rows {
+    entry: "matvec_quant",
+};
+
+/// A [`MatmulQuant`] of at most eight rows of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatvecQuant(pub MatmulQuant);
+
+impl MatvecQuant {
+    /// Checks the shape and makes a launch of it.
+    ///
+    /// # Errors
+    /// As [`MatmulQuant::launch`], and for more than eight rows of activations.
+    pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
+        Ok(Arc::new(QuantLaunch::new(PATH, self.0)?))
+    }
+}
+
+/// Registry entry.
+pub static KERNEL: Kernel = Kernel {
+    name: "matvec_quant",
+    summary: "1 to 8 rows of x times int8 or int4 weights [n, k], dequantized on the fly",
+    cases: |effort| quant_cases(|shape| MatvecQuant(shape).launch(), &ROWS, effort),
+    broken: BROKEN,
+    expected_failures: &[],
+};
+
+/// Rows of x per case: every number that has its own shader.
+const ROWS: [u32; 9] = [1, 2, 3, 8, 4, 5, 6, 1, 7];
+
+const BROKEN: &[Edit] = &[
+    Edit {
+        name: "dropped_last_step_of_a_run",
+        module: "matvec_quant",
+        find: "step < end;",
+        replace: "step + 1u < end;",
+    },
+    Edit {
+        name: "dropped_last_run",
+        module: "matvec_quant",
+        find: "run < runs;",
+        replace: "run + 1u < runs;",
+    },
+    Edit {
+        name: "scale_of_the_next_group",
+        module: "matvec_quant",
+        find: "* params.scale_row_stride + group;",
+        replace: "* params.scale_row_stride + min(group + 1u, params.groups - 1u);",
+    },
+    Edit {
+        name: "zero_point_added",
+        module: "matvec_quant",
+        find: "weights.low - zero[j]",
+        replace: "weights.low + zero[j]",
+    },
+    Edit {
+        name: "first_step_of_x_repeated",
+        module: "matvec_quant",
+        find: "load_x8(i, step * 8u, params.k)",
+        replace: "load_x8(i, begin * 8u, params.k)",
+    },
+    Edit {
+        name: "tree_stops_early",
+        module: "reduce/shared",
+        find: "shared_f32[lane] += shared_f32[lane + width];",
+        replace: "shared_f32[lane] += select(shared_f32[lane + width], 0.0, width == 1u);",
+    },
+    Edit {
+        name: "tail_of_x_not_guarded",
+        module: "x/f32",
+        find: "if (column >= k)",
+        replace: "if (column > k)",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::{Epilogue, FloatType, ShapeError};
+    use crate::num::Scheme;
+
+    use super::*;
+
+    fn shape(m: u32, k: u32) -> MatvecQuant {
+        MatvecQuant(MatmulQuant {
+            m,
+            n: 4,
+            k,
+            x: FloatType::F32,
+            weight: Scheme::int4_group(32).format(),
+            epilogue: Epilogue::default(),
+            out: FloatType::F32,
+        })
+    }
+
+    #[test]
+    fn rejects_nine_rows_of_x() {
+        assert!(shape(8, 64).launch().is_ok());
+        let error = shape(9, 64).launch().err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::TooLarge {
+                kernel: "matvec_quant",
+                value: 9,
+                limit: 8,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn rejects_k_not_multiple_of_group() {
+        let error = shape(1, 48).launch().err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::NotMultiple {
+                name: "k",
+                value: 48,
+                multiple: 32,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn rejects_empty_extents() {
+        let error = shape(0, 64).launch().err();
+        assert!(matches!(error, Some(ShapeError::Zero { name: "m", .. })));
+    }
+}
