@@ -9,6 +9,8 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+#[cfg(test)]
+mod parts_test;
 mod shape;
 mod split;
 mod weight;
@@ -30,4 +32,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant];
+registry![matmul_quant, cast];
