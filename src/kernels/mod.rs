@@ -14,6 +14,7 @@ mod parts_test;
 mod shape;
 mod split;
 mod weight;
+mod window;
 
 pub use bounds::{TINY, U, gamma};
 pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
@@ -32,4 +33,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, cast];
+registry![matmul_quant, cast, copy, transpose];
