@@ -9,12 +9,15 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+#[cfg(test)]
+mod parts_test;
 mod path;
 mod quant_cases;
 mod quant_product;
 mod shape;
 mod split;
 mod weight;
+mod window;
 
 pub use bounds::{TINY, U, gamma};
 pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
@@ -33,4 +36,11 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_dense, matmul_quant, matvec_quant];
+registry![
+    cast,
+    copy,
+    transpose,
+    matmul_dense,
+    matmul_quant,
+    matvec_quant
+];

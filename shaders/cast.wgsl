@@ -1,0 +1,31 @@
+// Each lane converts two neighbours, so that 16-bit results are written as whole words.
+
+import package::lib::grid::linear_workgroup;
+import package::variant::WORKGROUP_SIZE;
+import package::element::load_bits;
+import package::pair::store_bits_pair;
+
+struct Params {
+    count: u32, // elements
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let pair = linear_workgroup(workgroup, workgroups) * WORKGROUP_SIZE + lane;
+    let index = 2u * pair;
+    if (index >= params.count) {
+        return;
+    }
+    // The half behind an odd count is zero, whatever lies behind the source.
+    var second = 0u;
+    if (index + 1u < params.count) {
+        second = load_bits(index + 1u);
+    }
+    store_bits_pair(pair, params.count, load_bits(index), second);
+}
