@@ -5,6 +5,8 @@
 //! [`num`] and [`tensor`], [`io`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
 //! [`ops`] and [`verify`].
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod engine;
 pub mod io;
 pub mod kernels;

@@ -288,8 +288,8 @@ fn verify_variant(
 fn describe_place(one: &Prepared, comparison: &Comparison) -> String {
     comparison.place.as_ref().map_or_else(String::new, |place| {
         format!(
-            "{}: element {} is {:e}, reference {:e}, allowed error {:e}",
-            one.case.name, place.index, place.got, place.expected, place.allowed
+            "{} [{}]: {:e} for {:e}",
+            one.case.name, place.index, place.got, place.expected
         )
     })
 }

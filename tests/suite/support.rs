@@ -24,14 +24,6 @@ pub fn gpu(options: GpuOptions) -> GpuEngine {
     })
 }
 
-/// A kernel by name.
-pub fn kernel(name: &str) -> &'static Kernel {
-    REGISTRY
-        .iter()
-        .find(|kernel| kernel.name == name)
-        .unwrap_or_else(|| panic!("no kernel {name}"))
-}
-
 /// All quick cases of all kernels.
 pub fn cases() -> Vec<(&'static Kernel, Case)> {
     let of = |kernel: &&'static Kernel| {

@@ -266,7 +266,14 @@ fn print_report(report: &AdapterReport) {
         "{} | {} | {} | {}",
         report.adapter, report.driver, report.backend, report.kind
     ));
-    let mut rows = table(&["result", "cases", "exact", "worst/bound", "variant"]);
+    let mut rows = table(&[
+        "result",
+        "cases",
+        "exact",
+        "worst/bound",
+        "variant",
+        "worst at",
+    ]);
     for variant in report.kernels.iter().flat_map(|kernel| &kernel.variants) {
         let (result, detail) = match &variant.status {
             Status::Passed => ("ok", String::new()),
@@ -284,6 +291,7 @@ fn print_report(report: &AdapterReport) {
             number(format!("{}/{}", variant.exact, variant.elements)),
             number(format!("{:.4}", variant.worst)),
             format!("{}{detail}", variant.variant).into(),
+            variant.place.clone().into(),
         ]);
     }
     print(&rows.to_string());

@@ -153,19 +153,14 @@ impl<'a> Encoding<'a> {
         self.encoder().resolve_query_set(queries, 0..count, to, 0);
     }
 
-    /// Submits what was encoded so far.
-    pub fn submit(&mut self) {
+    /// Submits what was encoded so far and returns how many submits there were.
+    pub fn submit(&mut self) -> u64 {
         self.pass = None;
         if let Some(encoder) = self.encoder.take() {
             self.open.queue.submit([encoder.finish()]);
             self.submits += 1;
         }
         self.work = 0.0;
-    }
-
-    /// Submits the rest and returns how many submits there were.
-    pub fn finish(mut self) -> u64 {
-        self.submit();
         self.submits
     }
 }

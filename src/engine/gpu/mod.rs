@@ -221,6 +221,20 @@ impl GpuEngine {
         state.memory.drop_pool();
     }
 
+    /// Waits until everything submitted so far is done.
+    ///
+    /// # Errors
+    /// What went wrong since the last call.
+    pub fn wait(&self) -> Result<(), EngineError> {
+        let open = &self.shared.open;
+        open.check()?;
+        let polled = open.device.poll(wgpu::PollType::wait_indefinitely());
+        open.check()?;
+        polled
+            .map(|_| ())
+            .map_err(|error| open.driver_error(error.to_string()))
+    }
+
     /// Gives up the device. Every later call on this engine and its plans reports it as lost.
     pub fn destroy(&self) {
         self.shared.open.destroy();
@@ -314,7 +328,7 @@ impl GpuEngine {
                 }
             }
         }
-        let submits = open.scoped(|| Ok(encoding.finish()))?;
+        let submits = open.scoped(|| Ok(encoding.submit()))?;
         self.shared
             .counters
             .submits

@@ -158,7 +158,7 @@ impl GpuPlan {
                     }
                 }
             }
-            Ok(encoding.finish())
+            Ok(encoding.submit())
         })?;
         self.shared
             .counters

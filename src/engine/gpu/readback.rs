@@ -4,7 +4,7 @@ use futures_intrusive::channel::shared::oneshot_channel;
 use wgpu::{BufferDescriptor, BufferUsages, MapMode, PollType};
 
 use crate::engine::EngineError;
-use crate::record::Tensor;
+use crate::record::{Tensor, padded_bytes};
 use crate::tensor::HostTensor;
 
 use super::device::OpenDevice;
@@ -20,7 +20,7 @@ impl Staging {
     pub fn new(open: &OpenDevice, tensor: &Tensor) -> Result<Self, EngineError> {
         let descriptor = BufferDescriptor {
             label: Some("lapidary readback"),
-            size: tensor.buffer().bytes(),
+            size: padded_bytes((tensor.len() * tensor.dtype().bytes()).max(1) as u64),
             usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
             mapped_at_creation: false,
         };

@@ -7,7 +7,7 @@ use wgpu::{BufferDescriptor, BufferUsages, Features, QuerySetDescriptor, QueryTy
 
 use crate::engine::EngineError;
 use crate::record::{Command, Recording, Tensor};
-use crate::tensor::DType;
+use crate::tensor::{DType, HostTensor};
 
 use super::encode::{Encoding, bind};
 use super::lower::lower;
@@ -103,13 +103,13 @@ impl GpuEngine {
                 self.shared
                     .counters
                     .submits
-                    .fetch_add(encoding.finish(), Ordering::Relaxed);
+                    .fetch_add(encoding.submit(), Ordering::Relaxed);
                 Ok(())
             })?;
             let ticks = pollster::block_on(collect(open, &[staging]))?;
             let ticks: Vec<u64> = ticks
                 .iter()
-                .flat_map(|host| host.words())
+                .flat_map(HostTensor::words)
                 .collect::<Vec<u32>>()
                 .chunks_exact(2)
                 .map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32)
