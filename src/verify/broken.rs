@@ -42,7 +42,7 @@ pub(super) fn plan<'a>(
         modules.push((variant, linked.modules().map(str::to_owned).collect()));
     }
     let mut jobs = Vec::new();
-    for edit in kernel.broken {
+    for edit in kernel.broken.iter().filter(|edit| applies(sources, edit)) {
         let linking: Vec<&Variant> = modules
             .iter()
             .filter(|(_, linked)| linked.contains(edit.module))
@@ -65,6 +65,12 @@ pub(super) fn plan<'a>(
         }
     }
     Ok(jobs)
+}
+
+/// Whether an edit can be made. The library's own files always take it; a user's may have changed there.
+pub(super) fn applies(sources: &Sources, edit: &Edit) -> bool {
+    let once = |text: &str| text.matches(edit.find).count() == 1;
+    sources.is_embedded() || sources.get(edit.module).is_some_and(once)
 }
 
 /// Runs the cases of the job's variants, one variant after the other, until one case fails: an edit may

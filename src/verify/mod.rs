@@ -76,6 +76,8 @@ pub struct KernelReport {
     pub variants: Vec<VariantReport>,
     /// One entry per broken shader that was run.
     pub broken: Vec<BrokenReport>,
+    /// Broken shaders that could not be made because the user's shader files differ there.
+    pub edits_not_applicable: Vec<String>,
     /// Whether everything was run.
     pub complete: bool,
 }
@@ -166,6 +168,12 @@ pub fn verify_kernel(
         summary: kernel.summary.to_owned(),
         variants: Vec::new(),
         broken: Vec::new(),
+        edits_not_applicable: kernel
+            .broken
+            .iter()
+            .filter(|edit| !broken::applies(sources, edit))
+            .map(|edit| edit.name.to_owned())
+            .collect(),
         complete: false,
     };
     let broken = broken::plan(sources, kernel, &by_variant)?;

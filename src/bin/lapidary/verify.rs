@@ -314,6 +314,17 @@ fn print_report(report: &AdapterReport) {
             ));
         }
     }
+    for kernel in report
+        .kernels
+        .iter()
+        .filter(|kernel| !kernel.edits_not_applicable.is_empty())
+    {
+        let edits = kernel.edits_not_applicable.join(", ");
+        print(&format!(
+            "{}: the shader files differ where these are broken, so not run: {edits}",
+            kernel.kernel
+        ));
+    }
     let totals = &report.totals;
     let caught = 100.0 * totals.broken_shaders_caught as f64 / totals.broken_shaders.max(1) as f64;
     print(&format!(
