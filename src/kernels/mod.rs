@@ -33,4 +33,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, cast, copy, transpose];
+registry![matmul_quant, cast, copy, transpose, elementwise];

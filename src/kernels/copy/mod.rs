@@ -214,13 +214,13 @@ impl Launch for CopyLaunch {
         vec![
             Slot {
                 binding: SOURCE,
-                name: "source",
+                name: "x",
                 access: Access::Read,
                 bytes: bytes(self.source),
             },
             Slot {
                 binding: TARGET,
-                name: "target",
+                name: "out",
                 access,
                 bytes: bytes(self.target),
             },
