@@ -33,4 +33,11 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, cast, copy, transpose, elementwise];
+registry![
+    matmul_quant,
+    cast,
+    copy,
+    transpose,
+    elementwise,
+    row_reduce
+];
