@@ -5,6 +5,7 @@ import package::variant::WORKGROUP_SIZE;
 
 var<workgroup> shared_f32: array<f32, WORKGROUP_SIZE>;
 var<workgroup> shared_i32: array<i32, WORKGROUP_SIZE>;
+var<workgroup> shared_u32: array<u32, WORKGROUP_SIZE>;
 
 fn reduce_sum(value: f32, lane: u32) -> f32 {
     shared_f32[lane] = value;
@@ -44,6 +45,20 @@ fn reduce_max(value: f32, lane: u32) -> f32 {
         workgroupBarrier();
     }
     let total = shared_f32[0];
+    workgroupBarrier();
+    return total;
+}
+
+fn reduce_max_u32(value: u32, lane: u32) -> u32 {
+    shared_u32[lane] = value;
+    workgroupBarrier();
+    for (var width = WORKGROUP_SIZE / 2u; width > 0u; width /= 2u) {
+        if (lane < width) {
+            shared_u32[lane] = max(shared_u32[lane], shared_u32[lane + width]);
+        }
+        workgroupBarrier();
+    }
+    let total = shared_u32[0];
     workgroupBarrier();
     return total;
 }

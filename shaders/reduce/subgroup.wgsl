@@ -7,6 +7,7 @@ import package::variant::WORKGROUP_SIZE;
 
 var<workgroup> shared_f32: array<f32, WORKGROUP_SIZE>;
 var<workgroup> shared_i32: array<i32, WORKGROUP_SIZE>;
+var<workgroup> shared_u32: array<u32, WORKGROUP_SIZE>;
 
 fn reduce_sum(value: f32, lane: u32) -> f32 {
     let partial = subgroupAdd(value);
@@ -39,6 +40,18 @@ fn reduce_max(value: f32, lane: u32) -> f32 {
     var total = shared_f32[0];
     for (var other = 1u; other < WORKGROUP_SIZE; other++) {
         total = max(total, shared_f32[other]);
+    }
+    workgroupBarrier();
+    return total;
+}
+
+fn reduce_max_u32(value: u32, lane: u32) -> u32 {
+    let partial = subgroupMax(value);
+    shared_u32[lane] = partial;
+    workgroupBarrier();
+    var total = shared_u32[0];
+    for (var other = 1u; other < WORKGROUP_SIZE; other++) {
+        total = max(total, shared_u32[other]);
     }
     workgroupBarrier();
     return total;

@@ -40,7 +40,9 @@ registry![
     cast,
     copy,
     transpose,
+    elementwise,
+    row_reduce,
     matmul_dense,
     matmul_quant,
-    matvec_quant
+    matvec_quant,
 ];

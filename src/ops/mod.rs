@@ -1,9 +1,11 @@
 //! Operations: what callers write. Each checks shapes and formats, picks the kernel, and appends to a
 //! recording; nothing runs until an engine is given the recording.
 
+mod element;
 mod matmul;
 mod weight;
 
+pub use element::{affine, binary, cast, reduce, transpose, unary};
 pub use matmul::{MatmulOptions, matmul};
 pub use weight::{QuantizedWeight, Weight};
 

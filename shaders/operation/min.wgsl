@@ -1,0 +1,5 @@
+// The smaller of two.
+
+fn apply(a: f32, b: f32) -> f32 {
+    return min(a, b);
+}

@@ -1,0 +1,5 @@
+import package::activation::silu::activate;
+
+fn apply(a: f32, b: f32) -> f32 {
+    return activate(a);
+}

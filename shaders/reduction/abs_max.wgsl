@@ -1,0 +1,15 @@
+// Largest magnitude.
+
+import package::reduce::reduce_max;
+
+fn initial(first: f32) -> f32 {
+    return abs(first);
+}
+
+fn accumulate(total: f32, value: f32) -> f32 {
+    return max(total, abs(value));
+}
+
+fn finish(total: f32, lane: u32, count: u32) -> f32 {
+    return reduce_max(total, lane);
+}

@@ -1,0 +1,15 @@
+// Largest value. Starting from an element of the row leaves no neutral value to choose.
+
+import package::reduce::reduce_max;
+
+fn initial(first: f32) -> f32 {
+    return first;
+}
+
+fn accumulate(total: f32, value: f32) -> f32 {
+    return max(total, value);
+}
+
+fn finish(total: f32, lane: u32, count: u32) -> f32 {
+    return reduce_max(total, lane);
+}
