@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::record::Launch;
+use crate::record::{Build, Launch, usable_variants};
 use crate::shader::{Capabilities, Variant};
 
 /// Variant names by kernel and shape.
@@ -18,26 +18,22 @@ impl Choices {
         self.table.insert(key(launch), variant.to_string());
     }
 
-    /// The chosen variant if this adapter can launch it, else the kernel's first guess.
-    ///
-    /// # Panics
-    /// When a kernel lists no variant: the trait promises at least one.
-    pub fn pick(&self, launch: &dyn Launch, capabilities: &Capabilities) -> Variant {
-        let variants = launch.variants(capabilities);
+    /// The chosen variant if this adapter can launch and finish it, else the kernel's first guess. `None`
+    /// when every variant passes the driver's loop limit.
+    pub fn pick(
+        &self,
+        launch: &dyn Launch,
+        capabilities: &Capabilities,
+        build: Build,
+    ) -> Option<Variant> {
+        let mut variants = usable_variants(launch, capabilities, build);
         let wanted = self.table.get(&key(launch));
         let chosen = wanted.and_then(|name| {
             variants
                 .iter()
                 .position(|variant| variant.to_string() == *name)
         });
-        let index = chosen.unwrap_or(0);
-        assert!(
-            index < variants.len(),
-            "{} lists no variant for {}",
-            launch.kernel(),
-            launch.describe()
-        );
-        variants[index].clone()
+        (!variants.is_empty()).then(|| variants.swap_remove(chosen.unwrap_or(0)))
     }
 }
 

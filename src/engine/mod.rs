@@ -92,6 +92,18 @@ pub enum EngineError {
         /// Limit of one dimension.
         limit: u32,
     },
+    /// Sums so long that the driver would silently stop in the middle.
+    #[error(
+        "{kernel} ({shape}): every variant needs more than the {limit} loop iterations after which this driver stops"
+    )]
+    LoopTooLong {
+        /// Kernel name.
+        kernel: &'static str,
+        /// Its shape.
+        shape: String,
+        /// The driver's limit.
+        limit: u64,
+    },
     /// A tensor that was never uploaded nor written.
     #[error("{what}: the tensor holds no data on this engine (never uploaded or written)")]
     Uninitialized {

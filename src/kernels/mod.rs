@@ -9,6 +9,7 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod iterations;
 #[cfg(test)]
 mod parts_test;
 mod path;

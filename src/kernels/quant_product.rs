@@ -7,11 +7,14 @@
 use std::sync::Arc;
 
 use crate::num::QuantFormat;
-use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, check_output, stored};
+use super::iterations::product;
 use super::path::Path;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
@@ -272,6 +275,15 @@ impl Launch for QuantLaunch {
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         self.path.workgroups(variant, self.shape.m, self.shape.n)
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let weight = self.weight();
+        product(
+            variant,
+            weight.groups().into(),
+            weight.group_size().div_ceil(STEP).into(),
+        )
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

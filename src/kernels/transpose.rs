@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
@@ -147,6 +147,11 @@ impl Launch for TransposeLaunch {
         }
         let tile = variant.get("TILE");
         u64::from(self.rows.div_ceil(tile)) * u64::from(self.columns.div_ceil(tile))
+    }
+
+    fn iterations(&self, _variant: &Variant) -> Iterations {
+        // A tile's loops are short and of constant length.
+        Iterations::default()
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

@@ -42,6 +42,16 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+/// Loop iterations of one invocation, all loops together. Drivers unroll short loops of constant length
+/// when they are free to, and keep them when runtime checks are compiled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Iterations {
+    /// When loops over a tile's rows and columns are unrolled.
+    pub unrolled: u64,
+    /// When nothing is.
+    pub rolled: u64,
+}
+
 /// A launch cut so that each piece fits a binding limit: the piece and, for each slot, its byte range
 /// inside the whole launch's binding.
 #[derive(Debug, Clone)]
@@ -83,6 +93,34 @@ impl<'a> HostOperands<'a> {
     }
 }
 
+/// How a shader is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// Without the driver's runtime checks.
+    Trusted,
+    /// With bounds checks and loop bounding.
+    Checked,
+}
+
+/// Variants that an adapter can launch and finish in this build: those whose loops stay within the
+/// driver's limit. Empty only where all of them pass it.
+pub fn usable_variants(
+    launch: &dyn Launch,
+    capabilities: &Capabilities,
+    build: Build,
+) -> Vec<Variant> {
+    let mut variants = launch.variants(capabilities);
+    variants.retain(|variant| {
+        let iterations = launch.iterations(variant);
+        let count = match build {
+            Build::Trusted => iterations.unrolled,
+            Build::Checked => iterations.rolled,
+        };
+        count <= capabilities.max_loop_iterations
+    });
+    variants
+}
+
 /// One call of a kernel with a fixed shape: what to run, and what its result must be.
 pub trait Launch: fmt::Debug + Send + Sync {
     /// Kernel name, the stem of its file.
@@ -99,6 +137,8 @@ pub trait Launch: fmt::Debug + Send + Sync {
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant>;
     /// Workgroups to run; engines fold the count over two dimensions.
     fn workgroups(&self, variant: &Variant) -> u64;
+    /// Loop iterations of one invocation, for drivers that limit them.
+    fn iterations(&self, variant: &Variant) -> Iterations;
     /// The definition: plain loops with f64 accumulators over the same packed bits.
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output>;
     /// Allowed error of each output element, in the order of [`Launch::reference`].

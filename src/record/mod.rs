@@ -8,7 +8,9 @@ mod params;
 mod recording;
 
 pub use buffer::{Buffer, BufferId, Tensor, Watch, padded_bytes};
-pub use launch::{Access, Cost, HostOperands, Launch, Part, Slot};
+pub use launch::{
+    Access, Build, Cost, HostOperands, Iterations, Launch, Part, Slot, usable_variants,
+};
 pub use outcome::{Bound, Comparison, Mismatch, Output, Values, compare};
 pub(crate) use params::params;
 pub use recording::{Binding, Command, Dispatch, Pin, RecordError, Recording};

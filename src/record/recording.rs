@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::shader::{Edit, Variant};
 use crate::tensor::{DType, HostTensor};
 
-use super::{Access, Buffer, Launch, Tensor, padded_bytes};
+use super::{Access, Buffer, Build, Launch, Tensor, padded_bytes};
 
 /// A dispatch that does not fit its bindings.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
@@ -75,8 +75,8 @@ pub struct Pin {
     pub variant: Variant,
     /// Edits that break the shader on purpose.
     pub edits: Vec<Edit>,
-    /// Keep the driver-side bounds checks and loop bounding.
-    pub runtime_checks: bool,
+    /// With or without runtime checks.
+    pub build: Build,
 }
 
 /// One kernel call with its buffers.

@@ -25,6 +25,9 @@ pub struct Capabilities {
     pub max_storage_buffers: u32,
     /// Alignment of a storage binding's offset, bytes.
     pub storage_alignment: u32,
+    /// Loop iterations after which the driver silently ends an invocation's loops; `u64::MAX` where no
+    /// such limit is known.
+    pub max_loop_iterations: u64,
 }
 
 impl Capabilities {
@@ -42,6 +45,7 @@ impl Capabilities {
             max_workgroups: 65_535,
             max_storage_buffers: 8,
             storage_alignment: 256,
+            max_loop_iterations: u64::MAX,
         }
     }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::engine::{EngineError, GpuEngine};
 use crate::kernels::{Case, Effort, Kernel};
-use crate::record::{Bound, Comparison, HostOperands, Launch, Output};
+use crate::record::{Bound, Build, Comparison, HostOperands, Launch, Output, usable_variants};
 use crate::shader::{Capabilities, Sources, Target, Variant, link};
 
 pub use broken::BrokenReport;
@@ -215,7 +215,8 @@ fn group_by_variant<'a>(
 ) -> BTreeMap<Variant, Vec<&'a Prepared>> {
     let mut by_variant: BTreeMap<Variant, Vec<&Prepared>> = BTreeMap::new();
     for one in prepared {
-        for variant in one.case.launch.variants(capabilities) {
+        // Every case runs in both builds; the checked one has more loop iterations.
+        for variant in usable_variants(one.case.launch.as_ref(), capabilities, Build::Checked) {
             by_variant.entry(variant).or_default().push(one);
         }
     }

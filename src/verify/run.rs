@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, EngineError, GpuEngine};
 use crate::kernels::Judge;
-use crate::record::{Access, Bound, Buffer, Comparison, Pin, Recording, Tensor, compare};
+use crate::record::{Access, Bound, Buffer, Build, Comparison, Pin, Recording, Tensor, compare};
 use crate::shader::{Edit, Variant};
 use crate::tensor::{DType, HostTensor};
 
@@ -35,10 +35,10 @@ pub(super) fn run_case(
     let first = Pin {
         variant: variant.clone(),
         edits: edits.to_vec(),
-        runtime_checks: false,
+        build: Build::Trusted,
     };
     let checked = Pin {
-        runtime_checks: true,
+        build: Build::Checked,
         ..first.clone()
     };
     let runs = run_pins(engine, one, &[first.clone(), first, checked])?;

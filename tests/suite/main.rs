@@ -5,6 +5,7 @@
 
 mod cli;
 mod engine;
+mod long_sums;
 mod memory;
 mod shaders;
 mod support;

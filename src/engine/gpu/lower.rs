@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::{Choices, EngineError};
-use crate::record::{Dispatch, Launch, padded_bytes};
+use crate::record::{Build, Dispatch, Launch, padded_bytes};
 use crate::shader::Capabilities;
 
 use super::pipelines::Request;
@@ -27,6 +27,7 @@ pub(super) fn lower(
     dispatch: &Dispatch,
     choices: &Choices,
     capabilities: &Capabilities,
+    build: Build,
 ) -> Result<Vec<Step>, EngineError> {
     let launch = &dispatch.launch;
     let whole: BTreeMap<u32, Range<u64>> = launch
@@ -51,7 +52,14 @@ pub(super) fn lower(
     let largest = whole.values().map(|range| range.end).max().unwrap_or(0);
     let limit = capabilities.max_binding_bytes;
     if largest <= limit {
-        return Ok(vec![step(dispatch, launch, whole, choices, capabilities)?]);
+        return Ok(vec![step(
+            dispatch,
+            launch,
+            whole,
+            choices,
+            capabilities,
+            build,
+        )?]);
     }
     let parts = launch
         .split(limit, u64::from(capabilities.storage_alignment))
@@ -63,7 +71,16 @@ pub(super) fn lower(
         })?;
     parts
         .into_iter()
-        .map(|part| step(dispatch, &part.launch, part.ranges, choices, capabilities))
+        .map(|part| {
+            step(
+                dispatch,
+                &part.launch,
+                part.ranges,
+                choices,
+                capabilities,
+                build,
+            )
+        })
         .collect()
 }
 
@@ -73,20 +90,29 @@ fn step(
     ranges: BTreeMap<u32, Range<u64>>,
     choices: &Choices,
     capabilities: &Capabilities,
+    build: Build,
 ) -> Result<Step, EngineError> {
     let request = match &dispatch.pin {
         Some(pin) => Request::new(
             launch.as_ref(),
             pin.variant.clone(),
             pin.edits.clone(),
-            pin.runtime_checks,
+            pin.build,
         ),
-        None => Request::new(
-            launch.as_ref(),
-            choices.pick(launch.as_ref(), capabilities),
-            Vec::new(),
-            false,
-        ),
+        None => {
+            let variant = choices.pick(launch.as_ref(), capabilities, build);
+            let too_long = || EngineError::LoopTooLong {
+                kernel: launch.kernel(),
+                shape: launch.describe(),
+                limit: capabilities.max_loop_iterations,
+            };
+            Request::new(
+                launch.as_ref(),
+                variant.ok_or_else(too_long)?,
+                Vec::new(),
+                build,
+            )
+        }
     };
     let workgroups = launch.workgroups(&request.variant);
     let grid =

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::engine::{Choices, Engine, EngineError, Plan};
-use crate::record::{Access, BufferId, Command, Dispatch, Recording};
+use crate::record::{Access, BufferId, Build, Command, Dispatch, Recording};
 use crate::shader::{Capabilities, Sources};
 use crate::tensor::HostTensor;
 
@@ -113,6 +113,15 @@ struct Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How shaders are built when a dispatch does not say.
+    fn build(&self) -> Build {
+        if self.sources.is_embedded() {
+            Build::Trusted
+        } else {
+            Build::Checked
+        }
     }
 
     fn choices(&self) -> Choices {
@@ -260,7 +269,7 @@ impl GpuEngine {
         let mut steps: Vec<Step> = Vec::new();
         let mut counts = Vec::new();
         for dispatch in recording.dispatches() {
-            let lowered = lower(dispatch, &choices, open.capabilities())?;
+            let lowered = lower(dispatch, &choices, open.capabilities(), self.shared.build())?;
             counts.push(lowered.len());
             steps.extend(lowered);
         }

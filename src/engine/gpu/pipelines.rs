@@ -12,7 +12,7 @@ use wgpu::{
 };
 
 use crate::engine::EngineError;
-use crate::record::{Access, Launch};
+use crate::record::{Access, Build, Launch};
 use crate::shader::{Edit, Sources, Target, Variant, check, link};
 
 use super::device::OpenDevice;
@@ -29,18 +29,13 @@ pub(super) struct Pipeline {
 pub(super) struct Request {
     pub variant: Variant,
     pub edits: Vec<Edit>,
-    pub runtime_checks: bool,
+    pub build: Build,
     /// Binding number and whether it is written.
     pub slots: Vec<(u32, bool)>,
 }
 
 impl Request {
-    pub fn new(
-        launch: &dyn Launch,
-        variant: Variant,
-        edits: Vec<Edit>,
-        runtime_checks: bool,
-    ) -> Self {
+    pub fn new(launch: &dyn Launch, variant: Variant, edits: Vec<Edit>, build: Build) -> Self {
         let slots = launch
             .slots()
             .iter()
@@ -49,7 +44,7 @@ impl Request {
         Self {
             variant,
             edits,
-            runtime_checks,
+            build,
             slots,
         }
     }
@@ -57,9 +52,9 @@ impl Request {
     pub fn key(&self) -> String {
         let edits: Vec<&str> = self.edits.iter().map(|edit| edit.name).collect();
         format!(
-            "{} checks={} edits={}",
+            "{} {:?} edits={}",
             self.variant,
-            self.runtime_checks,
+            self.build,
             edits.join("+")
         )
     }
@@ -169,7 +164,8 @@ fn compile(
             });
         // Our own shaders run without checks: slots are sized and buffers checked when a dispatch is
         // recorded, and `verify` proves the checked build gives equal bits. Foreign text never does.
-        let trusted = !request.runtime_checks && request.edits.is_empty() && sources.is_embedded();
+        let trusted =
+            request.build == Build::Trusted && request.edits.is_empty() && sources.is_embedded();
         let module = shader_module(open, &label, linked.wgsl, trusted);
         // Zeroing shared memory hides a missing barrier; on Metal it also hides a miscompile.
         let zeroed = !trusted || open.summary.backend == "metal";

@@ -67,7 +67,12 @@ impl GpuPlan {
         let mut lowered: Vec<(usize, Step)> = Vec::new();
         for (index, command) in recording.commands().iter().enumerate() {
             if let Command::Dispatch(dispatch) = command {
-                let steps = lower(dispatch, &shared.choices(), shared.open.capabilities())?;
+                let steps = lower(
+                    dispatch,
+                    &shared.choices(),
+                    shared.open.capabilities(),
+                    shared.build(),
+                )?;
                 lowered.extend(steps.into_iter().map(|step| (index, step)));
             }
         }

@@ -47,7 +47,7 @@ impl GpuEngine {
             prepare_buffers(open, &mut state.memory, dispatch)?;
             let memory = &state.memory;
             let buffers = dispatch_buffers(dispatch, |buffer| memory.get(buffer).cloned())?;
-            let steps = lower(dispatch, &choices, open.capabilities())?;
+            let steps = lower(dispatch, &choices, open.capabilities(), self.shared.build())?;
             let requests: Vec<_> = steps.iter().map(|step| step.request.clone()).collect();
             let pipelines = state
                 .pipelines

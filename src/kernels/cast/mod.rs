@@ -16,7 +16,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Variant};
 
@@ -112,6 +112,11 @@ impl Launch for Cast {
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         u64::from(self.count).div_ceil(2 * u64::from(variant.get("WORKGROUP_SIZE")))
+    }
+
+    fn iterations(&self, _variant: &Variant) -> Iterations {
+        // No loop depends on the shape.
+        Iterations::default()
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

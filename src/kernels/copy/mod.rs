@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Variant};
 
@@ -261,6 +261,11 @@ impl Launch for CopyLaunch {
     fn workgroups(&self, variant: &Variant) -> u64 {
         let units = u64::from(self.rows) * u64::from(self.columns / variant.get("UNIT_WORDS"));
         units.div_ceil(u64::from(variant.get("WORKGROUP_SIZE")))
+    }
+
+    fn iterations(&self, _variant: &Variant) -> Iterations {
+        // No loop depends on the shape.
+        Iterations::default()
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

@@ -12,7 +12,7 @@ mod operation;
 
 use std::sync::Arc;
 
-use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::epilogue::stored;
@@ -229,6 +229,11 @@ impl Launch for ElementwiseLaunch {
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         u64::from(self.count).div_ceil(2 * u64::from(variant.get("WORKGROUP_SIZE")))
+    }
+
+    fn iterations(&self, _variant: &Variant) -> Iterations {
+        // No loop depends on the shape.
+        Iterations::default()
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

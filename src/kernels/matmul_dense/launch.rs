@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::kernels::FloatType;
 use crate::kernels::bounds::{DotBound, gamma};
 use crate::kernels::epilogue::{OUT, check_output, stored};
+use crate::kernels::iterations::{register_tile, shared_tile};
 use crate::kernels::shape::{ShapeError, check_extents, check_index};
-use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::operand::Operand;
@@ -297,6 +298,21 @@ impl Launch for DenseLaunch {
             )
         } else {
             tiles(tile_m, tile_n).div_ceil(u64::from(variant.get("WORKGROUP_SIZE")))
+        }
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let k = u64::from(self.shape.k);
+        let number = |name| u64::from(variant.get(name));
+        let tile = (number("TILE_M"), number("TILE_N"));
+        match variant.entry() {
+            "matmul_dense/vec4" => register_tile(tile, 0, k.div_ceil(4)),
+            "matmul_dense/shared" => {
+                let (tile_k, lanes) = (number("TILE_K"), number("WORKGROUP_SIZE"));
+                let elements = (tile.0 * number("LANES_M") + tile.1 * number("LANES_N")) * tile_k;
+                shared_tile(tile, k.div_ceil(tile_k), elements.div_ceil(lanes) + 1, tile_k)
+            }
+            _ => register_tile(tile, 0, k),
         }
     }
 

@@ -11,11 +11,12 @@ mod cases;
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{TINY, U, gamma};
+use super::iterations::looped;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
 use super::{FloatType, Kernel};
@@ -250,6 +251,14 @@ impl Launch for RowReduce {
         } else {
             rows
         }
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let lanes = variant.get("WORKGROUP_SIZE");
+        let (per_lane, reduction) =
+            if variant.entry() == NAME { (self.columns, 0) } else { (self.columns.div_ceil(lanes), lanes) };
+        let count = looped(per_lane.into(), 0) + looped(reduction.into(), 0);
+        Iterations { unrolled: count, rolled: count }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

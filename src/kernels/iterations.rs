@@ -1,0 +1,82 @@
+//! Counting loop iterations of one invocation, for drivers that stop after some number of them.
+//!
+//! The last look at a loop's condition counts too. Counts are upper bounds.
+
+use crate::record::Iterations;
+use crate::shader::Variant;
+
+/// Iterations of `count` passes through a loop whose body has `body` iterations of its own.
+pub(super) const fn looped(count: u64, body: u64) -> u64 {
+    count * (body + 1) + 1
+}
+
+/// Adding a tile of `m` by `n` products once: load the columns, then each row against all columns.
+const fn tile_step(m: u64, n: u64) -> u64 {
+    looped(n, looped(m, 0)) + looped(m, looped(n, 0))
+}
+
+/// A register tile of `m` by `n` that takes `steps` steps along k in `groups` groups: tile loops are
+/// unrolled, or nothing is.
+pub(super) const fn register_tile((m, n): (u64, u64), groups: u64, steps: u64) -> Iterations {
+    let rolled =
+        looped(groups, looped(n, 0) + looped(m, looped(n, 0)) + 1) + looped(steps, tile_step(m, n));
+    Iterations {
+        unrolled: looped(groups, 1) + looped(steps, 0),
+        rolled: rolled + setup(m, n),
+    }
+}
+
+/// A shared-memory tile: `rounds` rounds along k, in each of which a lane loads `loads` elements or
+/// steps and then takes `terms` terms.
+pub(super) const fn shared_tile(
+    (m, n): (u64, u64),
+    rounds: u64,
+    loads: u64,
+    terms: u64,
+) -> Iterations {
+    let fill = loads + 2;
+    Iterations {
+        unrolled: looped(rounds, fill + looped(terms, 0)) + 1,
+        rolled: looped(rounds, fill + looped(terms, tile_step(m, n))) + setup(m, n),
+    }
+}
+
+/// Loops before and after the sums: addresses, and the epilogue.
+const fn setup(m: u64, n: u64) -> u64 {
+    looped(m, 0) + looped(n, 0) + looped(m, looped(n, 0))
+}
+
+/// A product with packed weights, of whichever entry: `groups` runs along k that share a scale, each of
+/// `group_steps` steps.
+pub(super) fn product(variant: &Variant, groups: u64, group_steps: u64) -> Iterations {
+    let number = |name| u64::from(variant.get(name));
+    if let Some(reduce) = variant.chosen("reduce") {
+        let (m, n) = (number("COLUMNS"), number("ROWS"));
+        let runs = groups * group_steps.div_ceil(number("RUN_STEPS"));
+        let per_lane = runs.div_ceil(number("LANES"));
+        let steps = group_steps.min(number("RUN_STEPS"));
+        let reductions = if reduce == "none" {
+            0
+        } else {
+            looped(m * n, number("WORKGROUP_SIZE") + 1)
+        };
+        let rolled = looped(n, 0) + looped(steps, tile_step(m, n)) + looped(m, looped(n, 0));
+        return Iterations {
+            unrolled: looped(per_lane, looped(steps, 0)) + reductions,
+            rolled: looped(per_lane, rolled) + reductions + setup(m, n),
+        };
+    }
+    let tile = (number("TILE_M"), number("TILE_N"));
+    if variant.entry().ends_with("/shared") {
+        let steps_per_round = number("TILE_K") / 8;
+        let elements = (tile.0 * number("LANES_M") + tile.1 * number("LANES_N")) * steps_per_round;
+        let rounds = (groups * group_steps).div_ceil(steps_per_round);
+        return shared_tile(
+            tile,
+            rounds,
+            elements.div_ceil(number("WORKGROUP_SIZE")) + 1,
+            2 * steps_per_round,
+        );
+    }
+    register_tile(tile, groups, groups * group_steps)
+}
