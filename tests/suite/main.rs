@@ -7,5 +7,6 @@ mod cli;
 mod engine;
 mod long_sums;
 mod memory;
+mod ops;
 mod shaders;
 mod support;

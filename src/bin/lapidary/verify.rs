@@ -271,10 +271,14 @@ fn print_report(report: &AdapterReport) {
         "cases",
         "exact",
         "worst/bound",
-        "variant",
-        "worst at",
+        "variant, and where the worst was",
     ]);
     for variant in report.kernels.iter().flat_map(|kernel| &kernel.variants) {
+        let at = if variant.place.is_empty() {
+            String::new()
+        } else {
+            format!("  at {}", variant.place)
+        };
         let (result, detail) = match &variant.status {
             Status::Passed => ("ok", String::new()),
             Status::Quarantined(why) => ("QUARANTINED", format!("  <- {why}")),
@@ -290,8 +294,7 @@ fn print_report(report: &AdapterReport) {
             number(variant.cases),
             number(format!("{}/{}", variant.exact, variant.elements)),
             number(format!("{:.4}", variant.worst)),
-            format!("{}{detail}", variant.variant).into(),
-            variant.place.clone().into(),
+            format!("{}{at}{detail}", variant.variant).into(),
         ]);
     }
     print(&rows.to_string());
