@@ -33,11 +33,4 @@ macro_rules! registry {
     };
 }
 
-registry![
-    matmul_quant,
-    cast,
-    copy,
-    transpose,
-    elementwise,
-    row_reduce
-];
+registry![matmul_quant, cast, copy, transpose, elementwise, row_reduce];

@@ -27,6 +27,10 @@ const OUT: u32 = 8;
 /// Longest row: past it a f32 sum has no bound worth the name (`gamma` of 2^22 terms is 1).
 const MAX_COLUMNS: u64 = 1 << 22;
 
+/// Longest row for a single lane. lavapipe ends a shader's loops, silently, after 65,535 iterations in
+/// all (`LP_MAX_TGSI_LOOP_ITERATIONS` in Mesa 22.3), and one lane is a poor choice long before.
+const MAX_LANE_COLUMNS: u32 = 1 << 15;
+
 /// Rows longer than this get workgroups of 256 instead of 64.
 const LONG_ROW: u32 = 2048;
 
@@ -229,16 +233,18 @@ impl Launch for RowReduce {
             }
         };
         let lanes = if self.columns > LONG_ROW { 256 } else { 64 };
-        let mut variants = vec![
-            variant(NAME, "none", 64),
-            variant("row_reduce/workgroup", "shared", lanes),
-        ];
+        let mut variants = vec![variant("row_reduce/workgroup", "shared", lanes)];
         if capabilities.subgroups {
             variants.push(variant("row_reduce/workgroup", "subgroup", lanes));
         }
-        if !capabilities.software {
-            // Lanes of hardware should read neighbours.
-            variants.rotate_left(1);
+        if self.columns <= MAX_LANE_COLUMNS {
+            // Lanes of hardware should read neighbours; a CPU wants no barriers.
+            let place = if capabilities.software {
+                0
+            } else {
+                variants.len()
+            };
+            variants.insert(place, variant(NAME, "none", 64));
         }
         variants
     }
