@@ -106,6 +106,9 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
             ));
         }
     }
+    // The first loop and the pairs may meet.
+    cases.sort_by(|a: &Case, b| a.name.cmp(&b.name));
+    cases.dedup_by(|a, b| a.name == b.name);
     cases
 }
 

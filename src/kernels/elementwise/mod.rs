@@ -12,7 +12,9 @@ mod operation;
 
 use std::sync::Arc;
 
-use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::epilogue::stored;

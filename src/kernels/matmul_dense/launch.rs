@@ -7,7 +7,9 @@ use crate::kernels::bounds::{DotBound, gamma};
 use crate::kernels::epilogue::{OUT, check_output, stored};
 use crate::kernels::iterations::{register_tile, shared_tile};
 use crate::kernels::shape::{ShapeError, check_extents, check_index};
-use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::operand::Operand;
@@ -310,7 +312,12 @@ impl Launch for DenseLaunch {
             "matmul_dense/shared" => {
                 let (tile_k, lanes) = (number("TILE_K"), number("WORKGROUP_SIZE"));
                 let elements = (tile.0 * number("LANES_M") + tile.1 * number("LANES_N")) * tile_k;
-                shared_tile(tile, k.div_ceil(tile_k), elements.div_ceil(lanes) + 1, tile_k)
+                shared_tile(
+                    tile,
+                    k.div_ceil(tile_k),
+                    elements.div_ceil(lanes) + 1,
+                    tile_k,
+                )
             }
             _ => register_tile(tile, 0, k),
         }

@@ -31,8 +31,8 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
             cases.extend(case(shape(5, 77, FloatType::F32), data));
         }
         if effort == Effort::Full {
-            cases.extend(case(shape(70_000, 3, FloatType::F32), DataKind::Integers));
             cases.extend(case(shape(2, 100_003, FloatType::F32), DataKind::Normal));
+            cases.extend(case(shape(2, 32_768, FloatType::F32), DataKind::Integers));
         }
     }
     for reduction in [Reduction::Sum, Reduction::ArgMax] {
@@ -53,6 +53,19 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                 ));
             }
         }
+    }
+    if effort == Effort::Full {
+        // More workgroups than one dimension of a grid holds.
+        let (x, reduction) = (FloatType::F32, Reduction::Sum);
+        cases.extend(case(
+            RowReduce {
+                rows: 70_000,
+                columns: 3,
+                x,
+                reduction,
+            },
+            DataKind::Integers,
+        ));
     }
     // Long rows have larger workgroups.
     for reduction in [Reduction::Mean, Reduction::ArgMax] {

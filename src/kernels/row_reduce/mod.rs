@@ -28,6 +28,9 @@ const OUT: u32 = 8;
 /// Longest row: past it a f32 sum has no bound worth the name (`gamma` of 2^22 terms is 1).
 const MAX_COLUMNS: u64 = 1 << 22;
 
+/// Longest row for a single lane: a poor choice long before, on any adapter.
+const MAX_LANE_COLUMNS: u32 = 1 << 15;
+
 /// Rows longer than this get workgroups of 256 instead of 64.
 const LONG_ROW: u32 = 2048;
 
@@ -230,16 +233,18 @@ impl Launch for RowReduce {
             }
         };
         let lanes = if self.columns > LONG_ROW { 256 } else { 64 };
-        let mut variants = vec![
-            variant(NAME, "none", 64),
-            variant("row_reduce/workgroup", "shared", lanes),
-        ];
+        let mut variants = vec![variant("row_reduce/workgroup", "shared", lanes)];
         if capabilities.subgroups {
             variants.push(variant("row_reduce/workgroup", "subgroup", lanes));
         }
-        if !capabilities.software {
-            // Lanes of hardware should read neighbours.
-            variants.rotate_left(1);
+        if self.columns <= MAX_LANE_COLUMNS {
+            // Lanes of hardware should read neighbours; a CPU wants no barriers.
+            let place = if capabilities.software {
+                0
+            } else {
+                variants.len()
+            };
+            variants.insert(place, variant(NAME, "none", 64));
         }
         variants
     }
@@ -255,10 +260,16 @@ impl Launch for RowReduce {
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let lanes = variant.get("WORKGROUP_SIZE");
-        let (per_lane, reduction) =
-            if variant.entry() == NAME { (self.columns, 0) } else { (self.columns.div_ceil(lanes), lanes) };
+        let (per_lane, reduction) = if variant.entry() == NAME {
+            (self.columns, 0)
+        } else {
+            (self.columns.div_ceil(lanes), lanes)
+        };
         let count = looped(per_lane.into(), 0) + looped(reduction.into(), 0);
-        Iterations { unrolled: count, rolled: count }
+        Iterations {
+            unrolled: count,
+            rolled: count,
+        }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
