@@ -12,6 +12,7 @@ mod float;
 mod path;
 mod quant_cases;
 mod quant_product;
+mod row_codes;
 mod shape;
 mod split;
 mod weight;
@@ -33,4 +34,4 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, matvec_quant];
+registry![matmul_quant, matvec_quant, quantize_rows];
