@@ -8,7 +8,7 @@ import package::x::load_x8;
 import package::codes::load_codes8;
 import package::scale::load_scale;
 import package::zero::load_zero;
-import package::reduce::reduce_sum;
+import package::reduce_many::reduce_sums;
 import package::lib::epilogue::finish_pair;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -61,9 +61,7 @@ fn main(
         }
     }
 
-    for (var at = 0u; at < COLUMNS * ROWS; at++) {
-        sums[at] = reduce_sum(sums[at], lane);
-    }
+    reduce_sums(&sums, lane);
     if (lane % LANES == 0u) {
         for (var i = 0u; i < COLUMNS; i++) {
             for (var j = 0u; j < ROWS; j += 2u) {

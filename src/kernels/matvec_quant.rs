@@ -18,6 +18,7 @@ use super::{Kernel, ShapeError};
 
 const PATH: Path = Path::Rows {
     entry: "matvec_quant",
+    run_steps: Some(4),
 };
 
 /// A [`MatmulQuant`] of at most eight rows of activations.
@@ -79,9 +80,9 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "tree_stops_early",
-        module: "reduce/shared",
-        find: "shared_f32[lane] += shared_f32[lane + width];",
-        replace: "shared_f32[lane] += select(shared_f32[lane + width], 0.0, width == 1u);",
+        module: "reduce_many/shared",
+        find: "shared_f32[at] += shared_f32[at + width];",
+        replace: "shared_f32[at] += select(shared_f32[at + width], 0.0, width == 1u);",
     },
     Edit {
         name: "tail_of_x_not_guarded",

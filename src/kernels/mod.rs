@@ -9,12 +9,15 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod int8_cases;
+mod int8_product;
 mod iterations;
 #[cfg(test)]
 mod parts_test;
 mod path;
 mod quant_cases;
 mod quant_product;
+mod row_codes;
 mod shape;
 mod split;
 mod weight;
@@ -43,7 +46,10 @@ registry![
     transpose,
     elementwise,
     row_reduce,
+    quantize_rows,
     matmul_dense,
     matmul_quant,
     matvec_quant,
+    matmul_int8,
+    matvec_int8,
 ];

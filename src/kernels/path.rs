@@ -27,6 +27,9 @@ pub(super) enum Path {
     Rows {
         /// Kernel name and entry.
         entry: &'static str,
+        /// Steps of a group that one of several lanes takes at a time; `None` where lanes take whole
+        /// segments or split them step by step.
+        run_steps: Option<u32>,
     },
 }
 
@@ -34,14 +37,14 @@ impl Path {
     /// Kernel name, the stem of its shader file.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Tiles { entry, .. } | Self::Rows { entry } => entry,
+            Self::Tiles { entry, .. } | Self::Rows { entry, .. } => entry,
         }
     }
 
     /// Refuses more rows of x than the kernel takes.
     pub fn check_rows(self, m: u32) -> Result<(), ShapeError> {
         match self {
-            Self::Rows { entry } if m > MAX_VECTORS => Err(ShapeError::TooLarge {
+            Self::Rows { entry, .. } if m > MAX_VECTORS => Err(ShapeError::TooLarge {
                 kernel: entry,
                 name: "m",
                 value: m.into(),
@@ -77,25 +80,30 @@ impl Path {
                 };
                 vec![register(4, 8), register(8, 8), staged(8), staged(16)]
             }
-            Self::Rows { entry } => {
-                let rows = |reduce, rows, lanes, workgroup, run_steps| {
-                    choose(Variant::new(entry))
-                        .slot("reduce", reduce)
+            Self::Rows { entry, run_steps } => {
+                let rows = |reduce, rows, lanes, workgroup| {
+                    let variant = choose(Variant::new(entry))
+                        .slot("reduce_many", reduce)
                         .number("COLUMNS", m)
                         .number("ROWS", rows)
                         .number("LANES", lanes)
-                        .number("RUN_STEPS", run_steps)
-                        .number("WORKGROUP_SIZE", workgroup)
+                        .number("WORKGROUP_SIZE", workgroup);
+                    match run_steps {
+                        Some(_) if lanes == 1 => variant.number("RUN_STEPS", ALONE),
+                        Some(steps) => variant.number("RUN_STEPS", steps),
+                        None => variant,
+                    }
                 };
-                // A lane alone takes whole groups; lanes that split a row take a vec4's worth at a
-                // time, so that neighbours read neighbouring words.
+                // Fewer rows where there are more columns: past 32 sums a lane runs out of registers,
+                // and one driver compiles for half a minute.
+                let most = if m <= 4 { 8 } else { 4 };
                 let mut variants = vec![
-                    rows("none", 8, 1, 8, ALONE),
-                    rows("none", 4, 1, 8, ALONE),
-                    rows("shared", 2, 64, 64, 4),
+                    rows("none", most, 1, 8),
+                    rows("none", most / 2, 1, 8),
+                    rows("shared", 2, 64, 64),
                 ];
                 if capabilities.subgroups {
-                    variants.push(rows("subgroup", 4, 32, 32, 4));
+                    variants.push(rows("subgroup", 4, 32, 32));
                 }
                 variants
             }
@@ -132,7 +140,8 @@ impl Path {
     }
 }
 
-/// Steps of a run that no group reaches in practice: a longer group is cut in two, which is still right.
+/// Steps that a lane alone takes at a time: whole groups, but for such as are longer than any in use,
+/// which are cut and still right.
 const ALONE: u32 = 1 << 20;
 
 fn tile(variant: Variant, tile_m: u32, tile_n: u32) -> Variant {
@@ -145,6 +154,7 @@ mod tests {
 
     const ROWS: Path = Path::Rows {
         entry: "matvec_quant",
+        run_steps: Some(4),
     };
 
     #[test]

@@ -15,7 +15,8 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, ShapeError};
 /// Makes a launch of a shape.
 pub(super) type Launcher = fn(MatmulQuant) -> Result<Arc<dyn Launch>, ShapeError>;
 
-const INT8_ZERO_POINT: Scheme = Scheme {
+/// int8 with a zero point for each row.
+pub(super) const INT8_ZERO_POINT: Scheme = Scheme {
     rule: ScaleRule::MinMax,
     ..Scheme::int8_channel()
 };

@@ -1,0 +1,217 @@
+//! Cases of `quantize_rows`, and its tests.
+
+use crate::kernels::{Case, DataKind, Effort, FloatType};
+use crate::num::Philox;
+
+use super::{QuantizeRows, X};
+
+pub(super) fn cases(effort: Effort) -> Vec<Case> {
+    let mut shapes = vec![
+        // Block and segment the same, a block of several, the whole row with and without a tail.
+        (3, 64, 32, 32),
+        (9, 256, 256, 256),
+        (2, 51, 51, 51),
+        (1, 7, 7, 7),
+        // Rows whose codes end in padding, segments of one step.
+        (4, 40, 40, 40),
+        (5, 72, 24, 8),
+        // More segments than lanes.
+        (2, 1024, 1024, 16),
+    ];
+    if effort == Effort::Full {
+        shapes.extend([
+            (33, 4096, 32, 32),
+            (2, 4096, 4096, 64),
+            (70, 1000, 200, 40),
+            (1, 1, 1, 1),
+        ]);
+    }
+    let mut cases = Vec::new();
+    for (m, k, block, sum_block) in shapes {
+        for x in [FloatType::F32, FloatType::F16] {
+            for data in [DataKind::Integers, DataKind::Normal] {
+                cases.extend(case(
+                    QuantizeRows {
+                        m,
+                        k,
+                        x,
+                        block,
+                        sum_block,
+                    },
+                    data,
+                ));
+            }
+        }
+    }
+    for x in [FloatType::F32, FloatType::F16] {
+        for data in DataKind::ALL {
+            let shape = QuantizeRows {
+                m: 5,
+                k: 192,
+                x,
+                block: 64,
+                sum_block: 32,
+            };
+            cases.extend(case(shape, data));
+        }
+    }
+    cases
+}
+
+fn case(shape: QuantizeRows, data: DataKind) -> Option<Case> {
+    let QuantizeRows { m, k, x, block, .. } = shape;
+    let (seed, len) = (u64::from(m) << 32 | u64::from(k), m as usize * k as usize);
+    let values = match (data, x) {
+        (DataKind::Integers, _) => exact_values(seed, len, block as usize),
+        // Subnormal as f16 too: blocks of them have scales and codes like any other.
+        (DataKind::Denormals, FloatType::F16) => data
+            .values(seed, len)
+            .into_iter()
+            .map(|value| value * 2f32.powi(110))
+            .collect(),
+        _ => data.values(seed, len),
+    };
+    Some(Case::new(
+        shape.launch().ok()?,
+        vec![(X, x.pack(&values))],
+        data,
+    ))
+}
+
+/// Integers times a power of two whose largest magnitude in each block is 127: the scale is that power
+/// and the codes are the integers, without a rounding anywhere.
+fn exact_values(seed: u64, len: usize, block: usize) -> Vec<f32> {
+    let mut stream = Philox::new(seed).stream(0);
+    let mut values = Vec::with_capacity(len);
+    for index in 0..len {
+        let integer = if index % block == block / 3 {
+            if stream.below(2) == 0 { 127 } else { -127 }
+        } else {
+            stream.integer(-127..=127)
+        };
+        let power = [1.0, 0.25, 4.0, 0.5, 2.0][index / block % 5];
+        values.push(integer as f32 * power);
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::kernels::ShapeError;
+    use crate::num::quantize_rows_reference;
+    use crate::record::{HostOperands, Values};
+
+    use super::*;
+
+    fn shape(k: u32, block: u32, sum_block: u32) -> QuantizeRows {
+        QuantizeRows {
+            m: 2,
+            k,
+            x: FloatType::F32,
+            block,
+            sum_block,
+        }
+    }
+
+    #[test]
+    fn rejects_a_block_that_does_not_divide_the_row() {
+        let error = shape(96, 64, 32).launch().err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::NotMultiple {
+                name: "k",
+                multiple: 64,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn rejects_a_sum_block_that_does_not_divide_the_block() {
+        let error = shape(96, 32, 24).launch().err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::NotMultiple {
+                name: "block",
+                multiple: 24,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn rejects_segments_within_a_step() {
+        let error = shape(24, 24, 12).launch().err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::NotMultiple {
+                name: "segment",
+                multiple: 8,
+                ..
+            })
+        ));
+        assert!(shape(12, 12, 12).launch().is_ok());
+    }
+
+    #[test]
+    fn rejects_empty_blocks_and_bf16() {
+        assert!(matches!(
+            shape(8, 0, 8).launch().err(),
+            Some(ShapeError::Zero { name: "block", .. })
+        ));
+        let bf16 = QuantizeRows {
+            x: FloatType::Bf16,
+            ..shape(8, 8, 8)
+        };
+        assert!(matches!(
+            bf16.launch().err(),
+            Some(ShapeError::Unsupported { .. })
+        ));
+    }
+
+    #[test]
+    fn rejects_sums_that_leave_i32() {
+        let error = QuantizeRows {
+            m: 1,
+            ..shape(16_909_328, 16_909_328, 16_909_328)
+        }
+        .launch()
+        .err();
+        assert!(matches!(
+            error,
+            Some(ShapeError::TooLarge {
+                name: "sum_block",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn the_reference_agrees_with_the_definition_of_the_format() {
+        let shape = QuantizeRows {
+            m: 3,
+            k: 192,
+            x: FloatType::F32,
+            block: 64,
+            sum_block: 32,
+        };
+        let x = DataKind::Normal.values(3, 3 * 192);
+        let mut operands = HostOperands::default();
+        let words = FloatType::F32.pack(&x);
+        operands.insert(X, &words);
+        let outputs = shape.launch().expect("a good shape").reference(&operands);
+        let rows = quantize_rows_reference(&x, 3, 192, 64, 32).expect("finite values");
+        let mut codes = vec![0; rows.codes.len()];
+        outputs[0].store(&mut codes);
+        assert_eq!(codes, rows.codes);
+        assert_eq!(outputs[2].values, Values::I32(rows.sums));
+        let mut blocks = vec![0; 3 * 6];
+        outputs[1].store(&mut blocks);
+        let repeated: Vec<u32> = rows
+            .scales
+            .iter()
+            .flat_map(|scale| [scale.to_bits(); 2])
+            .collect();
+        assert_eq!(blocks, repeated);
+    }
+}

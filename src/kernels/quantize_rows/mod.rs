@@ -1,0 +1,476 @@
+//! Dynamic int8 quantization of activations, per block of a row: with `amax` the block's largest
+//! magnitude, `scale = amax / 127` and `q = clamp(round_half_even(x * (127 / amax)), -127, 127)`, and
+//! the sums of the codes that zero points of a product need: `sum (q_w - z) q_x = sum q_w q_x - z sum q_x`.
+//!
+//! A block with `amax < 2^-100` has scale 0 and codes 0: its reciprocal would leave f32. Magnitudes
+//! above 2^126 are outside what WGSL divides to any accuracy.
+//!
+//! Bounds: the quotient is within 2.5 units in the last place and the product within one more, so a
+//! code may differ by one where the exact `v = x * 127 / amax` lies within `4 u |v|` of a half, and
+//! nowhere else. Scales are within `4 u`; sums follow their codes and are otherwise exact.
+
+mod cases;
+
+use std::sync::Arc;
+
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+};
+use crate::shader::{Capabilities, Edit, Variant};
+
+use super::bounds::U;
+use super::row_codes::RowCodes;
+use super::shape::{ShapeError, check_extents, check_multiple};
+use super::split::{Streams, cut};
+use super::weight::STEP;
+use super::{FloatType, Kernel};
+
+const NAME: &str = "quantize_rows";
+pub(super) const X: u32 = 1;
+pub(super) const CODES: u32 = 2;
+const BLOCKS: u32 = 3;
+
+/// 2^-100: a block whose largest magnitude is smaller counts as zero.
+const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
+
+/// Codes whose sum always fits i32: (2^31 - 1) / 127.
+const MAX_SUM_BLOCK: u64 = 16_909_320;
+
+params! {
+    struct Params {
+        m: u32,
+        k: u32,
+        row_words: u32,
+        row_blocks: u32,
+        block_steps: u32,
+        block_segments: u32,
+        segment_steps: u32,
+        scales_start: u32,
+        sums_start: u32,
+    }
+}
+
+/// Shape of one quantization. Outputs: codes at binding 2, scales then sums at binding 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuantizeRows {
+    /// Rows.
+    pub m: u32,
+    /// Columns.
+    pub k: u32,
+    /// Storage of the activations: f32 or f16.
+    pub x: FloatType,
+    /// Elements that share a scale: divides k.
+    pub block: u32,
+    /// Elements that share a sum: divides `block`, a multiple of 8 unless it is the whole row.
+    pub sum_block: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct QuantizeLaunch {
+    shape: QuantizeRows,
+    /// Rows of the whole tensor; more than `shape.m` in a part.
+    rows: u32,
+    /// First row of the whole tensor that this part quantizes.
+    first_row: u32,
+}
+
+impl QuantizeRows {
+    /// Checks the shape and makes a launch of it.
+    ///
+    /// # Errors
+    /// [`ShapeError`] for empty extents, blocks that do not tile, bf16 activations.
+    pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
+        let Self {
+            m,
+            k,
+            x,
+            block,
+            sum_block,
+        } = self;
+        check_extents(
+            NAME,
+            &[
+                ("k", k.into()),
+                ("block", block.into()),
+                ("sum_block", sum_block.into()),
+            ],
+        )?;
+        check_multiple(NAME, ("k", k.into()), ("block", block.into()))?;
+        check_multiple(
+            NAME,
+            ("block", block.into()),
+            ("sum_block", sum_block.into()),
+        )?;
+        self.codes().check(NAME)?;
+        if u64::from(sum_block) > MAX_SUM_BLOCK {
+            return Err(ShapeError::TooLarge {
+                kernel: NAME,
+                name: "sum_block",
+                value: sum_block.into(),
+                limit: MAX_SUM_BLOCK,
+                reason: "sums of codes in i32",
+            });
+        }
+        if x == FloatType::Bf16 {
+            let (value, allowed) = (x.to_string(), "f32, f16");
+            return Err(ShapeError::Unsupported {
+                kernel: NAME,
+                name: "activation storage",
+                value,
+                allowed,
+            });
+        }
+        Ok(Arc::new(QuantizeLaunch {
+            shape: self,
+            rows: m,
+            first_row: 0,
+        }))
+    }
+
+    const fn codes(&self) -> RowCodes {
+        RowCodes {
+            m: self.m,
+            k: self.k,
+            segment: self.sum_block,
+        }
+    }
+}
+
+/// One block's exact quotients before rounding, and its scale.
+struct Block {
+    scale: f64,
+    quotients: Vec<f64>,
+}
+
+impl Block {
+    fn new(values: &[f32]) -> Self {
+        let amax = values
+            .iter()
+            .fold(0.0, |amax: f64, &value| amax.max(f64::from(value).abs()));
+        if amax < SMALLEST_MAXIMUM {
+            return Self {
+                scale: 0.0,
+                quotients: vec![0.0; values.len()],
+            };
+        }
+        let quotients = values
+            .iter()
+            .map(|&value| f64::from(value) * 127.0 / amax)
+            .collect();
+        Self {
+            scale: amax / 127.0,
+            quotients,
+        }
+    }
+}
+
+fn code(quotient: f64) -> i8 {
+    quotient.round_ties_even().clamp(-127.0, 127.0) as i8
+}
+
+/// Whether either neighbour may be the device's code.
+fn is_ambiguous(quotient: f64) -> bool {
+    let size = quotient.abs();
+    (size.fract() - 0.5).abs() <= 4.0 * U * size
+}
+
+impl QuantizeLaunch {
+    /// Blocks in row order.
+    fn quotients(&self, operands: &HostOperands<'_>) -> Vec<Block> {
+        let QuantizeRows { m, k, x, block, .. } = self.shape;
+        let values = x.unpack(operands.words(X), m as usize * k as usize);
+        values
+            .chunks_exact(block as usize)
+            .map(Block::new)
+            .collect()
+    }
+
+    /// One value per code, padding included, from a function of the exact quotient.
+    fn per_code<T: Copy + Default>(&self, blocks: &[Block], of: impl Fn(f64) -> T) -> Vec<T> {
+        let (k, padded) = (
+            self.shape.k as usize,
+            4 * self.shape.codes().row_words() as usize,
+        );
+        let mut values = vec![T::default(); self.shape.m as usize * padded];
+        let quotients = blocks.iter().flat_map(|block| &block.quotients);
+        for (index, &quotient) in quotients.enumerate() {
+            values[index / k * padded + index % k] = of(quotient);
+        }
+        values
+    }
+
+    /// One value per segment, from a function of its exact quotients.
+    fn per_segment<T>(&self, blocks: &[Block], of: impl Fn(&[f64]) -> T) -> Vec<T> {
+        let segments = blocks
+            .iter()
+            .flat_map(|block| block.quotients.chunks(self.shape.sum_block as usize));
+        segments.map(of).collect()
+    }
+
+    fn scales(&self, blocks: &[Block]) -> Vec<f64> {
+        let repeats = (self.shape.block / self.shape.sum_block) as usize;
+        blocks
+            .iter()
+            .flat_map(|block| std::iter::repeat_n(block.scale, repeats))
+            .collect()
+    }
+}
+
+impl Launch for QuantizeLaunch {
+    fn kernel(&self) -> &'static str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        let QuantizeRows {
+            m,
+            k,
+            x,
+            block,
+            sum_block,
+        } = self.shape;
+        format!("m={m} k={k} x-{x} block={block} sums={sum_block}")
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let QuantizeRows { m, k, x, .. } = self.shape;
+        let (codes, all) = (
+            self.shape.codes(),
+            RowCodes {
+                m: self.rows,
+                ..self.shape.codes()
+            },
+        );
+        let slot = |binding, name, access, bytes| Slot {
+            binding,
+            name,
+            access,
+            bytes,
+        };
+        vec![
+            slot(
+                X,
+                "x",
+                Access::Read,
+                u64::from(m) * u64::from(k) * x.bytes(),
+            ),
+            slot(CODES, "codes", Access::Write, codes.code_bytes()),
+            slot(BLOCKS, "blocks", Access::Write, all.block_bytes()),
+        ]
+    }
+
+    fn params(&self) -> Vec<u8> {
+        let QuantizeRows {
+            m,
+            k,
+            block,
+            sum_block,
+            ..
+        } = self.shape;
+        let codes = self.shape.codes();
+        let params = Params {
+            m,
+            k,
+            row_words: codes.row_words(),
+            row_blocks: k / block,
+            block_steps: block.div_ceil(STEP),
+            block_segments: block / sum_block,
+            segment_steps: sum_block.div_ceil(STEP),
+            scales_start: self.first_row * codes.segments(),
+            sums_start: (self.rows + self.first_row) * codes.segments(),
+        };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn param_fields(&self) -> &'static [(&'static str, usize)] {
+        Params::FIELDS
+    }
+
+    fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        // f16 always by integer bits: the built-in decoding may flush subnormals, and a block of them
+        // has codes like any other.
+        let x = match (self.shape.x, self.shape.k.is_multiple_of(STEP)) {
+            (FloatType::F32, true) => "f32_vec4",
+            (FloatType::F32, false) => "f32",
+            (FloatType::F16 | FloatType::Bf16, _) => "f16",
+        };
+        let variant = |reduce, lanes, workgroup| {
+            Variant::new(NAME)
+                .slot("x", x)
+                .slot("reduce", reduce)
+                .number("LANES", lanes)
+                .number("WORKGROUP_SIZE", workgroup)
+        };
+        let mut variants = vec![
+            variant("none", 1, 8),
+            variant("none", 1, 64),
+            variant("shared", 64, 64),
+        ];
+        if capabilities.subgroups {
+            variants.push(variant("subgroup", 32, 32));
+        }
+        if !capabilities.software {
+            // On hardware a short block is one lane's work, a long one a workgroup's.
+            variants.rotate_left(if self.shape.block <= 128 { 1 } else { 2 });
+        }
+        variants
+    }
+
+    fn workgroups(&self, variant: &Variant) -> u64 {
+        let blocks = u64::from(self.shape.m) * u64::from(self.shape.k / self.shape.block);
+        blocks.div_ceil(u64::from(
+            variant.get("WORKGROUP_SIZE") / variant.get("LANES"),
+        ))
+    }
+
+    fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
+        let blocks = self.quotients(operands);
+        let sum = |quotients: &[f64]| {
+            quotients
+                .iter()
+                .map(|&quotient| i32::from(code(quotient)))
+                .sum()
+        };
+        vec![
+            Output::new(CODES, Values::I8(self.per_code(&blocks, code))),
+            Output::new(BLOCKS, Values::F32(self.scales(&blocks))),
+            Output {
+                binding: BLOCKS,
+                first_word: self.shape.codes().sum_at(0, 0),
+                values: Values::I32(self.per_segment(&blocks, sum)),
+            },
+        ]
+    }
+
+    fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
+        let blocks = self.quotients(operands);
+        let ambiguous = |quotients: &[f64]| {
+            quotients
+                .iter()
+                .filter(|&&quotient| is_ambiguous(quotient))
+                .count() as u32
+        };
+        vec![
+            Bound::Steps(self.per_code(&blocks, |quotient| u32::from(is_ambiguous(quotient)))),
+            Bound::Absolute(
+                self.scales(&blocks)
+                    .into_iter()
+                    .map(|scale| 4.0 * U * scale)
+                    .collect(),
+            ),
+            Bound::Steps(self.per_segment(&blocks, ambiguous)),
+        ]
+    }
+
+    fn cost(&self) -> Cost {
+        let elements = f64::from(self.shape.m) * f64::from(self.shape.k);
+        // Magnitude and maximum, then product, rounding, clamp and sum.
+        Cost {
+            operations: 6.0 * elements,
+            bytes: self.slots().iter().map(|slot| slot.bytes as f64).sum(),
+        }
+    }
+
+    fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
+        let QuantizeRows { m, k, x, .. } = self.shape;
+        let streams = Streams {
+            by_row: vec![
+                (X, u64::from(k) * x.bytes()),
+                (CODES, 4 * u64::from(self.shape.codes().row_words())),
+            ],
+            by_column: Vec::new(),
+            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
+            whole: vec![(
+                BLOCKS,
+                RowCodes {
+                    m: self.rows,
+                    ..self.shape.codes()
+                }
+                .block_bytes(),
+            )],
+        };
+        let tiles = cut(m, 1, &streams, limit, alignment)?;
+        let part = |tile: super::split::Tile| {
+            let shape = QuantizeRows {
+                m: tile.rows.end - tile.rows.start,
+                ..self.shape
+            };
+            let first_row = self.first_row + tile.rows.start;
+            Part {
+                launch: Arc::new(Self {
+                    shape,
+                    first_row,
+                    ..*self
+                }),
+                ranges: tile.ranges,
+            }
+        };
+        Some(tiles.into_iter().map(part).collect())
+    }
+}
+
+/// Registry entry.
+pub static KERNEL: Kernel = Kernel {
+    name: NAME,
+    summary: "x [m, k] to int8 codes with a scale per block and code sums",
+    cases: cases::cases,
+    broken: BROKEN,
+    expected_failures: &[],
+};
+
+const BROKEN: &[Edit] = &[
+    Edit {
+        name: "truncated_instead_of_rounded",
+        module: NAME,
+        find: "round(values * inverse_scale)",
+        replace: "trunc(values * inverse_scale)",
+    },
+    Edit {
+        name: "largest_value_instead_of_magnitude",
+        module: NAME,
+        find: "max(abs(values.low), abs(values.high))",
+        replace: "max(values.low, values.high)",
+    },
+    Edit {
+        name: "last_step_not_searched",
+        module: NAME,
+        find: "step < end;",
+        replace: "step + 1u < end;",
+    },
+    Edit {
+        name: "sum_of_a_neighbouring_step",
+        module: NAME,
+        find: "step < past;",
+        replace: "step <= past;",
+    },
+    Edit {
+        name: "scale_of_the_first_segment_only",
+        module: NAME,
+        find: "segment < params.block_segments; segment += LANES",
+        replace: "segment < 1u; segment += LANES",
+    },
+    Edit {
+        name: "padding_left_as_it_was",
+        module: NAME,
+        find: "codes[at] = 0u;",
+        replace: "codes[at] = codes[at];",
+    },
+    Edit {
+        name: "blocks_past_the_last_stored",
+        module: NAME,
+        find: "let live = index < params.m * params.row_blocks;",
+        replace: "let live = true;",
+    },
+    Edit {
+        name: "segments_start_with_the_row",
+        module: NAME,
+        find: "row * segments + block * params.block_segments",
+        replace: "row * segments",
+    },
+    Edit {
+        name: "missing_barrier_in_the_maximum",
+        module: "reduce/shared",
+        find: "shared_f32[lane] = max(shared_f32[lane], shared_f32[lane + width]);\n        }\n        workgroupBarrier();",
+        replace: "shared_f32[lane] = max(shared_f32[lane], shared_f32[lane + width]);\n        }",
+    },
+];
