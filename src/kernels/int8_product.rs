@@ -9,13 +9,16 @@
 use std::sync::Arc;
 
 use crate::num::{Bits, QuantFormat};
-use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
-use super::epilogue::{BIAS, OUT, RESIDUAL};
+use super::epilogue::{BIAS, OUT, RESIDUAL, stored};
+use super::iterations::{integer_rows, product};
 use super::path::Path;
-use super::quant_product::{check_storage, stored};
+use super::quant_product::check_storage;
 use super::row_codes::RowCodes;
 use super::shape::{ShapeError, check_extents, check_index, check_multiple};
 use super::split::{Streams, Tile, cut};
@@ -380,6 +383,16 @@ impl Launch for Int8Launch {
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         self.path.workgroups(variant, self.shape.m, self.shape.n)
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let rows = self.shape.rows();
+        // Counted in narrow steps; wide ones take fewer.
+        let (segments, steps) = (rows.segments().into(), rows.segment.div_ceil(STEP).into());
+        match self.path {
+            Path::Rows { .. } => integer_rows(variant, segments, steps),
+            Path::Tiles { .. } => product(variant, segments, steps),
+        }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {

@@ -50,20 +50,15 @@ const fn setup(m: u64, n: u64) -> u64 {
 /// `group_steps` steps.
 pub(super) fn product(variant: &Variant, groups: u64, group_steps: u64) -> Iterations {
     let number = |name| u64::from(variant.get(name));
-    if let Some(reduce) = variant.chosen("reduce") {
+    if variant.chosen("reduce_many").is_some() {
         let (m, n) = (number("COLUMNS"), number("ROWS"));
         let runs = groups * group_steps.div_ceil(number("RUN_STEPS"));
         let per_lane = runs.div_ceil(number("LANES"));
         let steps = group_steps.min(number("RUN_STEPS"));
-        let reductions = if reduce == "none" {
-            0
-        } else {
-            looped(m * n, number("WORKGROUP_SIZE") + 1)
-        };
         let rolled = looped(n, 0) + looped(steps, tile_step(m, n)) + looped(m, looped(n, 0));
         return Iterations {
-            unrolled: looped(per_lane, looped(steps, 0)) + reductions,
-            rolled: looped(per_lane, rolled) + reductions + setup(m, n),
+            unrolled: looped(per_lane, looped(steps, 0)) + reductions(variant),
+            rolled: looped(per_lane, rolled) + reductions(variant) + setup(m, n),
         };
     }
     let tile = (number("TILE_M"), number("TILE_N"));
@@ -79,4 +74,34 @@ pub(super) fn product(variant: &Variant, groups: u64, group_steps: u64) -> Itera
         );
     }
     register_tile(tile, groups, groups * group_steps)
+}
+
+/// A product of packed integers by whole rows: `segments` runs along k with exact sums, each of
+/// `segment_steps` steps, dealt to the lanes whole or, when there are too few, split and reduced one by
+/// one.
+pub(super) fn integer_rows(variant: &Variant, segments: u64, segment_steps: u64) -> Iterations {
+    let number = |name| u64::from(variant.get(name));
+    let (m, n, lanes) = (number("COLUMNS"), number("ROWS"), number("LANES"));
+    let (rounds, steps, reduced) = if segments >= lanes {
+        (segments.div_ceil(lanes), segment_steps, 0)
+    } else {
+        (segments, segment_steps.div_ceil(lanes), reductions(variant))
+    };
+    let rolled = looped(steps, tile_step(m, n)) + looped(n, looped(m, 0)) + reduced;
+    Iterations {
+        unrolled: looped(rounds, looped(steps, 0) + reduced) + reductions(variant),
+        rolled: looped(rounds, rolled) + reductions(variant) + setup(m, n),
+    }
+}
+
+/// Reducing a tile's sums over a workgroup: one pass over the lanes for each sum at most.
+fn reductions(variant: &Variant) -> u64 {
+    let number = |name| u64::from(variant.get(name));
+    match variant.chosen("reduce_many") {
+        None | Some("none") => 0,
+        Some(_) => looped(
+            number("COLUMNS") * number("ROWS"),
+            number("WORKGROUP_SIZE") + 3,
+        ),
+    }
 }

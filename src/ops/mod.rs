@@ -2,10 +2,12 @@
 //! recording; nothing runs until an engine is given the recording.
 
 mod element;
+mod linear;
 mod matmul;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
+pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use weight::{QuantizedWeight, Weight};
 

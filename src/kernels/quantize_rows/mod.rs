@@ -14,11 +14,12 @@ mod cases;
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, Values, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
 use super::bounds::U;
+use super::iterations::looped;
 use super::row_codes::RowCodes;
 use super::shape::{ShapeError, check_extents, check_multiple};
 use super::split::{Streams, cut};
@@ -321,6 +322,34 @@ impl Launch for QuantizeLaunch {
         blocks.div_ceil(u64::from(
             variant.get("WORKGROUP_SIZE") / variant.get("LANES"),
         ))
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let QuantizeRows {
+            block, sum_block, ..
+        } = self.shape;
+        let lanes = variant.get("LANES");
+        let (steps, segments) = (block.div_ceil(STEP), u64::from(block / sum_block.max(1)));
+        let segment_steps = sum_block.div_ceil(STEP);
+        let reduction = looped(variant.get("WORKGROUP_SIZE").into(), 0);
+        let largest = looped(steps.div_ceil(lanes).into(), 0) + reduction;
+        let codes = if segments >= u64::from(lanes) {
+            looped(
+                segments.div_ceil(lanes.into()),
+                looped(segment_steps.into(), 0),
+            )
+        } else {
+            looped(
+                segments,
+                looped(segment_steps.div_ceil(lanes).into(), 0) + reduction,
+            )
+        };
+        // Scales, then at most 16 words of padding.
+        let count = largest + codes + looped(segments, 0) + looped(16, 0);
+        Iterations {
+            unrolled: count,
+            rolled: count,
+        }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
