@@ -158,10 +158,8 @@ impl Launch for TransposeLaunch {
         let (x, stride) = (operands.words(X), self.target.row_stride as usize);
         // A part writes columns of the result and leaves the words between them as they are.
         let end = self.target.end(self.columns, self.rows) as usize;
-        let mut out = operands
-            .words(OUT)
-            .get(..end)
-            .map_or_else(|| vec![0; end], <[u32]>::to_vec);
+        let before = operands.get(OUT).and_then(|words| words.get(..end));
+        let mut out = before.map_or_else(|| vec![0; end], <[u32]>::to_vec);
         for row in 0..self.rows as usize {
             let start = self.source.offset as usize + row * self.source.row_stride as usize;
             for column in 0..self.columns as usize {

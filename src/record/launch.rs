@@ -84,6 +84,11 @@ impl<'a> HostOperands<'a> {
             .unwrap_or_else(|| panic!("operand {binding} missing"))
     }
 
+    /// Words of an operand, if it was given: an output has none before the launch.
+    pub fn get(&self, binding: u32) -> Option<&'a [u32]> {
+        self.words.get(&binding).copied()
+    }
+
     /// Operand as `f32`.
     ///
     /// # Panics

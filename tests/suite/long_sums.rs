@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use lapidary::engine::{Engine, EngineError, GpuEngine};
 use lapidary::kernels::matmul_dense::{Broadcast, Layout, MatmulDense, Precision};
+use lapidary::kernels::matmul_int8::MatmulInt8;
 use lapidary::kernels::matmul_quant::MatmulQuant;
+use lapidary::kernels::matvec_int8::MatvecInt8;
 use lapidary::kernels::matvec_quant::MatvecQuant;
 use lapidary::kernels::{Epilogue, FloatType};
 use lapidary::num::Scheme;
@@ -43,6 +45,20 @@ fn launches(k: u32) -> Vec<Arc<dyn Launch>> {
         epilogue: plain,
         out: FloatType::F32,
     };
+    // Segments of 64, so that integer sums stay exact at any k.
+    let grouped = MatmulInt8 {
+        m,
+        n,
+        k,
+        block: 64,
+        weight: Scheme::int8_group(64).format(),
+        epilogue: plain,
+        out: FloatType::F32,
+    };
+    let mut integer = Vec::new();
+    if k.is_multiple_of(64) {
+        integer.extend([grouped.launch(), MatvecInt8(grouped).launch()]);
+    }
     [
         quant.launch(),
         MatvecQuant(quant).launch(),
@@ -50,8 +66,20 @@ fn launches(k: u32) -> Vec<Arc<dyn Launch>> {
         dense(Layout::KFirst).launch(),
     ]
     .into_iter()
+    .chain(integer)
     .map(|launch| launch.expect("the shape is served"))
     .collect()
+}
+
+/// What makes an operand hold ones: bytes for codes, f16 pairs for the scales of groups.
+fn ones(kernel: &str, binding: u32) -> u32 {
+    match (kernel, binding) {
+        ("matmul_int8" | "matvec_int8", 1 | 2) | ("matmul_quant" | "matvec_quant", 2) => {
+            0x0101_0101
+        }
+        ("matmul_int8" | "matvec_int8", 3) => 0x3c00_3c00,
+        _ => 1.0_f32.to_bits(),
+    }
 }
 
 fn run(
@@ -63,11 +91,7 @@ fn run(
     let mut operands = Vec::new();
     for slot in launch.slots() {
         let tensor = Tensor::new(DType::F32, &[slot.bytes.div_ceil(4) as usize]);
-        let ones = if slot.name == "codes" {
-            0x0101_0101
-        } else {
-            1.0_f32.to_bits()
-        };
+        let ones = ones(launch.kernel(), slot.binding);
         recording.upload_words(tensor.buffer(), vec![ones; tensor.len()]);
         operands.push((slot.binding, tensor));
     }
@@ -92,7 +116,7 @@ fn every_variant_said_to_finish_gives_the_whole_sum() {
         "llvmpipe's limit is known"
     );
     let mut tried = 0;
-    for k in [8_184, 26_216, 65_520, 131_072, 524_272] {
+    for k in [8_184, 26_176, 65_472, 131_072, 524_224] {
         for launch in launches(k) {
             for build in [Build::Trusted, Build::Checked] {
                 for variant in usable_variants(launch.as_ref(), engine.capabilities(), build) {
