@@ -41,6 +41,7 @@ macro_rules! registry {
 }
 
 registry![
+    fill,
     cast,
     copy,
     transpose,
