@@ -8,7 +8,7 @@ use crate::record::{
 };
 use crate::tensor::HostTensor;
 
-use super::{Engine, EngineError, Plan, check_inputs};
+use super::{Engine, EngineError, Plan, check_inputs, split_uploads};
 
 #[derive(Debug)]
 struct Resident {
@@ -68,9 +68,13 @@ impl Engine for CpuEngine {
     }
 
     fn prepare(&self, recording: &Recording) -> Result<Box<dyn Plan>, EngineError> {
+        let (uploads, replayed) = split_uploads(recording)?;
+        self.run(&uploads)?;
         Ok(Box::new(CpuPlan {
             engine: self.clone(),
-            recording: recording.clone(),
+            inputs: recording.inputs().to_vec(),
+            replayed,
+            _uploads: uploads,
         }))
     }
 }
@@ -124,18 +128,21 @@ fn read(memory: &Memory, tensor: &Tensor) -> Result<HostTensor, EngineError> {
 
 struct CpuPlan {
     engine: CpuEngine,
-    recording: Recording,
+    inputs: Vec<Tensor>,
+    replayed: Recording,
+    /// Keeps what was uploaded alive.
+    _uploads: Recording,
 }
 
 impl Plan for CpuPlan {
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>, EngineError> {
-        check_inputs(self.recording.inputs(), inputs)?;
+        check_inputs(&self.inputs, inputs)?;
         let mut fill = Recording::new();
-        for (tensor, host) in self.recording.inputs().iter().zip(inputs) {
+        for (tensor, host) in self.inputs.iter().zip(inputs) {
             fill.upload_words(tensor.buffer(), host.words());
         }
         self.engine.run(&fill)?;
-        self.engine.run(&self.recording)
+        self.engine.run(&self.replayed)
     }
 
     fn intermediate_bytes(&self) -> u64 {

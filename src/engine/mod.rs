@@ -9,9 +9,11 @@ pub use choices::Choices;
 pub use cpu::CpuEngine;
 pub use gpu::GpuEngine;
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
-use crate::record::{RecordError, Recording, Tensor};
+use crate::record::{BufferId, Command, RecordError, Recording, Tensor};
 use crate::shader::ShaderError;
 use crate::tensor::{HostTensor, TensorError};
 
@@ -110,6 +112,14 @@ pub enum EngineError {
         /// Operation and operand.
         what: String,
     },
+    /// A recording that uploads to a buffer after using it, made into a plan.
+    #[error(
+        "prepare: {buffer} is uploaded after it was used or twice; a plan uploads once, when it is prepared: declare an input instead"
+    )]
+    PlanUpload {
+        /// The buffer.
+        buffer: String,
+    },
     /// A plan's input that is missing or has the wrong type or shape.
     #[error("plan input {index}: expected {expected}, got {got}")]
     PlanInput {
@@ -150,7 +160,9 @@ pub trait Engine: Send + Sync {
     /// Any [`EngineError`]; the engine stays usable unless the device was lost.
     fn run(&self, recording: &Recording) -> Result<Vec<HostTensor>, EngineError>;
 
-    /// Makes a recording ready for replay.
+    /// Makes a recording ready for replay. Its uploads are done here, once; what it frees stays until
+    /// the plan is dropped; a resident tensor that a dispatch changes keeps the change from one replay
+    /// to the next, as a training step's parameters do.
     ///
     /// # Errors
     /// Any [`EngineError`].
@@ -191,6 +203,34 @@ pub trait Plan: Send + Sync {
 
     /// Device bytes of intermediates, after sharing by lifetime.
     fn intermediate_bytes(&self) -> u64;
+}
+
+/// A recording's uploads, and the commands that a replay repeats.
+fn split_uploads(recording: &Recording) -> Result<(Recording, Recording), EngineError> {
+    let (mut uploads, mut replayed) = (Recording::new(), Recording::new());
+    let mut seen: BTreeSet<BufferId> = BTreeSet::new();
+    for command in recording.commands() {
+        match command {
+            Command::Upload { buffer, .. } => {
+                if !seen.insert(buffer.id()) {
+                    return Err(EngineError::PlanUpload {
+                        buffer: format!("{buffer:?}"),
+                    });
+                }
+                uploads.append(command);
+            }
+            Command::Dispatch(dispatch) => {
+                seen.extend(dispatch.bindings.iter().map(|binding| binding.buffer.id()));
+                replayed.append(command);
+            }
+            Command::Download(tensor) => {
+                seen.insert(tensor.buffer().id());
+                replayed.append(command);
+            }
+            Command::Free(_) => {}
+        }
+    }
+    Ok((uploads, replayed))
 }
 
 /// Checks a plan's inputs against the tensors declared for them.

@@ -240,6 +240,34 @@ fn chain(engine: &dyn Engine) -> (Box<dyn lapidary::engine::Plan>, Product, usiz
 }
 
 #[test]
+fn a_plan_uploads_once_and_refuses_uploads_after_a_use() {
+    let product = Product::new(2, 16, 64, Scheme::int8_channel());
+    let mut recording = Recording::new();
+    let x = recording.upload(&product.x);
+    let out = product.record(&mut recording, &x);
+    recording.free(x.buffer());
+    recording.download(&out);
+    let mut late = recording.clone();
+    late.upload_words(x.buffer(), product.x.words());
+    let expected = CpuEngine::new().run(&product.recording()).expect("runs");
+    for engine in [
+        Box::new(gpu(options())) as Box<dyn Engine>,
+        Box::new(CpuEngine::new()),
+    ] {
+        let plan = engine.prepare(&recording).expect("prepares");
+        for _ in 0..3 {
+            let results = plan.run(&[]).expect("replays");
+            assert!(largest_difference(&results[0], &expected[0]) <= allowed(&product));
+        }
+        let error = engine.prepare(&late).err();
+        assert!(
+            matches!(error, Some(EngineError::PlanUpload { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
 fn a_replay_costs_little_host_time_per_dispatch() {
     // Encoding only: what the adapter then takes is not host time. The issue asks for a few
     // microseconds a dispatch; the margin is for a loaded machine.

@@ -197,3 +197,12 @@ fn a_workgroup_over_the_memory_limit_is_refused() {
         "no variant uses more than 64 bytes of workgroup memory?"
     );
 }
+
+#[test]
+fn the_readme_lists_every_kernel() {
+    let readme = include_str!("../../README.md");
+    for kernel in REGISTRY {
+        let row = format!("| `{}` | {} |", kernel.name, kernel.summary);
+        assert!(readme.contains(&row), "README.md lacks the line {row}");
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::engine::{EngineError, Plan, check_inputs};
+use crate::engine::{EngineError, Plan, check_inputs, split_uploads};
 use crate::record::{Access, Buffer, BufferId, Command, Recording, Tensor};
 use crate::tensor::HostTensor;
 
@@ -48,12 +48,13 @@ impl GpuPlan {
         for input in recording.inputs() {
             state.memory.ensure(&shared.open, input.buffer())?;
         }
-        for command in recording.commands() {
+        let (uploads, replayed) = split_uploads(recording)?;
+        for command in uploads.commands() {
             if let Command::Upload { buffer, words } = command {
                 state.memory.fill(&shared.open, buffer, words)?;
             }
         }
-        let lifetimes = lifetimes(recording, |buffer| state.memory.get(buffer).is_some())?;
+        let lifetimes = lifetimes(&replayed, |buffer| state.memory.get(buffer).is_some())?;
         let slots = place(&lifetimes);
         let mut owners = Vec::new();
         for bytes in &slots.bytes {
@@ -65,7 +66,7 @@ impl GpuPlan {
         };
 
         let mut lowered: Vec<(usize, Step)> = Vec::new();
-        for (index, command) in recording.commands().iter().enumerate() {
+        for (index, command) in replayed.commands().iter().enumerate() {
             if let Command::Dispatch(dispatch) = command {
                 let steps = lower(
                     dispatch,
@@ -89,7 +90,7 @@ impl GpuPlan {
         let mut actions = Vec::new();
         let mut staging = Vec::new();
         let mut next = 0;
-        for (index, command) in recording.commands().iter().enumerate() {
+        for (index, command) in replayed.commands().iter().enumerate() {
             match command {
                 Command::Dispatch(dispatch) => {
                     while next < lowered.len() && lowered[next].0 == index {
