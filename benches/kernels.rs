@@ -104,7 +104,7 @@ fn repeated(case: &Case, times: usize) -> Box<dyn Plan> {
                 || vec![0; slot.bytes.div_ceil(4) as usize],
                 |(_, words)| words.clone(),
             );
-            recording.upload_words(&buffer, words);
+            recording.upload_words(&buffer, words).expect("fits");
         }
         buffers.push((slot.binding, buffer));
     }

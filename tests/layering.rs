@@ -29,8 +29,6 @@ const FENCES: &[(&str, &[&str])] = &[
     ("naga", &["src/shader"]),
     ("pollster", &["src/engine/gpu", "src/bin"]),
     ("futures_intrusive", &["src/engine/gpu"]),
-    // Pipelines compile in parallel; nothing else below the trainer uses threads.
-    ("rayon", &["src/engine/gpu"]),
     ("safetensors", &["src/io"]),
     ("memmap2", &["src/io"]),
     ("tempfile", &["src/io"]),
@@ -41,7 +39,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
     ("std::fs", &["src/io", "src/bin"]),
-    ("std::thread", &["src/bin"]),
+    // Pipelines compile in parallel; nothing else below the trainer uses threads.
+    ("std::thread", &["src/engine/gpu", "src/bin"]),
     ("std::time", &["src/bin"]),
 ];
 

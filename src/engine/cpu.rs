@@ -139,7 +139,7 @@ impl Plan for CpuPlan {
         check_inputs(&self.inputs, inputs)?;
         let mut fill = Recording::new();
         for (tensor, host) in self.inputs.iter().zip(inputs) {
-            fill.upload_words(tensor.buffer(), host.words());
+            fill.upload_words(tensor.buffer(), host.words())?;
         }
         self.engine.run(&fill)?;
         self.engine.run(&self.replayed)

@@ -28,6 +28,16 @@ pub enum EngineError {
         /// Adapters that exist.
         found: String,
     },
+    /// An option outside what can work.
+    #[error("engine option {name} = {value}; allowed: {allowed}")]
+    InvalidOption {
+        /// Option.
+        name: &'static str,
+        /// Its value.
+        value: u64,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// The adapter would not give a device.
     #[error("{adapter}: device request failed: {reason}")]
     DeviceRequest {

@@ -72,7 +72,7 @@ pub fn linear(
     weight: &Weight,
     options: &LinearOptions<'_>,
 ) -> Result<Tensor, OpError> {
-    let [n, k] = weight.shape();
+    let [n, k] = weight.shape()?;
     let &[m, x_k] = x.shape() else {
         let expected = format!("[m, {k}]");
         return Err(OpError::Shape {

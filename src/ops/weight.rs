@@ -1,8 +1,8 @@
 //! A weight matrix `[n, k]` on an engine, in whichever format; callers need not ask which.
 
 use crate::num::{QuantFormat, QuantizedMatrix};
-use crate::record::{Buffer, Recording, Tensor};
-use crate::tensor::HostTensor;
+use crate::record::{Buffer, Command, Recording, Tensor};
+use crate::tensor::{DType, HostTensor};
 
 use super::OpError;
 
@@ -50,9 +50,12 @@ impl Weight {
     /// Uploads a quantized matrix as it is packed.
     pub fn upload_quantized(recording: &mut Recording, matrix: &QuantizedMatrix) -> Self {
         let mut put = |words: &[u32]| {
-            let buffer = Buffer::new(4 * words.len() as u64);
-            recording.upload_words(&buffer, words);
-            buffer
+            let tensor = Tensor::new(DType::U32, &[words.len()]);
+            recording.append(&Command::Upload {
+                buffer: tensor.buffer().clone(),
+                words: words.into(),
+            });
+            tensor.buffer().clone()
         };
         Self::Quantized(QuantizedWeight {
             n: matrix.n(),
@@ -65,10 +68,21 @@ impl Weight {
     }
 
     /// Output and input features.
-    pub fn shape(&self) -> [usize; 2] {
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] for a dense tensor that is not a matrix.
+    pub fn shape(&self) -> Result<[usize; 2], OpError> {
         match self {
-            Self::Dense(tensor) => [tensor.shape()[0], tensor.shape()[1]],
-            Self::Quantized(weight) => [weight.n, weight.k],
+            Self::Dense(tensor) => tensor.shape().try_into().map_err(|_| {
+                let (got, expected) = (tensor.shape().to_vec(), "[n, k]".to_owned());
+                OpError::Shape {
+                    op: "linear",
+                    what: "weight",
+                    got,
+                    expected,
+                }
+            }),
+            Self::Quantized(weight) => Ok([weight.n, weight.k]),
         }
     }
 }

@@ -26,7 +26,21 @@ pub struct Buffer(Arc<Inner>);
 
 /// Rounds a size up to the 16 bytes that every buffer and row is padded to.
 pub const fn padded_bytes(bytes: u64) -> u64 {
-    bytes.next_multiple_of(16)
+    match bytes.checked_next_multiple_of(16) {
+        Some(padded) => padded,
+        // No device has a buffer of this size either; engines refuse it by name.
+        None => u64::MAX - 15,
+    }
+}
+
+/// Bytes of a tensor's elements; the largest number where the product leaves 64 bits.
+fn tensor_bytes(dtype: DType, shape: &[usize]) -> u64 {
+    let extents = shape.iter().map(|&extent| extent as u64);
+    if shape.contains(&0) {
+        0
+    } else {
+        extents.fold(dtype.bytes() as u64, u64::saturating_mul)
+    }
 }
 
 impl Buffer {
@@ -83,9 +97,8 @@ pub struct Tensor {
 impl Tensor {
     /// A new tensor with memory for its elements.
     pub fn new(dtype: DType, shape: &[usize]) -> Self {
-        let elements: u64 = shape.iter().map(|&extent| extent as u64).product();
         Self {
-            buffer: Buffer::new(elements * dtype.bytes() as u64),
+            buffer: Buffer::new(tensor_bytes(dtype, shape)),
             dtype,
             shape: shape.to_vec(),
         }
@@ -96,9 +109,9 @@ impl Tensor {
     /// # Panics
     /// When the buffer is too small for the elements.
     pub fn of_buffer(buffer: Buffer, dtype: DType, shape: &[usize]) -> Self {
-        let bytes = shape.iter().product::<usize>() * dtype.bytes();
+        let bytes = tensor_bytes(dtype, shape);
         assert!(
-            bytes as u64 <= buffer.bytes(),
+            bytes <= buffer.bytes(),
             "{bytes} bytes of {dtype} {shape:?} in {buffer:?}"
         );
         Self {
@@ -135,7 +148,13 @@ impl Tensor {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        if self.shape.contains(&0) {
+            0
+        } else {
+            self.shape
+                .iter()
+                .fold(1, |len: usize, &extent| len.saturating_mul(extent))
+        }
     }
 
     /// Whether there are no elements.

@@ -10,9 +10,17 @@ use crate::tensor::{DType, HostTensor};
 
 use super::{Access, Buffer, Build, Launch, Tensor, padded_bytes};
 
-/// A dispatch that does not fit its bindings.
+/// A command that does not fit its buffers.
 #[derive(Debug, Clone, Error, PartialEq, Eq)]
 pub enum RecordError {
+    /// More words than the buffer holds.
+    #[error("upload of {needed} bytes into a buffer of {available}")]
+    UploadTooLong {
+        /// Bytes to upload.
+        needed: u64,
+        /// Bytes the buffer has.
+        available: u64,
+    },
     /// A slot without a buffer.
     #[error("{kernel} ({shape}): no buffer for binding {binding} `{name}`")]
     MissingBinding {
@@ -142,16 +150,33 @@ impl Recording {
     /// Uploads a host tensor into a new buffer.
     pub fn upload(&mut self, host: &HostTensor) -> Tensor {
         let tensor = Tensor::new(host.dtype(), host.shape());
-        self.upload_words(tensor.buffer(), host.words());
+        let (buffer, words) = (tensor.buffer().clone(), host.words().into());
+        self.commands.push(Command::Upload { buffer, words });
         tensor
     }
 
     /// Fills `buffer` from the start with `words`.
-    pub fn upload_words(&mut self, buffer: &Buffer, words: impl Into<Arc<[u32]>>) {
+    ///
+    /// # Errors
+    /// [`RecordError::UploadTooLong`] when they do not fit.
+    pub fn upload_words(
+        &mut self,
+        buffer: &Buffer,
+        words: impl Into<Arc<[u32]>>,
+    ) -> Result<(), RecordError> {
+        let words = words.into();
+        let needed = 4 * words.len() as u64;
+        if needed > buffer.bytes() {
+            return Err(RecordError::UploadTooLong {
+                needed,
+                available: buffer.bytes(),
+            });
+        }
         self.commands.push(Command::Upload {
             buffer: buffer.clone(),
-            words: words.into(),
+            words,
         });
+        Ok(())
     }
 
     /// A new tensor with undefined content, for a kernel to write.

@@ -22,6 +22,8 @@ pub struct BrokenReport {
     pub caught: bool,
     /// The case that caught it, and how.
     pub caught_by: String,
+    /// Why it was not run on this adapter; such an edit counts neither as caught nor as missed.
+    pub skipped: Option<String>,
 }
 
 /// One edit and the variants of one entry shader that link the edited module.
@@ -74,41 +76,48 @@ pub(super) fn applies(sources: &Sources, edit: &Edit) -> bool {
 }
 
 /// Runs the cases of the job's variants, one variant after the other, until one case fails: an edit may
-/// show only in a format that the first variant does not have.
+/// show only in a format that the first variant does not have. Variants that are wrong without the edit
+/// prove nothing and are left out.
 pub(super) fn run(
     engine: &GpuEngine,
     job: &Job<'_>,
     by_variant: &BTreeMap<Variant, Vec<&Prepared>>,
+    passed: &BTreeSet<String>,
 ) -> Result<BrokenReport, EngineError> {
-    let edit = job.edit.name.to_owned();
-    for variant in &job.variants {
+    let mut report = BrokenReport {
+        edit: job.edit.name.to_owned(),
+        variant: String::new(),
+        caught: false,
+        caught_by: String::new(),
+        skipped: None,
+    };
+    let sound: Vec<&&Variant> = job
+        .variants
+        .iter()
+        .filter(|variant| passed.contains(&variant.to_string()))
+        .collect();
+    if sound.is_empty() {
+        report.skipped = Some(if job.variants.is_empty() {
+            format!("no variant on this adapter links `{}`", job.edit.module)
+        } else {
+            format!(
+                "every variant that links `{}` is quarantined",
+                job.edit.module
+            )
+        });
+        return Ok(report);
+    }
+    report.variant = sound[0].to_string();
+    for variant in sound {
         for one in &by_variant[*variant] {
             let verdict = run_case(engine, one, variant, std::slice::from_ref(job.edit))?;
             if let Some(why) = verdict.failure {
-                let caught_by = format!("{}: {why}", one.case.name);
-                return Ok(BrokenReport {
-                    edit,
-                    variant: variant.to_string(),
-                    caught: true,
-                    caught_by,
-                });
+                report.variant = variant.to_string();
+                report.caught = true;
+                report.caught_by = format!("{}: {why}", one.case.name);
+                return Ok(report);
             }
         }
     }
-    let variant = job
-        .variants
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let caught_by = if job.variants.is_empty() {
-        format!("no variant on this adapter links `{}`", job.edit.module)
-    } else {
-        String::new()
-    };
-    Ok(BrokenReport {
-        edit,
-        variant,
-        caught: false,
-        caught_by,
-    })
+    Ok(report)
 }

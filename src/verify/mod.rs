@@ -9,10 +9,10 @@ mod broken;
 mod recording;
 mod run;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::engine::{EngineError, GpuEngine};
 use crate::kernels::{Case, Effort, Kernel};
@@ -36,10 +36,23 @@ pub struct VariantReport {
     pub elements: usize,
     /// Elements whose bits equal the rounded reference.
     pub exact: usize,
-    /// Largest error over bound.
+    /// Largest error over bound; in JSON the text `"infinite"` where bits that must be equal differ.
+    #[serde(serialize_with = "finite_or_text")]
     pub worst: f64,
     /// Case and element of the worst error, or of the failure.
     pub place: String,
+}
+
+/// JSON has no infinity; `null` would hide it.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn finite_or_text<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() {
+        serializer.serialize_f64(*value)
+    } else {
+        serializer.serialize_str("infinite")
+    }
 }
 
 /// What became of a variant.
@@ -88,7 +101,10 @@ impl KernelReport {
         self.variants
             .iter()
             .any(|variant| variant.status.is_failure())
-            || self.broken.iter().any(|one| !one.caught)
+            || self
+                .broken
+                .iter()
+                .any(|one| !one.caught && one.skipped.is_none())
     }
 }
 
@@ -194,6 +210,11 @@ pub fn verify_kernel(
         .variants
         .extend(skipped(&prepared, &by_variant, sources)?);
     report.variants.sort_by(|a, b| a.variant.cmp(&b.variant));
+    let sound = report
+        .variants
+        .iter()
+        .filter(|one| one.status == Status::Passed);
+    let passed: BTreeSet<String> = sound.map(|one| one.variant.clone()).collect();
     for (index, job) in broken.iter().enumerate() {
         let label = format!("{} in {}", job.edit.name, job.edit.module);
         if !progress(Progress {
@@ -203,7 +224,9 @@ pub fn verify_kernel(
         }) {
             return Ok(report);
         }
-        report.broken.push(broken::run(engine, job, &by_variant)?);
+        report
+            .broken
+            .push(broken::run(engine, job, &by_variant, &passed)?);
     }
     report.complete = true;
     Ok(report)
@@ -263,7 +286,18 @@ fn verify_variant(
         let Verdict {
             comparison,
             failure: why,
-        } = run_case(engine, one, variant, &[])?;
+        } = match run_case(engine, one, variant, &[]) {
+            Ok(verdict) => verdict,
+            // What the driver refuses to build or run is as good as wrong here; a lost device, or shader
+            // text that does not validate, concerns more than this variant.
+            Err(error @ (EngineError::DeviceLost { .. } | EngineError::Shader(_))) => {
+                return Err(error);
+            }
+            Err(error) => {
+                failure.get_or_insert_with(|| format!("{}: {error}", one.case.name));
+                continue;
+            }
+        };
         if total.place.is_none() || comparison.worst > total.worst {
             place = describe_place(one, &comparison);
         }

@@ -96,10 +96,19 @@ fn judge(
     let launch = dispatch.launch.as_ref();
     let bounds = launch.bound(&operands);
     let mut comparison = Comparison::default();
-    for (output, bound) in launch.reference(&operands).iter().zip(&bounds) {
-        if let Some((_, words)) = after.iter().find(|(binding, _)| *binding == output.binding) {
-            comparison.merge(compare(output, bound, words));
-        }
+    let outputs = launch.reference(&operands);
+    assert_eq!(
+        outputs.len(),
+        bounds.len(),
+        "{}: a bound for each output",
+        launch.kernel()
+    );
+    for (output, bound) in outputs.iter().zip(&bounds) {
+        let written = after.iter().find(|(binding, _)| *binding == output.binding);
+        let (_, words) = written.unwrap_or_else(|| {
+            panic!("{}: no slot for output {}", launch.kernel(), output.binding)
+        });
+        comparison.merge(compare(output, bound, words));
     }
     DispatchReport {
         index,

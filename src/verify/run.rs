@@ -81,7 +81,7 @@ fn run_pins(engine: &GpuEngine, one: &Prepared, pins: &[Pin]) -> Result<Vec<Outp
     for slot in slots.iter().filter(|slot| slot.access == Access::Read) {
         let words = operand_words(one, slot.binding, slot.bytes);
         let buffer = Buffer::new(4 * words.len() as u64);
-        recording.upload_words(&buffer, words);
+        recording.upload_words(&buffer, words)?;
         shared.push((slot.binding, buffer));
     }
     let mut written: Vec<u32> = Vec::new();
@@ -94,7 +94,7 @@ fn run_pins(engine: &GpuEngine, one: &Prepared, pins: &[Pin]) -> Result<Vec<Outp
                 Access::Read | Access::Write => poisoned(slot.bytes),
             };
             let tensor = Tensor::new(DType::U32, &[words.len()]);
-            recording.upload_words(tensor.buffer(), words);
+            recording.upload_words(tensor.buffer(), words)?;
             buffers.push((slot.binding, tensor.buffer().clone()));
             outputs.push((slot.binding, tensor));
         }
@@ -142,13 +142,18 @@ fn operand_words(one: &Prepared, binding: u32, bytes: u64) -> Vec<u32> {
 
 fn compare_outputs(one: &Prepared, outputs: &Outputs) -> Comparison {
     let mut total = Comparison::default();
+    assert_eq!(
+        one.outputs.len(),
+        one.bounds.len(),
+        "{}: a bound for each output",
+        one.case.name
+    );
     for (output, bound) in one.outputs.iter().zip(&one.bounds) {
-        let Some((_, words)) = outputs
+        let written = outputs
             .iter()
-            .find(|(binding, _)| *binding == output.binding)
-        else {
-            continue;
-        };
+            .find(|(binding, _)| *binding == output.binding);
+        let (_, words) = written
+            .unwrap_or_else(|| panic!("{}: no slot for output {}", one.case.name, output.binding));
         let exact = Bound::Exact;
         let bound = if one.case.judge == Judge::Bitwise {
             &exact
@@ -157,6 +162,11 @@ fn compare_outputs(one: &Prepared, outputs: &Outputs) -> Comparison {
         };
         total.merge(compare(output, bound, words));
     }
+    assert!(
+        total.elements > 0,
+        "{}: nothing was compared",
+        one.case.name
+    );
     total
 }
 

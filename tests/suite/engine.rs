@@ -147,7 +147,9 @@ fn every_quick_case_runs_with_folded_grids() {
             let tensor = Tensor::new(DType::U32, &[slot.bytes.div_ceil(4) as usize]);
             let zeros = vec![0; slot.bytes.div_ceil(4) as usize];
             let content = given.map_or(zeros, |(_, words)| words.clone());
-            recording.upload_words(tensor.buffer(), content);
+            recording
+                .upload_words(tensor.buffer(), content)
+                .expect("fits");
             buffers.push((slot.binding, tensor.buffer().clone()));
             if slot.access != lapidary::record::Access::Read {
                 outputs.push(tensor);
@@ -248,7 +250,8 @@ fn a_plan_uploads_once_and_refuses_uploads_after_a_use() {
     recording.free(x.buffer());
     recording.download(&out);
     let mut late = recording.clone();
-    late.upload_words(x.buffer(), product.x.words());
+    late.upload_words(x.buffer(), product.x.words())
+        .expect("fits");
     let expected = CpuEngine::new().run(&product.recording()).expect("runs");
     for engine in [
         Box::new(gpu(options())) as Box<dyn Engine>,

@@ -92,7 +92,9 @@ fn run(
     for slot in launch.slots() {
         let tensor = Tensor::new(DType::F32, &[slot.bytes.div_ceil(4) as usize]);
         let ones = ones(launch.kernel(), slot.binding);
-        recording.upload_words(tensor.buffer(), vec![ones; tensor.len()]);
+        recording
+            .upload_words(tensor.buffer(), vec![ones; tensor.len()])
+            .expect("fits");
         operands.push((slot.binding, tensor));
     }
     let buffers: Vec<_> = operands

@@ -8,5 +8,6 @@ mod engine;
 mod long_sums;
 mod memory;
 mod ops;
+mod proof;
 mod shaders;
 mod support;

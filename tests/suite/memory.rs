@@ -1,7 +1,7 @@
 //! Device memory: budgets, reuse, and commands whose order matters.
 
 use lapidary::engine::gpu::GpuOptions;
-use lapidary::engine::{Engine, EngineError};
+use lapidary::engine::{Engine, EngineError, GpuEngine};
 use lapidary::num::Scheme;
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::{DType, HostTensor};
@@ -84,7 +84,9 @@ fn an_upload_after_a_use_does_not_change_the_use() {
     let mut recording = Recording::new();
     let x = recording.upload(&product.x);
     let first_out = product.record(&mut recording, &x);
-    recording.upload_words(x.buffer(), second.words());
+    recording
+        .upload_words(x.buffer(), second.words())
+        .expect("fits");
     let second_out = product.record(&mut recording, &x);
     recording.download(&first_out);
     recording.download(&second_out);
@@ -106,7 +108,162 @@ fn an_upload_into_freed_memory_does_not_change_an_earlier_use() {
     let out = product.record(&mut recording, &x);
     recording.free(x.buffer());
     let other = Tensor::new(DType::F32, &[2, 64]);
-    recording.upload_words(other.buffer(), vec![f32::NAN.to_bits(); 128]);
+    recording
+        .upload_words(other.buffer(), vec![f32::NAN.to_bits(); 128])
+        .expect("fits");
     recording.download(&out);
     assert_eq!(gpu(options()).run(&recording).expect("runs"), expected);
+}
+
+#[test]
+fn a_download_sees_what_was_there_before_a_later_upload() {
+    let mut recording = Recording::new();
+    let x = recording.upload(&HostTensor::from_f32(vec![1], &[1.0]).expect("shape fits"));
+    recording.download(&x);
+    recording
+        .upload_words(x.buffer(), vec![2.0_f32.to_bits()])
+        .expect("fits");
+    recording.download(&x);
+    let results = gpu(options()).run(&recording).expect("runs");
+    let values: Vec<f32> = results
+        .iter()
+        .flat_map(|host| host.to_f32().expect("floats"))
+        .collect();
+    assert_eq!(values, [1.0, 2.0]);
+}
+
+#[test]
+fn freeing_a_plans_buffer_elsewhere_does_not_change_the_plan_nor_the_other_way_round() {
+    let engine = gpu(options());
+    let product = Product::new(2, 16, 64, Scheme::int8_channel());
+    let mut recording = Recording::new();
+    let x = recording.input(DType::F32, &[2, 64]);
+    let out = product.record(&mut recording, &x);
+    recording.download(&out);
+    let plan = engine.prepare(&recording).expect("prepares");
+    let before = plan.run(std::slice::from_ref(&product.x)).expect("replays");
+    let mut free = Recording::new();
+    free.free(x.buffer());
+    for dispatch in recording.dispatches() {
+        dispatch
+            .bindings
+            .iter()
+            .for_each(|binding| free.free(&binding.buffer));
+    }
+    engine.run(&free).expect("frees");
+    // Tensors of the same sizes would take over the freed memory.
+    let sizes: Vec<u64> = recording
+        .dispatches()
+        .flat_map(|one| one.bindings.iter().map(|binding| binding.buffer.bytes()))
+        .collect();
+    let others: Vec<(Tensor, HostTensor)> = sizes
+        .into_iter()
+        .map(|bytes| {
+            let words = vec![7; (bytes / 4) as usize];
+            let host = HostTensor::from_words_u32(vec![words.len()], &words).expect("shape fits");
+            (engine.upload(&host).expect("uploads"), host)
+        })
+        .collect();
+    assert_eq!(
+        plan.run(std::slice::from_ref(&product.x)).expect("replays"),
+        before
+    );
+    for (tensor, host) in &others {
+        assert_eq!(engine.download(tensor).expect("downloads"), *host);
+    }
+}
+
+#[test]
+fn plans_that_share_an_input_do_not_mix_on_two_threads() {
+    let engine = gpu(options());
+    let product = Product::new(1, 16, 64, Scheme::int8_channel());
+    let mut recording = Recording::new();
+    let x = recording.input(DType::F32, &[1, 64]);
+    let out = product.record(&mut recording, &x);
+    recording.download(&out);
+    let plans = [
+        engine.prepare(&recording).expect("prepares"),
+        engine.prepare(&recording).expect("prepares"),
+    ];
+    std::thread::scope(|scope| {
+        for (index, plan) in plans.iter().enumerate() {
+            scope.spawn(move || {
+                let x = HostTensor::from_f32(vec![1, 64], &[1.0 + index as f32; 64])
+                    .expect("shape fits");
+                let first = plan.run(std::slice::from_ref(&x)).expect("replays");
+                for _ in 0..300 {
+                    assert_eq!(plan.run(std::slice::from_ref(&x)).expect("replays"), first);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn what_nobody_wrote_is_no_download() {
+    let engine = gpu(options());
+    let tensor = Tensor::new(DType::F32, &[4]);
+    let mut recording = Recording::new();
+    recording.download(&tensor);
+    assert!(matches!(
+        engine.run(&recording),
+        Err(EngineError::Uninitialized { .. })
+    ));
+    assert!(matches!(
+        engine.prepare(&recording).err(),
+        Some(EngineError::Uninitialized { .. })
+    ));
+    // A run that fails leaves nothing behind that looks written.
+    let product = Product::new(2, 16, 64, Scheme::int8_channel());
+    let mut failing = Recording::new();
+    let x = failing.upload(&product.x);
+    let out = product.record(&mut failing, &x);
+    failing.download(&tensor);
+    assert!(engine.run(&failing).is_err());
+    assert!(matches!(
+        engine.download(&out),
+        Err(EngineError::Uninitialized { .. })
+    ));
+}
+
+#[test]
+fn a_failed_prepare_gives_its_memory_back() {
+    let engine = gpu(GpuOptions {
+        memory_budget: Some(1 << 20),
+        ..options()
+    });
+    let missing = Tensor::new(DType::F32, &[4]);
+    for _ in 0..20 {
+        let product = Product::new(64, 512, 64, Scheme::int8_channel());
+        let mut recording = Recording::new();
+        let x = recording.upload(&product.x);
+        let out = product.record(&mut recording, &x);
+        recording.download(&out);
+        recording.download(&missing);
+        assert!(engine.prepare(&recording).is_err());
+    }
+    let host = HostTensor::from_f32(vec![1 << 16], &vec![0.0; 1 << 16]).expect("shape fits");
+    engine.upload(&host).expect("256 KiB fit");
+}
+
+#[test]
+fn uploads_and_options_out_of_range_are_refused() {
+    let mut recording = Recording::new();
+    let tensor = Tensor::new(DType::F32, &[4]);
+    let error = recording
+        .upload_words(tensor.buffer(), vec![0; 5])
+        .expect_err("five words in four");
+    assert_eq!(error.to_string(), "upload of 20 bytes into a buffer of 16");
+    let error = GpuEngine::open(GpuOptions {
+        max_workgroups: Some(0),
+        ..options()
+    })
+    .expect_err("no workgroups");
+    assert_eq!(
+        error.to_string(),
+        "engine option max_workgroups = 0; allowed: at least 1"
+    );
+    let huge = Tensor::new(DType::F32, &[usize::MAX, usize::MAX]);
+    recording.download(&huge);
+    assert!(gpu(options()).run(&recording).is_err());
 }

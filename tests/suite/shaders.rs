@@ -161,7 +161,19 @@ fn cases_have_unique_names_and_every_edit_applies() {
             kernel.name,
             kernel.broken.len()
         );
+        let mut linked = BTreeSet::new();
+        for variant in variants_of(kernel, Effort::Quick, &Capabilities::everything()).keys() {
+            let one = link(&sources, variant, &[], Target::Native)
+                .unwrap_or_else(|error| panic!("{error}"));
+            linked.extend(one.modules().map(str::to_owned).collect::<Vec<_>>());
+        }
         for edit in kernel.broken {
+            assert!(
+                linked.contains(edit.module),
+                "{}: no variant links {}",
+                kernel.name,
+                edit.module
+            );
             let text = sources
                 .get(edit.module)
                 .unwrap_or_else(|| panic!("{}: no module {}", kernel.name, edit.module));

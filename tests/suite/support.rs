@@ -113,7 +113,9 @@ pub fn launch(m: usize, n: usize, k: usize, weight: QuantFormat) -> Arc<dyn Laun
 
 fn words(recording: &mut Recording, content: &[u32]) -> Tensor {
     let tensor = recording.tensor(DType::U32, &[content.len()]);
-    recording.upload_words(tensor.buffer(), content);
+    recording
+        .upload_words(tensor.buffer(), content)
+        .expect("fits");
     tensor
 }
 

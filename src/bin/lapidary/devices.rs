@@ -41,19 +41,16 @@ pub fn run(common: &CommonOptions) -> Result<(), Failure> {
         return print_json(&rows);
     }
     if rows.is_empty() {
-        print("no GPU adapter; commands that can will use the CPU engine");
+        print("no GPU adapter; commands that can will use the CPU engine")?;
         eprintln!("{INSTALL_HINT}");
         return Ok(());
     }
     for row in &rows {
-        print(&describe(row));
+        print(&describe(row))?;
     }
     // Opening the device is the only proof that it works.
-    match GpuEngine::open(GpuOptions::default()) {
-        Ok(engine) => print(&format!("--device auto: {}", engine.summary().line())),
-        Err(error) => return Err(error.into()),
-    }
-    Ok(())
+    let engine = GpuEngine::open(GpuOptions::default())?;
+    print(&format!("--device auto: {}", engine.summary().line()))
 }
 
 fn row(index: usize, adapter: &AdapterSummary, chosen_by_auto: bool) -> DeviceRow {

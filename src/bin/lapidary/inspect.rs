@@ -79,15 +79,15 @@ pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failu
             number(row.n_bytes),
         ]);
     }
-    print(&rows.to_string());
+    print(&rows.to_string())?;
     for (key, value) in &report.metadata {
-        print(&format!("metadata {key}: {value}"));
+        print(&format!("metadata {key}: {value}"))?;
     }
     print(&format!(
         "{} tensors, {} elements, {}",
         report.n_tensors,
         report.n_elements,
         bytes(report.n_bytes)
-    ));
+    ))?;
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use options::{CommonOptions, Failure};
+use options::CommonOptions;
 
 /// Cut and polish neural networks on any GPU, with every kernel proven against its CPU reference.
 #[derive(Debug, Parser)]
@@ -42,23 +42,18 @@ fn main() -> ExitCode {
     // RUST_LOG chooses what the libraries below may say; by default only errors.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     let cli = Cli::parse();
-    let outcome = match &cli.command {
+    // A bad --shaders folder is an error in every command, also in those that use no shader.
+    let outcome = cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
-    };
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("lapidary: {failure}");
             ExitCode::from(failure.exit_code())
         }
-    }
-}
-
-impl From<Failure> for ExitCode {
-    fn from(failure: Failure) -> Self {
-        Self::from(failure.exit_code())
     }
 }

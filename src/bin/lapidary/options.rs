@@ -124,7 +124,9 @@ impl Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::NoAdapter { .. } => Self::Device(format!("{error}\n{INSTALL_HINT}")),
+            EngineError::NoAdapter { ref found, .. } if found == "none" => {
+                Self::Device(format!("{error}\n{INSTALL_HINT}"))
+            }
             // A shader that does not link or validate comes from --shaders: input, not device.
             EngineError::Shader(_) => Self::Usage(error.to_string()),
             _ => Self::Device(error.to_string()),

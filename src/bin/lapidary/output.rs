@@ -1,6 +1,6 @@
 //! Printing: tables for people, JSON for programs.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -23,17 +23,22 @@ pub fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
-/// Prints to stdout; a closed pipe is not an error.
-pub fn print(text: &str) {
-    let _ = writeln!(io::stdout(), "{}", text.trim_end());
+/// Prints to stdout. A reader that went away is no error; a full disk is.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Usage(format!("stdout: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Prints a value as indented JSON.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| Failure::Usage(error.to_string()))?;
-    print(&text);
-    Ok(())
+    print(&text)
 }
 
 /// A byte count with a binary unit.

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lapidary::io::atomic::write_bytes;
 use lapidary::kernels::{Effort, REGISTRY};
 use lapidary::shader::{Capabilities, Sources, Target, Variant, check, link};
 use lapidary::verify::variants_of;
@@ -39,6 +38,7 @@ pub fn run(common: &CommonOptions, options: &ShadersOptions) -> Result<(), Failu
         for capabilities in [Capabilities::everything(), Capabilities::portable()] {
             variants.extend(variants_of(kernel, Effort::Full, &capabilities).into_keys());
         }
+        eprintln!("{}: {} variants", kernel.name, variants.len());
         for (number, variant) in variants.iter().enumerate() {
             index.push(write_variant(
                 &options.folder,
@@ -61,7 +61,7 @@ pub fn run(common: &CommonOptions, options: &ShadersOptions) -> Result<(), Failu
         "{} variants of {kernels} kernels written to {}",
         index.len(),
         options.folder.display()
-    ));
+    ))?;
     Ok(())
 }
 
@@ -97,7 +97,8 @@ fn write_variant(
         let path = folder.join(language).join(format!("{stem}.{extension}"));
         let write = || -> Result<(), Box<dyn std::error::Error>> {
             fs::create_dir_all(folder.join(language))?;
-            Ok(write_bytes(&path, &content)?)
+            // A dump is made again in seconds: not worth a sync and a second read of each file.
+            Ok(fs::write(&path, &content)?)
         };
         write().map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     }

@@ -11,7 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lapidary::engine::gpu::{AdapterSummary, DeviceChoice, GpuEngine, GpuOptions, list_adapters};
 use lapidary::kernels::{Effort, Kernel, REGISTRY};
 use lapidary::shader::Sources;
-use lapidary::verify::{KernelReport, Status, verify_kernel};
+use lapidary::verify::{KernelReport, Status, finite_or_text, verify_kernel};
 use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
@@ -48,6 +48,8 @@ struct AdapterReport {
     kind: &'static str,
     kernels: Vec<KernelReport>,
     totals: Totals,
+    /// Kernels that could not be run to their end, and why.
+    errors: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -59,9 +61,11 @@ struct Totals {
     skipped: usize,
     elements: usize,
     exact: usize,
+    #[serde(serialize_with = "finite_or_text")]
     worst: f64,
     broken_shaders: usize,
     broken_shaders_caught: usize,
+    broken_shaders_skipped: usize,
     kernels_not_reached: Vec<String>,
 }
 
@@ -101,17 +105,28 @@ pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failur
         Effort::Quick
     };
     let mut reports = Vec::new();
+    let mut failure = None;
+    // What one adapter or kernel could not do takes nothing from the others' results.
     for choice in choices(options)? {
-        let report = verify_adapter(&choice, &sources, &kernels, effort, &stop)?;
-        if !common.json {
-            print_report(&report);
+        match verify_adapter(&choice, &sources, &kernels, effort, &stop, &mut failure) {
+            Ok(report) => {
+                if !common.json {
+                    print_report(&report)?;
+                }
+                reports.push(report);
+            }
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
         }
-        reports.push(report);
     }
-    if common.json {
+    if common.json && !reports.is_empty() {
         print_json(&reports)?;
     }
-    judge(&reports)
+    match failure {
+        Some(failure) => Err(failure),
+        None => judge(&reports, options),
+    }
 }
 
 fn choices(options: &VerifyOptions) -> Result<Vec<DeviceChoice>, Failure> {
@@ -140,6 +155,7 @@ fn verify_adapter(
     kernels: &[&'static Kernel],
     effort: Effort,
     stop: &AtomicBool,
+    failure: &mut Option<Failure>,
 ) -> Result<AdapterReport, Failure> {
     let open = || {
         GpuEngine::open(GpuOptions {
@@ -188,8 +204,15 @@ fn verify_adapter(
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_by_key(|(index, _)| *index);
     let mut reports = Vec::new();
-    for (_, result) in results {
-        reports.push(result?);
+    let mut errors = Vec::new();
+    for (index, result) in results {
+        match result {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                errors.push(format!("{}: {error}", kernels[index].name));
+                failure.get_or_insert(error);
+            }
+        }
     }
     let mut totals = total(&reports);
     if stop.load(Ordering::Relaxed) {
@@ -212,6 +235,7 @@ fn verify_adapter(
         kind: summary.kind,
         kernels: reports,
         totals,
+        errors,
     })
 }
 
@@ -255,17 +279,23 @@ fn total(reports: &[KernelReport]) -> Totals {
             totals.exact += variant.exact;
             totals.worst = totals.worst.max(variant.worst);
         }
-        totals.broken_shaders += report.broken.len();
+        let skipped = report
+            .broken
+            .iter()
+            .filter(|one| one.skipped.is_some())
+            .count();
+        totals.broken_shaders_skipped += skipped;
+        totals.broken_shaders += report.broken.len() - skipped;
         totals.broken_shaders_caught += report.broken.iter().filter(|one| one.caught).count();
     }
     totals
 }
 
-fn print_report(report: &AdapterReport) {
+fn print_report(report: &AdapterReport) -> Result<(), Failure> {
     print(&format!(
         "{} | {} | {} | {}",
         report.adapter, report.driver, report.backend, report.kind
-    ));
+    ))?;
     let mut rows = table(&[
         "result",
         "cases",
@@ -297,7 +327,7 @@ fn print_report(report: &AdapterReport) {
             format!("{}{at}{detail}", variant.variant).into(),
         ]);
     }
-    print(&rows.to_string());
+    print(&rows.to_string())?;
     let worst = report
         .kernels
         .iter()
@@ -307,14 +337,23 @@ fn print_report(report: &AdapterReport) {
         print(&format!(
             "worst error over bound {:.4}: {} | {}",
             worst.worst, worst.variant, worst.place
-        ));
+        ))?;
     }
     for kernel in &report.kernels {
-        for missed in kernel.broken.iter().filter(|one| !one.caught) {
-            print(&format!(
-                "NOT CAUGHT: {} {} {} {}",
-                kernel.kernel, missed.edit, missed.variant, missed.caught_by
-            ));
+        for one in &kernel.broken {
+            match &one.skipped {
+                Some(why) => print(&format!(
+                    "broken shader skipped: {} {}: {why}",
+                    kernel.kernel, one.edit
+                ))?,
+                None if !one.caught => {
+                    print(&format!(
+                        "NOT CAUGHT: {} {} {}",
+                        kernel.kernel, one.edit, one.variant
+                    ))?;
+                }
+                None => {}
+            }
         }
     }
     for kernel in report
@@ -326,21 +365,25 @@ fn print_report(report: &AdapterReport) {
         print(&format!(
             "{}: the shader files differ where these are broken, so not run: {edits}",
             kernel.kernel
-        ));
+        ))?;
     }
     let totals = &report.totals;
     let caught = 100.0 * totals.broken_shaders_caught as f64 / totals.broken_shaders.max(1) as f64;
     print(&format!(
         "broken shaders caught: {}/{} ({caught:.0}%)",
         totals.broken_shaders_caught, totals.broken_shaders
-    ));
+    ))?;
     print(&format!(
         "{} variants passed, {} quarantined, {} expected failures, {} skipped",
         totals.passed, totals.quarantined, totals.expected_failures, totals.skipped
-    ));
+    ))?;
+    report
+        .errors
+        .iter()
+        .try_for_each(|error| print(&format!("NOT FINISHED: {error}")))
 }
 
-fn judge(reports: &[AdapterReport]) -> Result<(), Failure> {
+fn judge(reports: &[AdapterReport], options: &VerifyOptions) -> Result<(), Failure> {
     let mut problems = Vec::new();
     for report in reports {
         let totals = &report.totals;
@@ -353,8 +396,9 @@ fn judge(reports: &[AdapterReport]) -> Result<(), Failure> {
         }
         if !totals.kernels_not_reached.is_empty() {
             let rest = totals.kernels_not_reached.join(" ");
+            let effort = if options.full { " --full" } else { "" };
             problems.push(format!(
-                "{}: stopped by Ctrl-C; go on with: lapidary verify {rest}",
+                "{0}: stopped by Ctrl-C; go on with: lapidary verify {rest} --device '{0}'{effort}",
                 report.adapter
             ));
         }

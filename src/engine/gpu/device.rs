@@ -28,6 +28,7 @@ pub(super) struct OpenDevice {
 
 impl OpenDevice {
     pub async fn open(options: &GpuOptions) -> Result<Self, EngineError> {
+        check_options(options)?;
         let adapter = choose(&options.device).await?;
         let mut summary = summarize(&adapter);
         let mut features = adapter.features()
@@ -157,6 +158,41 @@ impl OpenDevice {
             },
         }
     }
+}
+
+/// Refuses limits that nothing could run in.
+fn check_options(options: &GpuOptions) -> Result<(), EngineError> {
+    const SMALLEST: u64 = 4096;
+    let limits = [
+        (
+            "max_binding_bytes",
+            options.max_binding_bytes,
+            SMALLEST,
+            "at least 4096",
+        ),
+        (
+            "max_buffer_bytes",
+            options.max_buffer_bytes,
+            16 * SMALLEST,
+            "at least 65536",
+        ),
+        (
+            "max_workgroups",
+            options.max_workgroups.map(u64::from),
+            1,
+            "at least 1",
+        ),
+    ];
+    for (name, value, smallest, allowed) in limits {
+        if let Some(value) = value.filter(|&value| value < smallest) {
+            return Err(EngineError::InvalidOption {
+                name,
+                value,
+                allowed,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The adapter's own limits, lowered where the options ask for less.

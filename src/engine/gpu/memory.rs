@@ -24,6 +24,10 @@ struct Resident {
 pub(super) struct Memory {
     resident: BTreeMap<BufferId, Resident>,
     pool: BTreeMap<u64, Vec<wgpu::Buffer>>,
+    /// How many plans hold each buffer.
+    pins: BTreeMap<BufferId, usize>,
+    /// Buffers released while a plan held them.
+    parked: BTreeMap<BufferId, Vec<wgpu::Buffer>>,
     allocated: u64,
     created: u64,
     budget: Option<u64>,
@@ -60,13 +64,34 @@ impl Memory {
         }
     }
 
-    /// Moves one buffer to the pool.
+    /// Forgets one buffer. Its memory goes to the pool, or waits there until no plan holds it.
     pub fn release(&mut self, id: BufferId) {
-        if let Some(resident) = self.resident.remove(&id) {
-            self.pool
-                .entry(resident.buffer.size())
-                .or_default()
-                .push(resident.buffer);
+        let Some(resident) = self.resident.remove(&id) else {
+            return;
+        };
+        if self.pins.contains_key(&id) {
+            self.parked.entry(id).or_default().push(resident.buffer);
+        } else {
+            self.give(resident.buffer);
+        }
+    }
+
+    /// Keeps a buffer's memory from being reused while a plan lives.
+    pub fn pin(&mut self, id: BufferId) {
+        *self.pins.entry(id).or_default() += 1;
+    }
+
+    /// Ends one pin.
+    pub fn unpin(&mut self, id: BufferId) {
+        let Some(count) = self.pins.get_mut(&id) else {
+            return;
+        };
+        *count -= 1;
+        if *count == 0 {
+            self.pins.remove(&id);
+            for buffer in self.parked.remove(&id).unwrap_or_default() {
+                self.give(buffer);
+            }
         }
     }
 

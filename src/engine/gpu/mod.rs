@@ -260,11 +260,28 @@ impl GpuEngine {
 
     /// Encodes and submits a recording; the returned staging buffers will hold the downloads.
     fn submit(&self, recording: &Recording) -> Result<Vec<Staging>, EngineError> {
-        let open = &self.shared.open;
-        open.check()?;
+        self.shared.open.check()?;
         let mut state = self.shared.lock();
-        let state = &mut *state;
         state.memory.sweep();
+        let mut made = Vec::new();
+        let result = self.encode(&mut state, recording, &mut made);
+        if result.is_err() {
+            // What a failed run made holds nothing that anybody asked for.
+            for id in made {
+                state.memory.release(id);
+            }
+        }
+        result
+    }
+
+    /// Encodes and submits; `made` lists the buffers that did not exist before.
+    fn encode(
+        &self,
+        state: &mut State,
+        recording: &Recording,
+        made: &mut Vec<BufferId>,
+    ) -> Result<Vec<Staging>, EngineError> {
+        let open = &self.shared.open;
         let choices = self.shared.choices();
         let mut steps: Vec<Step> = Vec::new();
         let mut counts = Vec::new();
@@ -297,10 +314,13 @@ impl GpuEngine {
                         touched.clear();
                         freed = false;
                     }
+                    if state.memory.get(buffer).is_none() {
+                        made.push(buffer.id());
+                    }
                     state.memory.fill(open, buffer, words)?;
                 }
                 Command::Dispatch(dispatch) => {
-                    prepare_buffers(open, &mut state.memory, dispatch)?;
+                    made.extend(prepare_buffers(open, &mut state.memory, dispatch)?);
                     let memory = &state.memory;
                     let buffers = dispatch_buffers(dispatch, |buffer| memory.get(buffer).cloned())?;
                     touched.extend(dispatch.bindings.iter().map(|binding| binding.buffer.id()));
@@ -329,6 +349,7 @@ impl GpuEngine {
                     let source = source.ok_or_else(uninitialized)?;
                     let one = Staging::new(open, tensor)?;
                     encoding.copy(source, &one.buffer, one.buffer.size());
+                    touched.insert(tensor.buffer().id());
                     staging.push(one);
                 }
                 Command::Free(buffer) => {
@@ -346,18 +367,21 @@ impl GpuEngine {
     }
 }
 
-/// Makes sure that every buffer of a dispatch exists; what is read must have been filled before.
+/// Makes sure that every buffer a dispatch writes exists and returns those that did not; what is read
+/// must have been filled before.
 fn prepare_buffers(
     open: &OpenDevice,
     memory: &mut Memory,
     dispatch: &Dispatch,
-) -> Result<(), EngineError> {
+) -> Result<Vec<BufferId>, EngineError> {
+    let mut made = Vec::new();
     for binding in &dispatch.bindings {
-        if binding.access == Access::Write {
+        if binding.access == Access::Write && memory.get(&binding.buffer).is_none() {
             memory.ensure(open, &binding.buffer)?;
+            made.push(binding.buffer.id());
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 impl Engine for GpuEngine {

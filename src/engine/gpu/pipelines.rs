@@ -1,9 +1,10 @@
 //! Compute pipelines by variant, compiled once, several at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
-use rayon::prelude::*;
 use wgpu::{
     BindGroupLayout, BindGroupLayoutDescriptor, BindGroupLayoutEntry, BindingType,
     BufferBindingType, ComputePipeline, ComputePipelineDescriptor, Features, PipelineCache,
@@ -112,11 +113,8 @@ impl Pipelines {
                 missing.insert(key, request);
             }
         }
-        let cache = self.cache.as_ref();
-        let built: Vec<(String, Pipeline)> = missing
-            .into_par_iter()
-            .map(|(key, request)| Ok((key, compile(open, sources, request, cache)?)))
-            .collect::<Result<_, EngineError>>()?;
+        let missing: Vec<(String, &Request)> = missing.into_iter().collect();
+        let built = compile_all(open, sources, &missing, self.cache.as_ref())?;
         self.count += built.len() as u64;
         self.compiled.extend(
             built
@@ -128,6 +126,48 @@ impl Pipelines {
             .map(|request| Arc::clone(&self.compiled[&request.key()]))
             .collect())
     }
+}
+
+/// Compiles on as many threads as there are cores. Plain threads, because the caller holds the engine's
+/// lock, and a work-stealing pool could run another job that waits for it.
+fn compile_all(
+    open: &OpenDevice,
+    sources: &Sources,
+    missing: &[(String, &Request)],
+    cache: Option<&PipelineCache>,
+) -> Result<Vec<(String, Pipeline)>, EngineError> {
+    let build = |index: usize| {
+        let (key, request) = &missing[index];
+        compile(open, sources, request, cache).map(|pipeline| (key.clone(), pipeline))
+    };
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(missing.len());
+    if workers <= 1 {
+        return (0..missing.len()).map(build).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let built = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= missing.len() {
+                        break;
+                    }
+                    let one = build(index);
+                    built
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((index, one));
+                }
+            });
+        }
+    });
+    let mut built = built.into_inner().unwrap_or_else(PoisonError::into_inner);
+    built.sort_by_key(|(index, _)| *index);
+    built.into_iter().map(|(_, one)| one).collect()
 }
 
 fn compile(

@@ -33,7 +33,9 @@ pub(super) struct GpuPlan {
     staging: Mutex<Vec<Staging>>,
     /// Memory of the intermediates, given back when the plan is dropped.
     slots: Vec<wgpu::Buffer>,
-    /// Keeps resident buffers from being reused while the plan lives.
+    /// Resident buffers it uses.
+    pinned: BTreeSet<BufferId>,
+    /// Keeps resident buffers from being swept while the plan lives.
     _recording: Recording,
     _uniforms: Uniforms,
 }
@@ -55,12 +57,36 @@ impl GpuPlan {
             }
         }
         let lifetimes = lifetimes(&replayed, |buffer| state.memory.get(buffer).is_some())?;
-        let slots = place(&lifetimes);
+        let placed = place(&lifetimes);
         let mut owners = Vec::new();
-        for bytes in &slots.bytes {
+        let built = Self::build(
+            shared,
+            &mut state,
+            (recording, &replayed),
+            &placed,
+            &mut owners,
+        );
+        if built.is_err() {
+            owners
+                .into_iter()
+                .for_each(|owner| state.memory.give(owner));
+        }
+        built
+    }
+
+    /// Takes memory for the intermediates into `owners`, and makes everything a replay needs.
+    fn build(
+        shared: &Arc<Shared>,
+        state: &mut State,
+        (recording, replayed): (&Recording, &Recording),
+        placed: &Slots,
+        owners: &mut Vec<wgpu::Buffer>,
+    ) -> Result<Self, EngineError> {
+        for bytes in &placed.bytes {
             owners.push(state.memory.take(&shared.open, *bytes)?);
         }
-        let buffer_of = |state: &State, buffer: &Buffer| match slots.of.get(&buffer.id()) {
+        let owners = &*owners;
+        let buffer_of = |state: &State, buffer: &Buffer| match placed.of.get(&buffer.id()) {
             Some(&slot) => Some(owners[slot].clone()),
             None => state.memory.get(buffer).cloned(),
         };
@@ -96,7 +122,7 @@ impl GpuPlan {
                     while next < lowered.len() && lowered[next].0 == index {
                         let step = &lowered[next].1;
                         let buffers =
-                            dispatch_buffers(dispatch, |buffer| buffer_of(&state, buffer))?;
+                            dispatch_buffers(dispatch, |buffer| buffer_of(state, buffer))?;
                         let slice = (&uniforms.buffer, uniforms.offset(next));
                         let ready = shared.open.scoped(|| {
                             Ok(bind(
@@ -113,7 +139,7 @@ impl GpuPlan {
                     }
                 }
                 Command::Download(tensor) => {
-                    let source = buffer_of(&state, tensor.buffer()).ok_or_else(|| {
+                    let source = buffer_of(state, tensor.buffer()).ok_or_else(|| {
                         EngineError::Uninitialized {
                             what: "download".to_owned(),
                         }
@@ -129,14 +155,30 @@ impl GpuPlan {
             .iter()
             .filter_map(|input| state.memory.get(input.buffer()).cloned())
             .collect();
-        drop(state);
+        // A `Free` in some other recording must not hand this plan's memory to others.
+        let mut pinned = BTreeSet::new();
+        for command in replayed.commands() {
+            match command {
+                Command::Dispatch(dispatch) => {
+                    pinned.extend(dispatch.bindings.iter().map(|binding| binding.buffer.id()));
+                }
+                Command::Download(tensor) => {
+                    pinned.insert(tensor.buffer().id());
+                }
+                Command::Upload { .. } | Command::Free(_) => {}
+            }
+        }
+        pinned.extend(recording.inputs().iter().map(|input| input.buffer().id()));
+        pinned.retain(|id| !placed.of.contains_key(id));
+        pinned.iter().for_each(|&id| state.memory.pin(id));
         Ok(Self {
             shared: Arc::clone(shared),
             inputs: recording.inputs().to_vec(),
             input_buffers,
             actions,
             staging: Mutex::new(staging),
-            slots: owners,
+            slots: owners.to_vec(),
+            pinned,
             _recording: recording.clone(),
             _uniforms: uniforms,
         })
@@ -148,6 +190,9 @@ impl GpuPlan {
         staging: &[Staging],
     ) -> Result<Vec<HostTensor>, EngineError> {
         let open = &self.shared.open;
+        // Plans may share inputs and resident tensors: from the first write to the last submit, one
+        // plan at a time.
+        let state = self.shared.lock();
         let submits = open.scoped(|| {
             for (buffer, host) in self.input_buffers.iter().zip(inputs) {
                 let words = host.words();
@@ -166,6 +211,7 @@ impl GpuPlan {
             }
             Ok(encoding.submit())
         })?;
+        drop(state);
         self.shared
             .counters
             .submits
@@ -191,6 +237,9 @@ impl Drop for GpuPlan {
         let mut state = self.shared.lock();
         for slot in self.slots.drain(..) {
             state.memory.give(slot);
+        }
+        for &id in &self.pinned {
+            state.memory.unpin(id);
         }
     }
 }
@@ -239,6 +288,11 @@ fn lifetimes(
                 }
             }
             Command::Download(tensor) if !is_resident(tensor.buffer()) => {
+                if !lifetimes.contains_key(&tensor.buffer().id()) {
+                    return Err(EngineError::Uninitialized {
+                        what: "download".to_owned(),
+                    });
+                }
                 extend(&mut lifetimes, index, tensor.buffer());
             }
             Command::Download(_) | Command::Upload { .. } | Command::Free(_) => {}
