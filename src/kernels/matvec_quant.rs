@@ -18,6 +18,7 @@ use super::{Kernel, ShapeError};
 
 const PATH: Path = Path::Rows {
     entry: "matvec_quant",
+    run_steps: Some(4),
 };
 
 /// A [`MatmulQuant`] of at most eight rows of activations.
@@ -44,7 +45,7 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 /// Rows of x per case: every number that has its own shader.
-const ROWS: [u32; 9] = [1, 2, 3, 8, 4, 5, 6, 1, 7];
+const ROWS: [u32; 8] = [1, 2, 5, 8, 3, 4, 6, 7];
 
 const BROKEN: &[Edit] = &[
     Edit {
@@ -74,14 +75,14 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "first_step_of_x_repeated",
         module: "matvec_quant",
-        find: "load_x8(i, step * 8u, params.k)",
-        replace: "load_x8(i, begin * 8u, params.k)",
+        find: "load_x8(i, step * 8u, k)",
+        replace: "load_x8(i, begin * 8u, k)",
     },
     Edit {
         name: "tree_stops_early",
-        module: "reduce/shared",
-        find: "shared_f32[lane] += shared_f32[lane + width];",
-        replace: "shared_f32[lane] += select(shared_f32[lane + width], 0.0, width == 1u);",
+        module: "reduce_many/shared",
+        find: "shared_f32[at] += shared_f32[at + width];",
+        replace: "shared_f32[at] += select(shared_f32[at + width], 0.0, width == 1u);",
     },
     Edit {
         name: "tail_of_x_not_guarded",

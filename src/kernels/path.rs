@@ -20,6 +20,8 @@ pub(super) enum Path {
         entry: &'static str,
         /// Shared-memory entry.
         shared: &'static str,
+        /// Outputs of one lane of the register entry, rows by columns: the larger tile and the smaller.
+        registers: [(u32, u32); 2],
         /// Elements along k that the shared-memory entry stages at once.
         tile_k: u32,
     },
@@ -27,6 +29,9 @@ pub(super) enum Path {
     Rows {
         /// Kernel name and entry.
         entry: &'static str,
+        /// Steps of a group that one of several lanes takes at a time; `None` where lanes take whole
+        /// segments or split them step by step.
+        run_steps: Option<u32>,
     },
 }
 
@@ -34,14 +39,14 @@ impl Path {
     /// Kernel name, the stem of its shader file.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Tiles { entry, .. } | Self::Rows { entry } => entry,
+            Self::Tiles { entry, .. } | Self::Rows { entry, .. } => entry,
         }
     }
 
     /// Refuses more rows of x than the kernel takes.
     pub fn check_rows(self, m: u32) -> Result<(), ShapeError> {
         match self {
-            Self::Rows { entry } if m > MAX_VECTORS => Err(ShapeError::TooLarge {
+            Self::Rows { entry, .. } if m > MAX_VECTORS => Err(ShapeError::TooLarge {
                 kernel: entry,
                 name: "m",
                 value: m.into(),
@@ -63,10 +68,11 @@ impl Path {
             Self::Tiles {
                 entry,
                 shared,
+                registers,
                 tile_k,
             } => {
-                let register = |tile_m, lanes| {
-                    tile(choose(Variant::new(entry)), tile_m, 4).number("WORKGROUP_SIZE", lanes)
+                let register = |(tile_m, tile_n)| {
+                    tile(choose(Variant::new(entry)), tile_m, tile_n).number("WORKGROUP_SIZE", 8)
                 };
                 let staged = |lanes| {
                     tile(choose(Variant::new(shared)), 4, 4)
@@ -75,27 +81,36 @@ impl Path {
                         .number("TILE_K", tile_k)
                         .number("WORKGROUP_SIZE", lanes * lanes)
                 };
-                vec![register(4, 8), register(8, 8), staged(8), staged(16)]
+                let [large, small] = registers;
+                let mut variants = vec![register(large), register(small), staged(8), staged(16)];
+                if m < large.0 {
+                    variants.swap(0, 1);
+                }
+                variants
             }
-            Self::Rows { entry } => {
-                let rows = |reduce, rows, lanes, workgroup, run_steps| {
-                    choose(Variant::new(entry))
-                        .slot("reduce", reduce)
+            Self::Rows { entry, run_steps } => {
+                let rows = |reduce, rows, lanes, workgroup| {
+                    let variant = choose(Variant::new(entry))
+                        .slot("reduce_many", reduce)
                         .number("COLUMNS", m)
                         .number("ROWS", rows)
                         .number("LANES", lanes)
-                        .number("RUN_STEPS", run_steps)
-                        .number("WORKGROUP_SIZE", workgroup)
+                        .number("WORKGROUP_SIZE", workgroup);
+                    match run_steps {
+                        Some(_) if lanes == 1 => variant.number("RUN_STEPS", ALONE),
+                        Some(steps) => variant.number("RUN_STEPS", steps),
+                        None => variant,
+                    }
                 };
-                // A lane alone takes whole groups; lanes that split a row take a vec4's worth at a
-                // time, so that neighbours read neighbouring words.
+                // Fewer rows where there are more columns: past 32 sums a lane runs out of registers.
+                let most = if m <= 4 { 8 } else { 4 };
                 let mut variants = vec![
-                    rows("none", 8, 1, 8, ALONE),
-                    rows("none", 4, 1, 8, ALONE),
-                    rows("shared", 2, 64, 64, 4),
+                    rows("none", most, 1, 8),
+                    rows("none", most / 2, 1, 8),
+                    rows("shared", 2, 64, 64),
                 ];
                 if capabilities.subgroups {
-                    variants.push(rows("subgroup", 4, 32, 32, 4));
+                    variants.push(rows("subgroup", 4, 32, 32));
                 }
                 variants
             }
@@ -132,7 +147,8 @@ impl Path {
     }
 }
 
-/// Steps of a run that no group reaches in practice: a longer group is cut in two, which is still right.
+/// Steps that a lane alone takes at a time: whole groups, but for such as are longer than any in use,
+/// which are cut and still right.
 const ALONE: u32 = 1 << 20;
 
 fn tile(variant: Variant, tile_m: u32, tile_n: u32) -> Variant {
@@ -145,6 +161,7 @@ mod tests {
 
     const ROWS: Path = Path::Rows {
         entry: "matvec_quant",
+        run_steps: Some(4),
     };
 
     #[test]

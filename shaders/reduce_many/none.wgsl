@@ -1,0 +1,9 @@
+// One lane does it all: nothing to reduce.
+
+import package::variant::{COLUMNS, ROWS};
+
+const SUMS = COLUMNS * ROWS;
+
+fn reduce_sums(values: ptr<function, array<f32, SUMS>>, lane: u32) {}
+
+fn reduce_sums_i32(values: ptr<function, array<i32, SUMS>>, lane: u32) {}
