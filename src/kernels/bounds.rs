@@ -44,6 +44,12 @@ impl DotBound {
         self.flushed += 2.0 * TINY;
     }
 
+    /// Sum of the magnitudes of the terms.
+    #[cfg(test)]
+    pub const fn magnitude(&self) -> f64 {
+        self.sum
+    }
+
     /// Allowed error when no term passes through more than `roundings` roundings.
     pub fn error(&self, roundings: usize) -> f64 {
         gamma(roundings) * self.sum + self.flushed

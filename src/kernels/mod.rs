@@ -9,6 +9,8 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod int8_cases;
+mod int8_product;
 mod path;
 mod quant_cases;
 mod quant_product;
@@ -34,4 +36,10 @@ macro_rules! registry {
     };
 }
 
-registry![matmul_quant, matvec_quant, quantize_rows];
+registry![
+    matmul_quant,
+    matvec_quant,
+    quantize_rows,
+    matmul_int8,
+    matvec_int8,
+];

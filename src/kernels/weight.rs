@@ -138,19 +138,21 @@ impl WeightShape {
 
     /// Fills the slots for codes as numbers, scales and zero points.
     pub fn choose(self, variant: Variant, codes: &'static str) -> Variant {
-        let scale = match self.format.scale_type {
-            ScaleType::F32 => "f32",
-            ScaleType::F16 => "f16",
-        };
         let module = match self.format.bits {
             Bits::Int4 => "int4",
             Bits::Int8 => "int8",
         };
+        self.choose_scales(variant).slot(codes, module)
+    }
+
+    /// Fills the slots for scales and zero points.
+    pub fn choose_scales(self, variant: Variant) -> Variant {
+        let scale = match self.format.scale_type {
+            ScaleType::F32 => "f32",
+            ScaleType::F16 => "f16",
+        };
         let zero = if self.has_zeros() { "stored" } else { "none" };
-        variant
-            .slot(codes, module)
-            .slot("scale", scale)
-            .slot("zero", zero)
+        variant.slot("scale", scale).slot("zero", zero)
     }
 
     /// Code of an element in the signed domain, from the packed words.

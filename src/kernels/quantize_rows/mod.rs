@@ -26,8 +26,8 @@ use super::weight::STEP;
 use super::{FloatType, Kernel};
 
 const NAME: &str = "quantize_rows";
-const X: u32 = 1;
-const CODES: u32 = 2;
+pub(super) const X: u32 = 1;
+pub(super) const CODES: u32 = 2;
 const BLOCKS: u32 = 3;
 
 /// 2^-100: a block whose largest magnitude is smaller counts as zero.

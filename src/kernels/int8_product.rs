@@ -1,0 +1,430 @@
+//! The launch that the integer products share: activations as `quantize_rows` writes them times int8 or
+//! int4 weights, `y[m, n] = finish(sum over segments of sx * sw * (sum q_w q_x - zero * sum q_x))`.
+//!
+//! A segment is the longest run with one scale on either side: the smaller of the activations' block
+//! and the weight's group. Its integers are exact; int4 codes enter as `q + 8`, and that offset leaves
+//! through the same sums of activation codes as a zero point. Then at most one rounding to f32 (from
+//! 2^24 on), two products and the additions: `segments + 3` roundings, one more for large sums.
+
+use std::sync::Arc;
+
+use crate::num::{Bits, QuantFormat};
+use crate::record::{Access, Bound, Cost, HostOperands, Launch, Output, Part, Slot, params};
+use crate::shader::{Capabilities, Variant};
+
+use super::bounds::{DotBound, TINY};
+use super::epilogue::{BIAS, OUT, RESIDUAL};
+use super::path::Path;
+use super::quant_product::{check_storage, stored};
+use super::row_codes::RowCodes;
+use super::shape::{ShapeError, check_extents, check_index, check_multiple};
+use super::split::{Streams, Tile, cut};
+use super::weight::{STEP, WeightShape};
+use super::{Epilogue, FloatType};
+
+/// Binding of the activations' codes.
+pub(super) const X: u32 = 1;
+/// Binding of the activations' scales and code sums.
+pub(super) const BLOCKS: u32 = 5;
+
+/// Elements of a wide step: two vec4 of int8 codes, one of int4.
+const WIDE_STEP: u32 = 32;
+
+/// Longest segment whose sum of products of two int8 codes fits i32: 128 * 128 * 131,071 < 2^31.
+const MAX_SEGMENT: u64 = 131_071;
+
+/// The same with a zero point or offset taken off: |q - zero| <= 255 and |x| <= 128, and
+/// 255 * 128 * 65,536 < 2^31. What comes before the subtraction may wrap, which cancels.
+const MAX_OFFSET_SEGMENT: u64 = 65_536;
+
+params! {
+    struct Params {
+        m: u32,
+        n: u32,
+        x_row_words: u32,
+        row_words: u32,
+        segments: u32,
+        segment_steps: u32,
+        group_segments: u32,
+        scale_row_stride: u32,
+        out_stride: u32,
+        first_column: u32,
+        scales_start: u32,
+        sums_start: u32,
+    }
+}
+
+/// Shape and formats of one integer product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MatmulInt8 {
+    /// Rows of the activations.
+    pub m: u32,
+    /// Rows of the weight (columns of the output).
+    pub n: u32,
+    /// Length of the sums.
+    pub k: u32,
+    /// Elements of a row of activations that share a scale.
+    pub block: u32,
+    /// Format of the weight.
+    pub weight: QuantFormat,
+    /// What follows the sums.
+    pub epilogue: Epilogue,
+    /// Storage of the output: f32, or f16 when `n` is even.
+    pub out: FloatType,
+}
+
+impl MatmulInt8 {
+    const fn weight(&self) -> WeightShape {
+        WeightShape {
+            n: self.n,
+            k: self.k,
+            format: self.weight,
+        }
+    }
+
+    /// Elements that share a scale on either side: the `sum_block` the activations need.
+    pub fn segment(&self) -> u32 {
+        self.block.min(self.weight().group_size())
+    }
+
+    pub(super) fn rows(&self) -> RowCodes {
+        RowCodes {
+            m: self.m,
+            k: self.k,
+            segment: self.segment(),
+        }
+    }
+}
+
+/// The launch: a product, or the part of one that fits a binding limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Int8Launch {
+    pub path: Path,
+    pub shape: MatmulInt8,
+    /// Rows of all activations; more than `shape.m` in a part.
+    rows: u32,
+    /// First row of all activations that this part reads.
+    first_row: u32,
+    /// Columns of the whole output; more than `shape.n` in a part.
+    out_stride: u32,
+    /// First column of the whole output that this part makes.
+    first_column: u32,
+}
+
+/// One output element before the epilogue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum {
+    pub value: f64,
+    pub bound: DotBound,
+    /// Some integer sum is too large to be exact in f32.
+    pub rounded: bool,
+}
+
+impl Int8Launch {
+    pub fn new(path: Path, shape: MatmulInt8) -> Result<Self, ShapeError> {
+        let kernel = path.name();
+        check_extents(
+            kernel,
+            &[("m", shape.m.into()), ("block", shape.block.into())],
+        )?;
+        path.check_rows(shape.m)?;
+        let weight = shape.weight().check(kernel)?;
+        let block = ("block", u64::from(shape.block));
+        let group = ("group_size", u64::from(weight.group_size()));
+        check_multiple(kernel, ("k", shape.k.into()), block)?;
+        if block.1 > group.1 {
+            check_multiple(kernel, block, group)?;
+        } else {
+            check_multiple(kernel, group, block)?;
+        }
+        shape.rows().check(kernel)?;
+        check_segment(kernel, shape)?;
+        check_index(kernel, "m * n", u64::from(shape.m) * u64::from(shape.n))?;
+        check_storage(kernel, FloatType::F32, shape.out, shape.n)?;
+        Ok(Self {
+            path,
+            shape,
+            rows: shape.m,
+            first_row: 0,
+            out_stride: shape.n,
+            first_column: 0,
+        })
+    }
+
+    /// Every segment is whole wide steps; a row that is one segment may end in padding, which is zero.
+    fn wide(&self) -> bool {
+        let rows = self.shape.rows();
+        rows.segment.is_multiple_of(WIDE_STEP)
+            || (rows.segments() == 1 && (4 * rows.row_words()).is_multiple_of(WIDE_STEP))
+    }
+
+    fn choose(&self, variant: Variant) -> Variant {
+        let packed = match (self.shape.weight.bits, self.wide()) {
+            (Bits::Int8, true) => "int8_wide",
+            (Bits::Int8, false) => "int8",
+            (Bits::Int4, true) => "int4_wide",
+            (Bits::Int4, false) => "int4",
+        };
+        let variant = self
+            .shape
+            .weight()
+            .choose_scales(variant)
+            .slot("packed", packed);
+        self.shape.epilogue.choose(variant, self.shape.out)
+    }
+
+    /// Sum of one output element.
+    fn sum(&self, operands: &HostOperands<'_>, row: usize, column: usize) -> Sum {
+        let (weight, rows) = (self.shape.weight(), self.shape.rows());
+        let (x, length) = (operands.words(X), rows.segment as usize);
+        let mut sum = Sum {
+            value: 0.0,
+            bound: DotBound::default(),
+            rounded: false,
+        };
+        for segment in 0..rows.segments() as usize {
+            let begin = segment * length;
+            let index = weight.scale_index(column, begin);
+            let zero = i64::from(weight.zero(operands, index));
+            let product = |at| {
+                let code = i64::from(weight.code(operands, column, at));
+                (code - zero) * i64::from(rows.code(x, row, at))
+            };
+            let integer: i64 = (begin..begin + length).map(product).sum();
+            let x_scale = f64::from(operands.f32(BLOCKS)[rows.scale_at(row, segment)]);
+            let w_scale = weight.scale(operands, index);
+            // Subnormal scales, alone or multiplied, may be flushed and take their term with them.
+            let sizes = [x_scale, w_scale, x_scale * w_scale];
+            let flush = if sizes.iter().any(|size| size.abs() < TINY) {
+                f64::INFINITY
+            } else {
+                0.0
+            };
+            sum.value += x_scale * integer as f64 * w_scale;
+            sum.bound
+                .add((x_scale * integer as f64, flush), (w_scale, 0.0));
+            sum.rounded |= integer.abs() > 1 << 24;
+        }
+        sum
+    }
+
+    pub fn for_each_sum(&self, operands: &HostOperands<'_>, mut visit: impl FnMut(usize, Sum)) {
+        let (m, n) = (self.shape.m as usize, self.shape.n as usize);
+        for row in 0..m {
+            for column in 0..n {
+                visit(row * n + column, self.sum(operands, row, column));
+            }
+        }
+    }
+
+    fn parts(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
+        let MatmulInt8 {
+            m,
+            n,
+            epilogue,
+            out,
+            ..
+        } = self.shape;
+        let columns = u64::from(self.out_stride);
+        let x_row_bytes = 4 * u64::from(self.shape.rows().row_words());
+        let mut streams = Streams {
+            by_row: vec![(X, x_row_bytes), (OUT, columns * out.bytes())],
+            by_column: self.shape.weight().row_streams(),
+            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
+            whole: vec![(BLOCKS, self.all_rows().block_bytes())],
+        };
+        if epilogue.bias {
+            streams.whole.push((BIAS, 4 * columns));
+        }
+        if epilogue.residual {
+            streams.by_row.push((RESIDUAL, 4 * columns));
+        }
+        let tiles = cut(m, n, &streams, limit, alignment)?;
+        let part = |tile: Tile| {
+            let shape = MatmulInt8 {
+                m: tile.rows.end - tile.rows.start,
+                n: tile.columns.end - tile.columns.start,
+                ..self.shape
+            };
+            let launch = Arc::new(Self {
+                shape,
+                first_row: self.first_row + tile.rows.start,
+                first_column: self.first_column + tile.columns.start,
+                ..*self
+            });
+            Part {
+                launch,
+                ranges: tile.ranges,
+            }
+        };
+        Some(tiles.into_iter().map(part).collect())
+    }
+
+    fn all_rows(&self) -> RowCodes {
+        RowCodes {
+            m: self.rows,
+            ..self.shape.rows()
+        }
+    }
+}
+
+/// Refuses segments whose integer sums could leave i32.
+fn check_segment(kernel: &'static str, shape: MatmulInt8) -> Result<(), ShapeError> {
+    let offset = shape.weight.bits == Bits::Int4 || shape.weight().has_zeros();
+    let (limit, reason) = if offset {
+        (
+            MAX_OFFSET_SEGMENT,
+            "i32 sums of codes less a zero point or offset",
+        )
+    } else {
+        (MAX_SEGMENT, "i32 sums of products of int8 codes")
+    };
+    let value = u64::from(shape.segment());
+    if value > limit {
+        let name = "elements that share both scales";
+        return Err(ShapeError::TooLarge {
+            kernel,
+            name,
+            value,
+            limit,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+impl Launch for Int8Launch {
+    fn kernel(&self) -> &'static str {
+        self.path.name()
+    }
+
+    fn describe(&self) -> String {
+        let MatmulInt8 {
+            m,
+            n,
+            k,
+            block,
+            weight,
+            epilogue,
+            out,
+        } = self.shape;
+        let scale = format!("{:?}", weight.scale_type).to_lowercase();
+        let part = if self.out_stride == n {
+            String::new()
+        } else {
+            format!(" of {}", self.out_stride)
+        };
+        let out = if out == FloatType::F32 {
+            String::new()
+        } else {
+            format!(" out-{out}")
+        };
+        format!(
+            "m={m} n={n}{part} k={k} {weight} scale-{scale} x-int8-b{block}{}{out}",
+            epilogue.describe()
+        )
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let MatmulInt8 {
+            m, epilogue, out, ..
+        } = self.shape;
+        let (m, columns) = (u64::from(m), u64::from(self.out_stride));
+        let slot = |binding, name, access, bytes| Slot {
+            binding,
+            name,
+            access,
+            bytes,
+        };
+        let mut slots = vec![slot(X, "x", Access::Read, self.shape.rows().code_bytes())];
+        slots.extend(self.shape.weight().slots());
+        slots.push(slot(
+            BLOCKS,
+            "blocks",
+            Access::Read,
+            self.all_rows().block_bytes(),
+        ));
+        slots.extend(epilogue.slots(m, columns));
+        slots.push(slot(OUT, "out", Access::Write, m * columns * out.bytes()));
+        slots
+    }
+
+    fn params(&self) -> Vec<u8> {
+        let (weight, rows) = (self.shape.weight(), self.shape.rows());
+        let step = if self.wide() { WIDE_STEP } else { STEP };
+        let params = Params {
+            m: self.shape.m,
+            n: self.shape.n,
+            x_row_words: rows.row_words(),
+            row_words: weight.row_words(),
+            segments: rows.segments(),
+            segment_steps: rows.segment.div_ceil(step),
+            group_segments: weight.group_size() / rows.segment,
+            scale_row_stride: weight.scale_row_stride(),
+            out_stride: self.out_stride,
+            first_column: self.first_column,
+            scales_start: self.first_row * rows.segments(),
+            sums_start: (self.rows + self.first_row) * rows.segments(),
+        };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn param_fields(&self) -> &'static [(&'static str, usize)] {
+        Params::FIELDS
+    }
+
+    fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        self.path
+            .variants(self.shape.m, capabilities, |variant| self.choose(variant))
+    }
+
+    fn workgroups(&self, variant: &Variant) -> u64 {
+        self.path.workgroups(variant, self.shape.m, self.shape.n)
+    }
+
+    fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
+        let columns = self.shape.n as usize;
+        let mut values = Vec::new();
+        self.for_each_sum(operands, |index, sum| {
+            values.push(
+                self.shape
+                    .epilogue
+                    .apply(operands, index, columns, sum.value),
+            );
+        });
+        vec![Output::new(OUT, stored(self.shape.out, values))]
+    }
+
+    fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
+        let columns = self.shape.n as usize;
+        let roundings = self.shape.rows().segments() as usize + 3;
+        let mut allowed = Vec::new();
+        self.for_each_sum(operands, |index, sum| {
+            let error = sum.bound.error(roundings + usize::from(sum.rounded));
+            let place = (index, columns);
+            let element = (sum.value, error);
+            allowed.push(
+                self.shape
+                    .epilogue
+                    .error(operands, place, element, self.shape.out),
+            );
+        });
+        vec![Bound::Absolute(allowed)]
+    }
+
+    fn cost(&self) -> Cost {
+        let MatmulInt8 { m, n, k, out, .. } = self.shape;
+        let rows = self.shape.rows();
+        let out_bytes = f64::from(m) * f64::from(n) * out.bytes() as f64;
+        Cost {
+            operations: 2.0 * f64::from(m) * f64::from(n) * f64::from(k),
+            bytes: (rows.code_bytes() + rows.block_bytes()) as f64
+                + self.shape.weight().bytes()
+                + out_bytes,
+        }
+    }
+
+    fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
+        self.parts(limit, alignment)
+    }
+}
