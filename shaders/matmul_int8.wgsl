@@ -24,16 +24,26 @@ fn main(
     let first_row = tile / tiles_n * TILE_M;
     let first_column = tile % tiles_n * TILE_N;
 
+    // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
+    let segment_steps = params.segment_steps;
+    var x_start: array<u32, TILE_M>;
+    for (var i = 0u; i < TILE_M; i++) {
+        x_start[i] = min(first_row + i, params.m - 1u) * params.x_row_words;
+    }
+    var w_start: array<u32, TILE_N>;
+    for (var j = 0u; j < TILE_N; j++) {
+        w_start[j] = min(first_column + j, params.n - 1u) * params.row_words;
+    }
     var sums: array<f32, TILE_M * TILE_N>;
     for (var segment = 0u; segment < params.segments; segment++) {
         var dots: array<i32, TILE_M * TILE_N>;
-        for (var step = segment * params.segment_steps; step < (segment + 1u) * params.segment_steps; step++) {
+        for (var step = segment * segment_steps; step < (segment + 1u) * segment_steps; step++) {
             var activations: array<Packed, TILE_M>;
             for (var i = 0u; i < TILE_M; i++) {
-                activations[i] = load_x_step(min(first_row + i, params.m - 1u) * params.x_row_words, step);
+                activations[i] = load_x_step(x_start[i], step);
             }
             for (var j = 0u; j < TILE_N; j++) {
-                let weights = load_w_step(min(first_column + j, params.n - 1u) * params.row_words, step);
+                let weights = load_w_step(w_start[j], step);
                 for (var i = 0u; i < TILE_M; i++) {
                     dots[i * TILE_N + j] += dot_step(activations[i], weights);
                 }

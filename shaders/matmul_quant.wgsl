@@ -24,6 +24,17 @@ fn main(
     let first_row = tile / tiles_n * TILE_M;
     let first_column = tile % tiles_n * TILE_N;
 
+    // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
+    let k = params.k;
+    let group_steps = params.group_steps;
+    var x_row: array<u32, TILE_M>;
+    for (var i = 0u; i < TILE_M; i++) {
+        x_row[i] = min(first_row + i, params.m - 1u);
+    }
+    var w_start: array<u32, TILE_N>;
+    for (var j = 0u; j < TILE_N; j++) {
+        w_start[j] = min(first_column + j, params.n - 1u) * params.row_words;
+    }
     var sums: array<f32, TILE_M * TILE_N>;
     for (var group = 0u; group < params.groups; group++) {
         var partial: array<f32, TILE_M * TILE_N>;
@@ -34,16 +45,16 @@ fn main(
             scale[j] = load_scale(index);
             zero[j] = f32(load_zero(index));
         }
-        for (var step = group * params.group_steps; step < (group + 1u) * params.group_steps; step++) {
+        for (var step = group * group_steps; step < (group + 1u) * group_steps; step++) {
             var x_low: array<vec4<f32>, TILE_M>;
             var x_high: array<vec4<f32>, TILE_M>;
             for (var i = 0u; i < TILE_M; i++) {
-                let values = load_x8(min(first_row + i, params.m - 1u), step * 8u, params.k);
+                let values = load_x8(x_row[i], step * 8u, k);
                 x_low[i] = values.low;
                 x_high[i] = values.high;
             }
             for (var j = 0u; j < TILE_N; j++) {
-                let weights = load_codes8(min(first_column + j, params.n - 1u) * params.row_words, step);
+                let weights = load_codes8(w_start[j], step);
                 let w_low = weights.low - zero[j];
                 let w_high = weights.high - zero[j];
                 for (var i = 0u; i < TILE_M; i++) {

@@ -28,6 +28,12 @@ fn main(
     let whole_segments = params.segments >= LANES;
     let rounds = select(params.segments, (params.segments + LANES - 1u) / LANES, whole_segments);
 
+    // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
+    let x_row_words = params.x_row_words;
+    var w_start: array<u32, ROWS>;
+    for (var j = 0u; j < ROWS; j++) {
+        w_start[j] = min(first_row + j, params.n - 1u) * params.row_words;
+    }
     var sums: array<f32, COLUMNS * ROWS>;
     for (var round = 0u; round < rounds; round++) {
         let segment = select(round, round * LANES + first_lane, whole_segments);
@@ -38,10 +44,10 @@ fn main(
         for (var step = begin + select(first_lane, 0u, whole_segments); step < end; step += stride) {
             var activations: array<Packed, COLUMNS>;
             for (var i = 0u; i < COLUMNS; i++) {
-                activations[i] = load_x_step(i * params.x_row_words, step);
+                activations[i] = load_x_step(i * x_row_words, step);
             }
             for (var j = 0u; j < ROWS; j++) {
-                let weights = load_w_step(min(first_row + j, params.n - 1u) * params.row_words, step);
+                let weights = load_w_step(w_start[j], step);
                 for (var i = 0u; i < COLUMNS; i++) {
                     dots[i * ROWS + j] += dot_step(activations[i], weights);
                 }

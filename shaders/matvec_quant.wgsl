@@ -24,6 +24,12 @@ fn main(
     let runs_per_group = (params.group_steps + RUN_STEPS - 1u) / RUN_STEPS;
     let runs = params.groups * runs_per_group;
 
+    // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
+    let k = params.k;
+    var w_start: array<u32, ROWS>;
+    for (var j = 0u; j < ROWS; j++) {
+        w_start[j] = min(first_row + j, params.n - 1u) * params.row_words;
+    }
     var sums: array<f32, COLUMNS * ROWS>;
     for (var run = lane % LANES; run < runs; run += LANES) {
         let group = run / runs_per_group;
@@ -41,12 +47,12 @@ fn main(
             var x_low: array<vec4<f32>, COLUMNS>;
             var x_high: array<vec4<f32>, COLUMNS>;
             for (var i = 0u; i < COLUMNS; i++) {
-                let values = load_x8(i, step * 8u, params.k);
+                let values = load_x8(i, step * 8u, k);
                 x_low[i] = values.low;
                 x_high[i] = values.high;
             }
             for (var j = 0u; j < ROWS; j++) {
-                let weights = load_codes8(min(first_row + j, params.n - 1u) * params.row_words, step);
+                let weights = load_codes8(w_start[j], step);
                 let w_low = weights.low - zero[j];
                 let w_high = weights.high - zero[j];
                 for (var i = 0u; i < COLUMNS; i++) {

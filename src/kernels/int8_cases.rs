@@ -33,10 +33,13 @@ type Quick = (&'static [Shape], Epilogue, FloatType, &'static [DataKind]);
 
 const BOTH: &[DataKind] = &[DataKind::Integers, DataKind::Normal];
 
-const QUICK: [Quick; 9] = {
+const QUICK: [Quick; 7] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
-    const INT4_ZERO_POINT: Scheme = Scheme::int4_group_zero_point(64);
+    const INT4_ZERO_POINT: &[Shape] = &[
+        (34, 192, 32, Scheme::int4_group_zero_point(64)),
+        (34, 128, 128, Scheme::int4_group_zero_point(64)),
+    ];
     // Blocks below, at and above the group; as many segments as the widest workgroup has lanes.
     const INT4_WIDE: &[Shape] = &[
         (33, 192, 32, Scheme::int4_group(64)),
@@ -54,21 +57,15 @@ const QUICK: [Quick; 9] = {
         (18, 51, 51, Scheme::int8_channel()),
         (3, 2112, 2112, Scheme::int8_channel()),
     ];
+    const ALL: &[DataKind] = &DataKind::ALL;
     [
-        (INT4_WIDE, plain, F32, BOTH),
-        (&[(34, 192, 32, INT4_ZERO_POINT)], bias_relu, F16, BOTH),
+        (INT4_WIDE, plain, F32, ALL),
+        (INT4_ZERO_POINT, bias_relu, F16, BOTH),
         (INT4_NARROW, residual, F32, BOTH),
-        (&[(40, 43, 43, Scheme::int4_channel())], silu, F32, BOTH),
-        (&[(34, 96, 96, Scheme::int8_group(32))], plain, F16, BOTH),
-        (INT8_WIDE, plain, F32, &DataKind::ALL),
-        (&[(33, 80, 40, INT8_ZERO_POINT)], residual, F32, BOTH),
-        (
-            &[(34, 128, 64, INT4_ZERO_POINT)],
-            plain,
-            F32,
-            &DataKind::ALL,
-        ),
-        (&[(10, 43, 43, Scheme::int8_channel())], gelu, F16, BOTH),
+        (&[(34, 96, 96, Scheme::int8_group(32))], silu, F32, BOTH),
+        (INT8_WIDE, plain, F32, ALL),
+        (&[(10, 80, 40, INT8_ZERO_POINT)], plain, F16, BOTH),
+        (&[(12, 43, 43, Scheme::int4_channel())], gelu, F16, BOTH),
     ]
 };
 
@@ -104,6 +101,7 @@ pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> 
             (129, 1024),
             (1, 1),
             (66, 320),
+            (17, 72),
         ];
         for (&(n, k), &m) in extents.iter().zip(rows.iter().cycle()) {
             for scheme in FORMATS.into_iter().filter(|scheme| fits(scheme, k)) {
@@ -279,6 +277,7 @@ mod tests {
         let tiles = Path::Tiles {
             entry: "matmul_int8",
             shared: "matmul_int8/shared",
+            registers: [(8, 4), (4, 4)],
             tile_k: 32,
         };
         for (path, rows) in [(PATH, [1, 8, 3]), (tiles, [9, 17, 12])] {

@@ -19,6 +19,7 @@ pub use super::int8_product::MatmulInt8;
 const PATH: Path = Path::Tiles {
     entry: "matmul_int8",
     shared: "matmul_int8/shared",
+    registers: [(8, 4), (4, 4)],
     tile_k: 32,
 };
 
@@ -79,8 +80,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "dropped_last_step",
         module: "matmul_int8",
-        find: "step < (segment + 1u) * params.segment_steps",
-        replace: "step + 1u < (segment + 1u) * params.segment_steps",
+        find: "step < (segment + 1u) * segment_steps",
+        replace: "step + 1u < (segment + 1u) * segment_steps",
     },
     Edit {
         name: "scale_of_the_next_group",
@@ -90,9 +91,9 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "zero_point_ignored",
-        module: "matmul_int8",
-        find: "load_zero(index) + OFFSET",
-        replace: "OFFSET",
+        module: "zero/stored",
+        find: "extractBits(bitcast<i32>(zeros[index / 4u]), 8u * (index & 3u), 8u)",
+        replace: "0",
     },
     Edit {
         name: "no_row_guard",

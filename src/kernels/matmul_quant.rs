@@ -18,6 +18,7 @@ pub use super::quant_product::MatmulQuant;
 const PATH: Path = Path::Tiles {
     entry: "matmul_quant",
     shared: "matmul_quant/shared",
+    registers: [(8, 8), (4, 4)],
     tile_k: 16,
 };
 
@@ -65,8 +66,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "dropped_last_step",
         module: "matmul_quant",
-        find: "step < (group + 1u) * params.group_steps",
-        replace: "step + 1u < (group + 1u) * params.group_steps",
+        find: "step < (group + 1u) * group_steps",
+        replace: "step + 1u < (group + 1u) * group_steps",
     },
     Edit {
         name: "scale_of_the_next_group",
@@ -76,9 +77,9 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "zero_point_ignored",
-        module: "matmul_quant",
-        find: "zero[j] = f32(load_zero(index));",
-        replace: "zero[j] = 0.0;",
+        module: "zero/stored",
+        find: "extractBits(bitcast<i32>(zeros[index / 4u]), 8u * (index & 3u), 8u)",
+        replace: "0",
     },
     Edit {
         name: "zero_point_unsigned",

@@ -20,6 +20,8 @@ pub(super) enum Path {
         entry: &'static str,
         /// Shared-memory entry.
         shared: &'static str,
+        /// Outputs of one lane of the register entry, rows by columns: the larger tile and the smaller.
+        registers: [(u32, u32); 2],
         /// Elements along k that the shared-memory entry stages at once.
         tile_k: u32,
     },
@@ -66,10 +68,11 @@ impl Path {
             Self::Tiles {
                 entry,
                 shared,
+                registers,
                 tile_k,
             } => {
-                let register = |tile_m, lanes| {
-                    tile(choose(Variant::new(entry)), tile_m, 4).number("WORKGROUP_SIZE", lanes)
+                let register = |(tile_m, tile_n)| {
+                    tile(choose(Variant::new(entry)), tile_m, tile_n).number("WORKGROUP_SIZE", 8)
                 };
                 let staged = |lanes| {
                     tile(choose(Variant::new(shared)), 4, 4)
@@ -78,7 +81,12 @@ impl Path {
                         .number("TILE_K", tile_k)
                         .number("WORKGROUP_SIZE", lanes * lanes)
                 };
-                vec![register(4, 8), register(8, 8), staged(8), staged(16)]
+                let [large, small] = registers;
+                let mut variants = vec![register(large), register(small), staged(8), staged(16)];
+                if m < large.0 {
+                    variants.swap(0, 1);
+                }
+                variants
             }
             Self::Rows { entry, run_steps } => {
                 let rows = |reduce, rows, lanes, workgroup| {
@@ -94,8 +102,7 @@ impl Path {
                         None => variant,
                     }
                 };
-                // Fewer rows where there are more columns: past 32 sums a lane runs out of registers,
-                // and one driver compiles for half a minute.
+                // Fewer rows where there are more columns: past 32 sums a lane runs out of registers.
                 let most = if m <= 4 { 8 } else { 4 };
                 let mut variants = vec![
                     rows("none", most, 1, 8),

@@ -41,7 +41,13 @@ pub(super) fn run_case(
         build: Build::Checked,
         ..first.clone()
     };
-    let runs = run_pins(engine, one, &[first.clone(), first, checked])?;
+    // Edited shaders always keep the checks, so a third build of them would tell nothing new.
+    let pins = if edits.is_empty() {
+        vec![first.clone(), first, checked]
+    } else {
+        vec![first.clone(), first]
+    };
+    let runs = run_pins(engine, one, &pins)?;
     let comparison = compare_outputs(one, &runs[0]);
     let failure = if let Some(why) = broken_guard(one, &runs) {
         Some(why)
@@ -63,7 +69,7 @@ pub(super) fn run_case(
         ))
     } else if runs[0] != runs[1] {
         Some("two runs gave different bits".to_owned())
-    } else if runs[0] != runs[2] {
+    } else if runs.last() != runs.first() {
         Some("the build with runtime checks gave different bits".to_owned())
     } else {
         None
