@@ -134,7 +134,7 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn cases(effort: Effort) -> Vec<Case> {
-    let mut counts = vec![1, 63, 64, 65, 1000];
+    let mut counts = vec![1, 63, 64, 65, 3000];
     if effort == Effort::Full {
         counts.push(1 << 20);
     }

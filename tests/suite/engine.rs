@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use lapidary::engine::{CpuEngine, Engine, EngineError};
 use lapidary::num::Scheme;
-use lapidary::record::{Buffer, HostOperands, RecordError, Recording, Tensor};
+use lapidary::record::{Buffer, HostOperands, RecordError, Recording};
 use lapidary::tensor::{DType, HostTensor};
 
-use crate::support::{Product, cases, gpu, largest_difference, launch, options};
+use crate::support::{Product, gpu, largest_difference, launch, options};
 
 /// The bound of the whole output, for comparing two engines: twice the largest element's bound.
 fn allowed(product: &Product) -> f32 {
@@ -119,61 +119,6 @@ fn a_grid_over_the_dimension_limit_folds_and_gives_equal_bits() {
         matches!(error, EngineError::GridTooLarge { limit: 2, .. }),
         "{error}"
     );
-}
-
-#[test]
-fn every_quick_case_runs_with_folded_grids() {
-    let folding = gpu(lapidary::engine::gpu::GpuOptions {
-        max_workgroups: Some(150),
-        ..options()
-    });
-    let flat = gpu(options());
-    // The first cases of each kernel, as one whole recording each.
-    let mut done: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
-    for (kernel, case) in cases() {
-        let count = done.entry(kernel.name).or_default();
-        *count += 1;
-        if *count > 3 {
-            continue;
-        }
-        let mut recording = Recording::new();
-        let mut buffers: Vec<(u32, Buffer)> = Vec::new();
-        let mut outputs = Vec::new();
-        for slot in case.launch.slots() {
-            let given = case
-                .operands
-                .iter()
-                .find(|(binding, _)| *binding == slot.binding);
-            let tensor = Tensor::new(DType::U32, &[slot.bytes.div_ceil(4) as usize]);
-            let zeros = vec![0; slot.bytes.div_ceil(4) as usize];
-            let content = given.map_or(zeros, |(_, words)| words.clone());
-            recording
-                .upload_words(tensor.buffer(), content)
-                .expect("fits");
-            buffers.push((slot.binding, tensor.buffer().clone()));
-            if slot.access != lapidary::record::Access::Read {
-                outputs.push(tensor);
-            }
-        }
-        let bound: Vec<(u32, &Buffer)> = buffers
-            .iter()
-            .map(|(binding, buffer)| (*binding, buffer))
-            .collect();
-        recording
-            .dispatch(Arc::clone(&case.launch), &bound)
-            .expect("bindings fit");
-        outputs.iter().for_each(|tensor| recording.download(tensor));
-        let folded = folding
-            .run(&recording)
-            .unwrap_or_else(|error| panic!("{}: {error}", case.name));
-        assert_eq!(
-            flat.run(&recording).expect("flat"),
-            folded,
-            "{} {}",
-            kernel.name,
-            case.name
-        );
-    }
 }
 
 #[test]

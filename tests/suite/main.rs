@@ -5,6 +5,7 @@
 
 mod cli;
 mod engine;
+mod limits;
 mod long_sums;
 mod memory;
 mod ops;
