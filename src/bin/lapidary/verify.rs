@@ -368,11 +368,13 @@ fn print_report(report: &AdapterReport) -> Result<(), Failure> {
         ))?;
     }
     let totals = &report.totals;
-    let caught = 100.0 * totals.broken_shaders_caught as f64 / totals.broken_shaders.max(1) as f64;
-    print(&format!(
-        "broken shaders caught: {}/{} ({caught:.0}%)",
-        totals.broken_shaders_caught, totals.broken_shaders
-    ))?;
+    let (caught, run) = (totals.broken_shaders_caught, totals.broken_shaders);
+    match (100 * caught).checked_div(run) {
+        Some(percent) => print(&format!(
+            "broken shaders caught: {caught}/{run} ({percent}%)"
+        ))?,
+        None => print("broken shaders: none was run")?,
+    }
     print(&format!(
         "{} variants passed, {} quarantined, {} expected failures, {} skipped",
         totals.passed, totals.quarantined, totals.expected_failures, totals.skipped
