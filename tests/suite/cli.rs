@@ -70,56 +70,46 @@ fn verify_proves_a_kernel_and_reports_json() {
     );
 }
 
-#[test]
-fn verify_quarantines_a_shader_edited_by_the_user() {
-    let folder = scratch("edited-shaders");
+/// Verifies `cast` with a copy of the shaders in which one text of `lib/half.wgsl` is replaced.
+fn verify_edited(name: &str, find: &str, replace: &str) -> Output {
+    let folder = scratch(name);
     copy_tree(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"),
         &folder,
     );
     let file = folder.join("lib/half.wgsl");
     let text = fs::read_to_string(&file).expect("the shader is there");
-    fs::write(
-        &file,
-        text.replace("0xfffu + ((rebased >> 13u) & 1u)", "0x1000u"),
-    )
-    .expect("writes");
+    assert_eq!(text.matches(find).count(), 1, "{find}");
+    fs::write(&file, text.replace(find, replace)).expect("writes");
     let folder = folder.to_string_lossy().into_owned();
-    let output = lapidary(&[
+    lapidary(&[
         "verify",
         "cast",
         "--device",
         "llvmpipe",
         "--shaders",
         &folder,
-    ]);
+    ])
+}
+
+#[test]
+fn verify_quarantines_a_shader_edited_by_the_user() {
+    let output = verify_edited(
+        "edited-shaders",
+        "0xfffu + ((rebased >> 13u) & 1u)",
+        "0x1000u",
+    );
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stdout(&output).contains("QUARANTINED"));
 }
 
 #[test]
 fn a_shader_that_does_not_validate_is_shown_with_its_line() {
-    let folder = scratch("invalid-shaders");
-    copy_tree(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"),
-        &folder,
+    let output = verify_edited(
+        "invalid-shaders",
+        "let sign = (bits >> 16u)",
+        "let sign = (bitz >> 16u)",
     );
-    let file = folder.join("lib/half.wgsl");
-    let text = fs::read_to_string(&file).expect("the shader is there");
-    fs::write(
-        &file,
-        text.replace("let sign = (bits >> 16u)", "let sign = (bitz >> 16u)"),
-    )
-    .expect("writes");
-    let folder = folder.to_string_lossy().into_owned();
-    let output = lapidary(&[
-        "verify",
-        "cast",
-        "--device",
-        "llvmpipe",
-        "--shaders",
-        &folder,
-    ]);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     let message = stderr(&output);
     assert!(

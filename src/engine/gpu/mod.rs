@@ -31,7 +31,7 @@ use memory::Memory;
 use pipelines::{Pipelines, Request};
 use plan::{GpuPlan, dispatch_buffers};
 use readback::{Staging, collect};
-use uniforms::UniformRing;
+use uniforms::RunUniforms;
 
 /// How to open a GPU engine.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ impl Shared {
 struct State {
     memory: Memory,
     pipelines: Pipelines,
-    uniforms: UniformRing,
+    uniforms: RunUniforms,
 }
 
 /// Runs recordings on one adapter.
@@ -167,7 +167,7 @@ impl GpuEngine {
         let state = State {
             memory: Memory::with_budget(options.memory_budget),
             pipelines: Pipelines::new(&open, options.pipeline_cache.as_deref()),
-            uniforms: UniformRing::default(),
+            uniforms: RunUniforms::default(),
         };
         let shared = Shared {
             open,

@@ -56,11 +56,11 @@ impl Uniforms {
 /// The buffer that one-off runs share. Queue writes are ordered with submits, so it is rewritten from
 /// the start by each run.
 #[derive(Debug, Default)]
-pub(super) struct UniformRing {
+pub(super) struct RunUniforms {
     buffer: Option<wgpu::Buffer>,
 }
 
-impl UniformRing {
+impl RunUniforms {
     /// Writes the parameters of a run, growing the buffer when they do not fit.
     pub fn write(&mut self, open: &OpenDevice, steps: &[&Step]) -> Result<Uniforms, EngineError> {
         let (bytes, offsets) = layout(open, steps);
