@@ -1,6 +1,7 @@
 // ROWS weight rows times COLUMNS rows of x, by LANES lanes: one alone, or a whole workgroup. With
 // segments enough each lane takes whole ones and the real sums are reduced at the end; else the lanes
-// split each segment and its integer sums are reduced, so that a segment is always summed exactly.
+// split each segment and its integer sums are reduced, so that a segment is always summed exactly. Further
+// rows of x are further tiles.
 
 import package::lib::grid::linear_workgroup;
 import package::variant::{COLUMNS, ROWS, LANES, WORKGROUP_SIZE};
@@ -21,7 +22,9 @@ fn main(
     // No lane leaves early, because all meet in the reduction: rows past the end are read as the last
     // row and never stored.
     let group_of_lanes = linear_workgroup(workgroup, workgroups) * (WORKGROUP_SIZE / LANES) + lane / LANES;
-    let first_row = group_of_lanes * ROWS;
+    let tiles_m = (params.m + COLUMNS - 1u) / COLUMNS;
+    let first_row = group_of_lanes / tiles_m * ROWS;
+    let first_x = group_of_lanes % tiles_m * COLUMNS;
     let first_lane = lane % LANES;
 
     // Uniform, as every condition and loop around a reduction must be.
@@ -29,7 +32,12 @@ fn main(
     let rounds = select(params.segments, (params.segments + LANES - 1u) / LANES, whole_segments);
 
     // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
-    let x_row_words = params.x_row_words;
+    var x_row: array<u32, COLUMNS>;
+    var x_start: array<u32, COLUMNS>;
+    for (var i = 0u; i < COLUMNS; i++) {
+        x_row[i] = min(first_x + i, params.m - 1u);
+        x_start[i] = x_row[i] * params.x_row_words;
+    }
     var w_start: array<u32, ROWS>;
     for (var j = 0u; j < ROWS; j++) {
         w_start[j] = min(first_row + j, params.n - 1u) * params.row_words;
@@ -44,7 +52,7 @@ fn main(
         for (var step = begin + select(first_lane, 0u, whole_segments); step < end; step += stride) {
             var activations: array<Packed, COLUMNS>;
             for (var i = 0u; i < COLUMNS; i++) {
-                activations[i] = load_x_step(i * x_row_words, step);
+                activations[i] = load_x_step(x_start[i], step);
             }
             for (var j = 0u; j < ROWS; j++) {
                 let weights = load_w_step(w_start[j], step);
@@ -63,7 +71,7 @@ fn main(
                 let scale = load_scale(index);
                 let zero = load_zero(index) + OFFSET;
                 for (var i = 0u; i < COLUMNS; i++) {
-                    sums[i * ROWS + j] += segment_term(dots[i * ROWS + j], zero, scale, i, segment);
+                    sums[i * ROWS + j] += segment_term(dots[i * ROWS + j], zero, scale, x_row[i], segment);
                 }
             }
         }
@@ -74,14 +82,17 @@ fn main(
 
     if (first_lane == 0u) {
         for (var i = 0u; i < COLUMNS; i++) {
-            for (var j = 0u; j < ROWS; j += 2u) {
-                finish_pair(
-                    i * params.out_stride,
-                    params.first_column + first_row + j,
-                    params.first_column + params.n,
-                    sums[i * ROWS + j],
-                    sums[i * ROWS + j + 1u],
-                );
+            let row = first_x + i;
+            if (row < params.m) {
+                for (var j = 0u; j < ROWS; j += 2u) {
+                    finish_pair(
+                        row * params.out_stride,
+                        params.first_column + first_row + j,
+                        params.first_column + params.n,
+                        sums[i * ROWS + j],
+                        sums[i * ROWS + j + 1u],
+                    );
+                }
             }
         }
     }

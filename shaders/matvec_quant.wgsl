@@ -1,5 +1,6 @@
 // ROWS weight rows times COLUMNS rows of x, by LANES lanes: one alone, or a whole workgroup, each of
-// whose lanes takes every LANES-th run of at most RUN_STEPS steps within a group.
+// whose lanes takes every LANES-th run of at most RUN_STEPS steps within a group. Further rows of x are
+// further tiles.
 
 import package::lib::grid::linear_workgroup;
 import package::variant::{COLUMNS, ROWS, LANES, RUN_STEPS, WORKGROUP_SIZE};
@@ -20,12 +21,18 @@ fn main(
     // No lane leaves early, because all meet in the reduction: rows past the end are read as the last
     // row and never stored.
     let group_of_lanes = linear_workgroup(workgroup, workgroups) * (WORKGROUP_SIZE / LANES) + lane / LANES;
-    let first_row = group_of_lanes * ROWS;
+    let tiles_m = (params.m + COLUMNS - 1u) / COLUMNS;
+    let first_row = group_of_lanes / tiles_m * ROWS;
+    let first_x = group_of_lanes % tiles_m * COLUMNS;
     let runs_per_group = (params.group_steps + RUN_STEPS - 1u) / RUN_STEPS;
     let runs = params.groups * runs_per_group;
 
     // Hoisted by hand: one driver leaves loads of uniforms and row offsets in the loops.
     let k = params.k;
+    var x_row: array<u32, COLUMNS>;
+    for (var i = 0u; i < COLUMNS; i++) {
+        x_row[i] = min(first_x + i, params.m - 1u);
+    }
     var w_start: array<u32, ROWS>;
     for (var j = 0u; j < ROWS; j++) {
         w_start[j] = min(first_row + j, params.n - 1u) * params.row_words;
@@ -47,7 +54,7 @@ fn main(
             var x_low: array<vec4<f32>, COLUMNS>;
             var x_high: array<vec4<f32>, COLUMNS>;
             for (var i = 0u; i < COLUMNS; i++) {
-                let values = load_x8(i, step * 8u, k);
+                let values = load_x8(x_row[i], step * 8u, k);
                 x_low[i] = values.low;
                 x_high[i] = values.high;
             }
@@ -70,14 +77,17 @@ fn main(
     reduce_sums(&sums, lane);
     if (lane % LANES == 0u) {
         for (var i = 0u; i < COLUMNS; i++) {
-            for (var j = 0u; j < ROWS; j += 2u) {
-                finish_pair(
-                    i * params.out_stride,
-                    params.first_column + first_row + j,
-                    params.first_column + params.n,
-                    sums[i * ROWS + j],
-                    sums[i * ROWS + j + 1u],
-                );
+            let row = first_x + i;
+            if (row < params.m) {
+                for (var j = 0u; j < ROWS; j += 2u) {
+                    finish_pair(
+                        row * params.out_stride,
+                        params.first_column + first_row + j,
+                        params.first_column + params.n,
+                        sums[i * ROWS + j],
+                        sums[i * ROWS + j + 1u],
+                    );
+                }
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`] and [`verify`].
+//! [`ops`], [`verify`] and [`tune`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -15,6 +15,7 @@ pub mod ops;
 pub mod record;
 pub mod shader;
 pub mod tensor;
+pub mod tune;
 pub mod verify;
 
 /// The README's snippets are compiled and run as documentation tests.

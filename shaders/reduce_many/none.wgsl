@@ -1,8 +1,6 @@
 // One lane does it all: nothing to reduce.
 
-import package::variant::{COLUMNS, ROWS};
-
-const SUMS = COLUMNS * ROWS;
+import package::variant::SUMS;
 
 fn reduce_sums(values: ptr<function, array<f32, SUMS>>, lane: u32) {}
 

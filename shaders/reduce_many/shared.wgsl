@@ -1,9 +1,7 @@
-// As reduce/shared for COLUMNS x ROWS sums at once: the barriers of one tree serve them all.
+// As reduce/shared for SUMS sums at once: the barriers of one tree serve them all.
 // WORKGROUP_SIZE is a power of two; every lane of the workgroup calls and gets the results.
 
-import package::variant::{COLUMNS, ROWS, WORKGROUP_SIZE};
-
-const SUMS = COLUMNS * ROWS;
+import package::variant::{SUMS, WORKGROUP_SIZE};
 
 var<workgroup> shared_f32: array<f32, SUMS * WORKGROUP_SIZE>;
 var<workgroup> shared_i32: array<i32, SUMS * WORKGROUP_SIZE>;

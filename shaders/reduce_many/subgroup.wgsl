@@ -1,11 +1,9 @@
-// As reduce/subgroup for COLUMNS x ROWS sums at once: subgroups reduce in registers, then each sum has
+// As reduce/subgroup for SUMS sums at once: subgroups reduce in registers, then each sum has
 // a lane that adds the subgroups' results in lane order. Works for any subgroup size and any mapping of
 // lanes to subgroups: one lane of each deposits its result at its own index, the others deposit zero.
 
 @if(web) enable subgroups;
-import package::variant::{COLUMNS, ROWS, WORKGROUP_SIZE};
-
-const SUMS = COLUMNS * ROWS;
+import package::variant::{SUMS, WORKGROUP_SIZE};
 
 var<workgroup> shared_f32: array<f32, SUMS * WORKGROUP_SIZE>;
 var<workgroup> shared_i32: array<i32, SUMS * WORKGROUP_SIZE>;

@@ -12,3 +12,4 @@ mod near_names;
 pub mod safetensors;
 
 pub use error::IoError;
+pub use near_names::near_names;

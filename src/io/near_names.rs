@@ -10,8 +10,8 @@ const MAX_EDITS: usize = 3;
 /// Enough to show a pattern, few enough for one line.
 const MAX_NAMES: usize = 4;
 
-/// Up to [`MAX_NAMES`] of `names` close to `wanted`, the closest first, then by name.
-pub(super) fn near_names<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+/// Up to four of `names` close to `wanted`, the closest first, then by name.
+pub fn near_names<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     // A name of three letters is within three edits of every other; demand that half of it is
     // right.
     let max_edits = MAX_EDITS.min(wanted.len() / 2);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::record::Launch;
 use crate::shader::Edit;
 
-use super::DataKind;
+use super::{DataKind, WorkloadFn};
 
 /// How many cases to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct Kernel {
     pub name: &'static str,
     /// What it computes, in one line.
     pub summary: &'static str,
+    /// Makes a launch of extents and a format in words.
+    pub workload: WorkloadFn,
     /// Its cases.
     pub cases: fn(Effort) -> Vec<Case>,
     /// Edits that break its shaders; its cases must reject each of them.

@@ -10,7 +10,7 @@ use crate::shader::{Capabilities, Edit, Variant};
 
 use super::shape::{ShapeError, check_extents};
 use super::split::{Streams, cut};
-use super::{Case, DataKind, Effort, Kernel};
+use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "fill";
 const OUT: u32 = 8;
@@ -124,10 +124,16 @@ impl Launch for Fill {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [count] = asked.extents("COUNT")?;
+    Ok(Fill { count, value: 0 }.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "one 32-bit word everywhere",
+    workload,
     cases,
     broken: BROKEN,
     expected_failures: &[],

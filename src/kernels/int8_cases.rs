@@ -187,7 +187,7 @@ fn quantized_rows(shape: MatmulInt8, x: &[f32]) -> Option<Operands> {
 }
 
 /// Any codes, and in every third row the most negative that there are, with scales of 1/2 and 1.
-fn exact_rows(rows: RowCodes, block: u32, seed: u64) -> Operands {
+pub(super) fn exact_rows(rows: RowCodes, block: u32, seed: u64) -> Operands {
     let mut stream = Philox::new(seed).stream(0);
     let (k, segment) = (rows.k as usize, rows.segment as usize);
     let mut codes = vec![0u32; (rows.code_bytes() / 4) as usize];
@@ -268,6 +268,7 @@ mod tests {
 
     const PATH: Path = Path::Rows {
         entry: "matvec_int8",
+        subgroup: "matvec_int8/subgroup",
         run_steps: None,
     };
 
@@ -277,8 +278,10 @@ mod tests {
         let tiles = Path::Tiles {
             entry: "matmul_int8",
             shared: "matmul_int8/shared",
-            registers: [(8, 4), (4, 4)],
+            subgroup: "matmul_int8/subgroup",
+            split: "matvec_int8",
             tile_k: 32,
+            run_steps: None,
         };
         for (path, rows) in [(PATH, [1, 8, 3]), (tiles, [9, 17, 12])] {
             let shapes = QUICK.iter().flat_map(|(shapes, ..)| *shapes);

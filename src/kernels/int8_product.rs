@@ -10,28 +10,27 @@ use std::sync::Arc;
 
 use crate::num::{Bits, QuantFormat};
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, example_operands,
+    params,
 };
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, stored};
-use super::iterations::{integer_rows, product};
-use super::path::Path;
+use super::int8_cases::exact_rows;
+use super::iterations::{integer_rows, product, subgroup_rows, subgroup_tile};
+use super::path::{Extents, Path, Sharing, sharing};
 use super::quant_product::check_storage;
 use super::row_codes::RowCodes;
-use super::shape::{ShapeError, check_extents, check_index, check_multiple};
+use super::shape::{ShapeError, check_extents, check_index, check_multiple, extent_class};
 use super::split::{Streams, Tile, cut};
-use super::weight::{STEP, WeightShape};
-use super::{Epilogue, FloatType};
+use super::weight::{RUN, STEP, WeightShape};
+use super::{Epilogue, FloatType, Workload, WorkloadError};
 
 /// Binding of the activations' codes.
 pub(super) const X: u32 = 1;
 /// Binding of the activations' scales and code sums.
 pub(super) const BLOCKS: u32 = 5;
-
-/// Elements of a wide step: two vec4 of int8 codes, one of int4.
-const WIDE_STEP: u32 = 32;
 
 /// Longest segment whose sum of products of two int8 codes fits i32: 128 * 128 * 131,071 < 2^31.
 const MAX_SEGMENT: u64 = 131_071;
@@ -157,23 +156,35 @@ impl Int8Launch {
     /// Every segment is whole wide steps; a row that is one segment may end in padding, which is zero.
     fn wide(&self) -> bool {
         let rows = self.shape.rows();
-        rows.segment.is_multiple_of(WIDE_STEP)
-            || (rows.segments() == 1 && (4 * rows.row_words()).is_multiple_of(WIDE_STEP))
+        rows.segment.is_multiple_of(RUN)
+            || (rows.segments() == 1 && (4 * rows.row_words()).is_multiple_of(RUN))
     }
 
-    fn choose(&self, variant: Variant) -> Variant {
+    fn choose(&self, sharing: Sharing, variant: Variant) -> Variant {
+        let variant = match (sharing, self.path) {
+            (Sharing::Subgroup, Path::Tiles { .. }) => {
+                let variant = variant.slot("quad_product", "float");
+                self.shape.weight().choose(variant, "bytes16")
+            }
+            (Sharing::Subgroup, Path::Rows { .. }) => {
+                self.shape.weight().choose(variant, "bytes32")
+            }
+            (Sharing::Registers | Sharing::Shared | Sharing::Rows, _) => {
+                self.choose_packed(variant)
+            }
+        };
+        self.shape.epilogue.choose(variant, self.shape.out)
+    }
+
+    fn choose_packed(&self, variant: Variant) -> Variant {
         let packed = match (self.shape.weight.bits, self.wide()) {
             (Bits::Int8, true) => "int8_wide",
             (Bits::Int8, false) => "int8",
             (Bits::Int4, true) => "int4_wide",
             (Bits::Int4, false) => "int4",
         };
-        let variant = self
-            .shape
-            .weight()
-            .choose_scales(variant)
-            .slot("packed", packed);
-        self.shape.epilogue.choose(variant, self.shape.out)
+        let weight = self.shape.weight();
+        weight.choose_scales(variant).slot("packed", packed)
     }
 
     /// Sum of one output element.
@@ -271,6 +282,24 @@ impl Int8Launch {
     }
 }
 
+/// The product that a workload `MxNxK` asks for: a weight format, and `b64` and the like for blocks of
+/// activations instead of rows.
+pub(super) fn asked_product(asked: &mut Workload<'_>) -> Result<MatmulInt8, WorkloadError> {
+    let [m, n, k] = asked.extents("MxNxK")?;
+    let block = asked.take("b64 and the like", |word| {
+        word.strip_prefix('b')?.parse().ok()
+    });
+    Ok(MatmulInt8 {
+        m,
+        n,
+        k,
+        block: block.unwrap_or(k),
+        weight: asked.weight(),
+        epilogue: Epilogue::default(),
+        out: FloatType::F32,
+    })
+}
+
 /// Refuses segments whose integer sums could leave i32.
 fn check_segment(kernel: &'static str, shape: MatmulInt8) -> Result<(), ShapeError> {
     let offset = shape.weight.bits == Bits::Int4 || shape.weight().has_zeros();
@@ -296,12 +325,9 @@ fn check_segment(kernel: &'static str, shape: MatmulInt8) -> Result<(), ShapeErr
     Ok(())
 }
 
-impl Launch for Int8Launch {
-    fn kernel(&self) -> &'static str {
-        self.path.name()
-    }
-
-    fn describe(&self) -> String {
+impl Int8Launch {
+    /// Shape and formats, with extents printed by `extent`.
+    fn describe_with(&self, extent: impl Fn(u32) -> String) -> String {
         let MatmulInt8 {
             m,
             n,
@@ -322,10 +348,46 @@ impl Launch for Int8Launch {
         } else {
             format!(" out-{out}")
         };
+        let block = if block == k {
+            "row".to_owned()
+        } else {
+            format!("b{block}")
+        };
+        let (m, n, k) = (extent(m), extent(n), extent(k));
         format!(
-            "m={m} n={n}{part} k={k} {weight} scale-{scale} x-int8-b{block}{}{out}",
+            "m={m} n={n}{part} k={k} {weight} scale-{scale} x-int8-{block}{}{out}",
             epilogue.describe()
         )
+    }
+}
+
+impl Launch for Int8Launch {
+    fn kernel(&self) -> &'static str {
+        self.path.name()
+    }
+
+    fn describe(&self) -> String {
+        self.describe_with(|extent| extent.to_string())
+    }
+
+    fn shape_class(&self) -> String {
+        self.describe_with(extent_class)
+    }
+
+    fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {
+        let mut operands = example_operands(&self.slots(), seed);
+        // Sums of codes must be those of the codes.
+        for (binding, words) in exact_rows(self.all_rows(), self.shape.block, seed) {
+            let mut words = words;
+            if binding == X {
+                let row_words = self.shape.rows().row_words() as usize;
+                words.drain(..self.first_row as usize * row_words);
+                words.truncate(self.shape.m as usize * row_words);
+            }
+            operands.retain(|(other, _)| *other != binding);
+            operands.push((binding, words));
+        }
+        operands
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -354,7 +416,7 @@ impl Launch for Int8Launch {
 
     fn params(&self) -> Vec<u8> {
         let (weight, rows) = (self.shape.weight(), self.shape.rows());
-        let step = if self.wide() { WIDE_STEP } else { STEP };
+        let step = if self.wide() { RUN } else { STEP };
         let params = Params {
             m: self.shape.m,
             n: self.shape.n,
@@ -377,8 +439,18 @@ impl Launch for Int8Launch {
     }
 
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        let MatmulInt8 { m, n, .. } = self.shape;
+        let whole_runs = self.wide();
+        let extents = Extents {
+            batch: 1,
+            m,
+            n,
+            whole_runs,
+        };
         self.path
-            .variants(self.shape.m, capabilities, |variant| self.choose(variant))
+            .variants(extents, capabilities, |sharing, variant| {
+                self.choose(sharing, variant)
+            })
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
@@ -387,11 +459,19 @@ impl Launch for Int8Launch {
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let rows = self.shape.rows();
-        // Counted in narrow steps; wide ones take fewer.
-        let (segments, steps) = (rows.segments().into(), rows.segment.div_ceil(STEP).into());
-        match self.path {
-            Path::Rows { .. } => integer_rows(variant, segments, steps),
-            Path::Tiles { .. } => product(variant, segments, steps),
+        let (segments, length) = (u64::from(rows.segments()), u64::from(rows.segment));
+        match (sharing(variant), self.path) {
+            (Sharing::Subgroup, Path::Tiles { .. }) => {
+                subgroup_tile(variant, segments, segments * length.div_ceil(16), 4)
+            }
+            (Sharing::Subgroup, Path::Rows { .. }) => {
+                subgroup_rows(variant, segments, segments * length.div_ceil(RUN.into()), 8)
+            }
+            // Counted in narrow steps; wide ones take fewer.
+            (Sharing::Rows, _) => integer_rows(variant, segments, length.div_ceil(STEP.into())),
+            (Sharing::Registers | Sharing::Shared, _) => {
+                product(variant, segments, length.div_ceil(STEP.into()))
+            }
         }
     }
 

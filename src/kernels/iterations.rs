@@ -5,6 +5,8 @@
 use crate::record::Iterations;
 use crate::shader::Variant;
 
+use super::path::{Sharing, sharing};
+
 /// Iterations of `count` passes through a loop whose body has `body` iterations of its own.
 pub(super) const fn looped(count: u64, body: u64) -> u64 {
     count * (body + 1) + 1
@@ -41,6 +43,63 @@ pub(super) const fn shared_tile(
     }
 }
 
+/// A tile shared by a subgroup: `steps` steps along k in `segments` segments, each step of `quads` quads.
+pub(super) fn subgroup_tile(
+    variant: &Variant,
+    segments: u64,
+    steps: u64,
+    quads: u64,
+) -> Iterations {
+    let number = |name| u64::from(variant.get(name));
+    let (m, n, lanes) = (number("TILE_M"), number("TILE_N"), number("SUBGROUP"));
+    let outputs = looped(m, looped(lanes, looped(n, 0)));
+    let step = looped(n, 1) + looped(m, 0) + looped(quads, looped(n, 0) + outputs);
+    // Sums are taken over once a segment, and once a chunk of 64 steps.
+    let flushes = segments + steps / 64;
+    Iterations {
+        unrolled: looped(segments, 2) + looped(steps, 1),
+        rolled: looped(segments, 2 * outputs + looped(n, 0))
+            + looped(steps, step)
+            + looped(flushes, outputs)
+            + 2 * outputs
+            + setup(m, n),
+    }
+}
+
+/// Rows made by a subgroup that shares its loads of x: as [`subgroup_tile`].
+pub(super) fn subgroup_rows(
+    variant: &Variant,
+    segments: u64,
+    steps: u64,
+    quads: u64,
+) -> Iterations {
+    let number = |name| u64::from(variant.get(name));
+    let (m, n) = (number("COLUMNS"), number("ROWS"));
+    let outputs = looped(m, looped(n, 0));
+    let step = looped(n, 0) + looped(m, 0) + looped(quads, looped(n, 0) + outputs);
+    Iterations {
+        unrolled: looped(segments, 1) + looped(steps, 0),
+        rolled: looped(
+            segments,
+            outputs + 2 * looped(n, 0) + looped(n, looped(m, 0)),
+        ) + looped(steps, step)
+            + outputs
+            + setup(m, n),
+    }
+}
+
+/// Steps dealt to the lanes of a workgroup, whose sums are reduced once.
+pub(super) fn split_steps(variant: &Variant, steps: u64, quads: u64) -> Iterations {
+    let number = |name| u64::from(variant.get(name));
+    let (m, n) = (number("COLUMNS"), number("ROWS"));
+    let per_lane = steps.div_ceil(number("WORKGROUP_SIZE"));
+    let step = looped(quads, looped(n, 0)) + looped(n, 1) + looped(m, looped(n, looped(quads, 0)));
+    Iterations {
+        unrolled: looped(per_lane, 0) + reductions(variant),
+        rolled: looped(per_lane, step) + reductions(variant) + setup(m, n),
+    }
+}
+
 /// Loops before and after the sums: addresses, and the epilogue.
 const fn setup(m: u64, n: u64) -> u64 {
     looped(m, 0) + looped(n, 0) + looped(m, looped(n, 0))
@@ -50,7 +109,7 @@ const fn setup(m: u64, n: u64) -> u64 {
 /// `group_steps` steps.
 pub(super) fn product(variant: &Variant, groups: u64, group_steps: u64) -> Iterations {
     let number = |name| u64::from(variant.get(name));
-    if variant.chosen("reduce_many").is_some() {
+    if sharing(variant) == Sharing::Rows {
         let (m, n) = (number("COLUMNS"), number("ROWS"));
         let runs = groups * group_steps.div_ceil(number("RUN_STEPS"));
         let per_lane = runs.div_ceil(number("LANES"));
@@ -62,7 +121,7 @@ pub(super) fn product(variant: &Variant, groups: u64, group_steps: u64) -> Itera
         };
     }
     let tile = (number("TILE_M"), number("TILE_N"));
-    if variant.entry().ends_with("/shared") {
+    if sharing(variant) == Sharing::Shared {
         let steps_per_round = number("TILE_K") / 8;
         let elements = (tile.0 * number("LANES_M") + tile.1 * number("LANES_N")) * steps_per_round;
         let rounds = (groups * group_steps).div_ceil(steps_per_round);
@@ -99,9 +158,6 @@ fn reductions(variant: &Variant) -> u64 {
     let number = |name| u64::from(variant.get(name));
     match variant.chosen("reduce_many") {
         None | Some("none") => 0,
-        Some(_) => looped(
-            number("COLUMNS") * number("ROWS"),
-            number("WORKGROUP_SIZE") + 3,
-        ),
+        Some(_) => looped(number("SUMS"), number("WORKGROUP_SIZE") + 3),
     }
 }

@@ -10,17 +10,19 @@ use crate::record::Launch;
 use crate::shader::Edit;
 
 use super::int8_cases::int8_cases;
-use super::int8_product::Int8Launch;
+use super::int8_product::{Int8Launch, asked_product};
 use super::path::Path;
-use super::{Kernel, ShapeError};
+use super::{Kernel, ShapeError, Workload, WorkloadError};
 
 pub use super::int8_product::MatmulInt8;
 
 const PATH: Path = Path::Tiles {
     entry: "matmul_int8",
     shared: "matmul_int8/shared",
-    registers: [(8, 4), (4, 4)],
+    subgroup: "matmul_int8/subgroup",
+    split: "matvec_int8",
     tile_k: 32,
+    run_steps: None,
 };
 
 impl MatmulInt8 {
@@ -34,10 +36,15 @@ impl MatmulInt8 {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    Ok(asked_product(asked)?.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: "matmul_int8",
     summary: "int8 activations [m, k] times int8 or int4 weights [n, k] in integers",
+    workload,
     cases: |effort| int8_cases(PATH, &ROWS, effort),
     broken: BROKEN,
     expected_failures: &[],
@@ -47,6 +54,24 @@ pub static KERNEL: Kernel = Kernel {
 const ROWS: [u32; 4] = [9, 17, 12, 5];
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "subgroup_rows_of_one_lane",
+        module: "matmul_int8/subgroup",
+        find: "subgroupShuffle(own, other)",
+        replace: "subgroupShuffle(own, 0u)",
+    },
+    Edit {
+        name: "subgroup_scale_of_one_row",
+        module: "matmul_int8/subgroup",
+        find: "subgroupShuffle(own_scale, other)",
+        replace: "own_scale",
+    },
+    Edit {
+        name: "unsigned_bytes_in_float",
+        module: "quad_product/float",
+        find: "unpack4xI8(bytes)",
+        replace: "unpack4xU8(bytes)",
+    },
     Edit {
         name: "unsigned_dot",
         module: "packed/int8_wide",

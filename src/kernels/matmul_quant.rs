@@ -10,16 +10,18 @@ use crate::shader::Edit;
 
 use super::path::Path;
 use super::quant_cases::quant_cases;
-use super::quant_product::QuantLaunch;
-use super::{Kernel, ShapeError};
+use super::quant_product::{QuantLaunch, asked_product};
+use super::{Kernel, ShapeError, Workload, WorkloadError};
 
 pub use super::quant_product::MatmulQuant;
 
 const PATH: Path = Path::Tiles {
     entry: "matmul_quant",
     shared: "matmul_quant/shared",
-    registers: [(8, 8), (4, 4)],
+    subgroup: "matmul_quant/subgroup",
+    split: "matvec_quant",
     tile_k: 16,
+    run_steps: Some(4),
 };
 
 impl MatmulQuant {
@@ -32,10 +34,15 @@ impl MatmulQuant {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    Ok(asked_product(asked)?.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: "matmul_quant",
     summary: "x [m, k] times int8 or int4 weights [n, k], dequantized on the fly",
+    workload,
     cases: |effort| quant_cases(MatmulQuant::launch, &ROWS, effort),
     broken: BROKEN,
     expected_failures: &[],
@@ -45,6 +52,24 @@ pub static KERNEL: Kernel = Kernel {
 const ROWS: [u32; 3] = [9, 17, 12];
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "subgroup_rows_of_one_lane",
+        module: "matmul_quant/subgroup",
+        find: "subgroupShuffle(own, other)",
+        replace: "subgroupShuffle(own, 0u)",
+    },
+    Edit {
+        name: "subgroup_scale_of_the_first_group",
+        module: "matmul_quant/subgroup",
+        find: "load_scale(scale_start[j] + group)",
+        replace: "load_scale(scale_start[j])",
+    },
+    Edit {
+        name: "swapped_nibbles_of_sixteen",
+        module: "bytes16/int4",
+        find: "low.x, high.x, low.y, high.y",
+        replace: "high.x, low.x, high.y, low.y",
+    },
     Edit {
         name: "swapped_nibbles",
         module: "codes/int4",

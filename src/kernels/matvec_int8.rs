@@ -11,13 +11,14 @@ use crate::record::Launch;
 use crate::shader::Edit;
 
 use super::int8_cases::int8_cases;
-use super::int8_product::Int8Launch;
+use super::int8_product::{Int8Launch, asked_product};
 use super::matmul_int8::MatmulInt8;
 use super::path::Path;
-use super::{Kernel, ShapeError};
+use super::{Kernel, ShapeError, Workload, WorkloadError};
 
 const PATH: Path = Path::Rows {
     entry: "matvec_int8",
+    subgroup: "matvec_int8/subgroup",
     run_steps: None,
 };
 
@@ -35,10 +36,15 @@ impl MatvecInt8 {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    Ok(MatvecInt8(asked_product(asked)?).launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: "matvec_int8",
     summary: "1 to 8 rows of int8 activations times int8 or int4 weights [n, k] in integers",
+    workload,
     cases: |effort| int8_cases(PATH, &ROWS, effort),
     broken: BROKEN,
     expected_failures: &[],
@@ -48,6 +54,18 @@ pub static KERNEL: Kernel = Kernel {
 const ROWS: [u32; 8] = [1, 2, 4, 8, 3, 5, 6, 7];
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "subgroup_half_of_x_repeated",
+        module: "matvec_int8/subgroup",
+        find: "quad / 4u);",
+        replace: "0u);",
+    },
+    Edit {
+        name: "subgroup_last_step_dropped",
+        module: "matvec_int8/subgroup",
+        find: "step < (segment + 1u) * segment_steps",
+        replace: "step + 1u < (segment + 1u) * segment_steps",
+    },
     Edit {
         name: "dropped_last_step",
         module: "matvec_int8",

@@ -13,11 +13,12 @@ use crate::shader::Edit;
 use super::matmul_quant::MatmulQuant;
 use super::path::Path;
 use super::quant_cases::quant_cases;
-use super::quant_product::QuantLaunch;
-use super::{Kernel, ShapeError};
+use super::quant_product::{QuantLaunch, asked_product};
+use super::{Kernel, ShapeError, Workload, WorkloadError};
 
 const PATH: Path = Path::Rows {
     entry: "matvec_quant",
+    subgroup: "matvec_quant/subgroup",
     run_steps: Some(4),
 };
 
@@ -35,10 +36,15 @@ impl MatvecQuant {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    Ok(MatvecQuant(asked_product(asked)?).launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: "matvec_quant",
     summary: "1 to 8 rows of x times int8 or int4 weights [n, k], dequantized on the fly",
+    workload,
     cases: |effort| quant_cases(|shape| MatvecQuant(shape).launch(), &ROWS, effort),
     broken: BROKEN,
     expected_failures: &[],
@@ -48,6 +54,24 @@ pub static KERNEL: Kernel = Kernel {
 const ROWS: [u32; 8] = [1, 2, 5, 8, 3, 4, 6, 7];
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "subgroup_quads_out_of_order",
+        module: "matvec_quant/subgroup",
+        find: "own[i][quad % 2u], quad / 2u",
+        replace: "own[i][quad % 2u], quad / 4u",
+    },
+    Edit {
+        name: "subgroup_last_run_dropped",
+        module: "matvec_quant/subgroup",
+        find: "run < (group + 1u) * group_runs",
+        replace: "run + 1u < (group + 1u) * group_runs",
+    },
+    Edit {
+        name: "second_vector_of_int8_codes_repeated",
+        module: "bytes32/int8",
+        find: "codes[at + 1u]",
+        replace: "codes[at]",
+    },
     Edit {
         name: "dropped_last_step_of_a_run",
         module: "matvec_quant",
@@ -75,8 +99,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "first_step_of_x_repeated",
         module: "matvec_quant",
-        find: "load_x8(i, step * 8u, k)",
-        replace: "load_x8(i, begin * 8u, k)",
+        find: "load_x8(x_row[i], step * 8u, k)",
+        replace: "load_x8(x_row[i], begin * 8u, k)",
     },
     Edit {
         name: "tree_stops_early",

@@ -9,6 +9,7 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod guess;
 mod int8_cases;
 mod int8_product;
 mod iterations;
@@ -22,6 +23,7 @@ mod shape;
 mod split;
 mod weight;
 mod window;
+mod workload;
 
 pub use bounds::{TINY, U, gamma};
 pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
@@ -29,6 +31,7 @@ pub use data::DataKind;
 pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
 pub use shape::ShapeError;
+pub use workload::{Workload, WorkloadError, WorkloadFn};
 
 /// Declares the kernel modules and the registry from one word each.
 macro_rules! registry {
@@ -53,4 +56,5 @@ registry![
     matvec_quant,
     matmul_int8,
     matvec_int8,
+    roofline,
 ];

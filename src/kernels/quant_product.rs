@@ -14,12 +14,12 @@ use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, check_output, stored};
-use super::iterations::product;
-use super::path::Path;
-use super::shape::{ShapeError, check_extents, check_index};
+use super::iterations::{product, subgroup_rows, subgroup_tile};
+use super::path::{Extents, Path, Sharing, sharing};
+use super::shape::{ShapeError, check_extents, check_index, extent_class};
 use super::split::{Streams, Tile, cut};
-use super::weight::{STEP, WeightShape};
-use super::{Epilogue, FloatType};
+use super::weight::{RUN, STEP, WeightShape};
+use super::{Epilogue, FloatType, Workload, WorkloadError};
 
 /// Binding of the activations.
 pub(super) const X: u32 = 1;
@@ -100,15 +100,20 @@ impl QuantLaunch {
     }
 
     /// Fills the slots that every variant of a quantized product shares.
-    fn choose(&self, variant: Variant) -> Variant {
+    fn choose(&self, sharing: Sharing, variant: Variant) -> Variant {
         let x = match (self.shape.x, self.aligned()) {
             (FloatType::F32, true) => "f32_vec4",
             (FloatType::F16, true) => "f16_vec4",
             (FloatType::F32, false) => "f32",
             (FloatType::F16 | FloatType::Bf16, _) => "f16",
         };
+        let codes = match (sharing, self.path) {
+            (Sharing::Subgroup, Path::Tiles { .. }) => "bytes16",
+            (Sharing::Subgroup, Path::Rows { .. }) => "bytes32",
+            (Sharing::Registers | Sharing::Shared | Sharing::Rows, _) => "codes",
+        };
         self.shape.epilogue.choose(
-            self.weight().choose(variant.slot("x", x), "codes"),
+            self.weight().choose(variant.slot("x", x), codes),
             self.shape.out,
         )
     }
@@ -197,6 +202,20 @@ impl QuantLaunch {
     }
 }
 
+/// The product that a workload `MxNxK` asks for: a weight format, and f16 for activations.
+pub(super) fn asked_product(asked: &mut Workload<'_>) -> Result<MatmulQuant, WorkloadError> {
+    let [m, n, k] = asked.extents("MxNxK")?;
+    Ok(MatmulQuant {
+        m,
+        n,
+        k,
+        x: asked.float().unwrap_or(FloatType::F32),
+        weight: asked.weight(),
+        epilogue: Epilogue::default(),
+        out: FloatType::F32,
+    })
+}
+
 /// Refuses storage types the product has no path for.
 pub(super) fn check_storage(
     kernel: &'static str,
@@ -214,6 +233,37 @@ pub(super) fn check_storage(
         });
     }
     check_output(kernel, out, n)
+}
+
+impl QuantLaunch {
+    /// Shape and formats, with extents printed by `extent`.
+    fn describe_with(&self, extent: impl Fn(u32) -> String) -> String {
+        let MatmulQuant {
+            m,
+            n,
+            k,
+            x,
+            weight,
+            epilogue,
+            out,
+        } = self.shape;
+        let scale = format!("{:?}", weight.scale_type).to_lowercase();
+        let part = if self.out_stride == n {
+            String::new()
+        } else {
+            format!(" of {}", self.out_stride)
+        };
+        let out = if out == FloatType::F32 {
+            String::new()
+        } else {
+            format!(" out-{out}")
+        };
+        let (m, n, k) = (extent(m), extent(n), extent(k));
+        format!(
+            "m={m} n={n}{part} k={k} {weight} scale-{scale} x-{x}{}{out}",
+            epilogue.describe()
+        )
+    }
 }
 
 impl Launch for QuantLaunch {
@@ -269,8 +319,18 @@ impl Launch for QuantLaunch {
     }
 
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        let MatmulQuant { m, n, .. } = self.shape;
+        let whole_runs = self.weight().group_size().is_multiple_of(RUN);
+        let extents = Extents {
+            batch: 1,
+            m,
+            n,
+            whole_runs,
+        };
         self.path
-            .variants(self.shape.m, capabilities, |variant| self.choose(variant))
+            .variants(extents, capabilities, |sharing, variant| {
+                self.choose(sharing, variant)
+            })
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
@@ -279,11 +339,18 @@ impl Launch for QuantLaunch {
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let weight = self.weight();
-        product(
-            variant,
-            weight.groups().into(),
-            weight.group_size().div_ceil(STEP).into(),
-        )
+        let (groups, group_size) = (u64::from(weight.groups()), u64::from(weight.group_size()));
+        match (sharing(variant), self.path) {
+            (Sharing::Subgroup, Path::Tiles { .. }) => {
+                subgroup_tile(variant, groups, groups * group_size.div_ceil(16), 4)
+            }
+            (Sharing::Subgroup, Path::Rows { .. }) => {
+                subgroup_rows(variant, groups, groups * group_size.div_ceil(RUN.into()), 8)
+            }
+            (Sharing::Registers | Sharing::Shared | Sharing::Rows, _) => {
+                product(variant, groups, group_size.div_ceil(STEP.into()))
+            }
+        }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
@@ -323,30 +390,11 @@ impl Launch for QuantLaunch {
     }
 
     fn describe(&self) -> String {
-        let MatmulQuant {
-            m,
-            n,
-            k,
-            x,
-            weight,
-            epilogue,
-            out,
-        } = self.shape;
-        let scale = format!("{:?}", weight.scale_type).to_lowercase();
-        let part = if self.out_stride == n {
-            String::new()
-        } else {
-            format!(" of {}", self.out_stride)
-        };
-        let out = if out == FloatType::F32 {
-            String::new()
-        } else {
-            format!(" out-{out}")
-        };
-        format!(
-            "m={m} n={n}{part} k={k} {weight} scale-{scale} x-{x}{}{out}",
-            epilogue.describe()
-        )
+        self.describe_with(|extent| extent.to_string())
+    }
+
+    fn shape_class(&self) -> String {
+        self.describe_with(extent_class)
     }
 
     fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {

@@ -55,6 +55,22 @@ pub enum ShapeError {
     },
 }
 
+/// The class of shapes an extent belongs to: itself up to 8, which have variants of their own; else the
+/// next power of two, with the largest run of 4, 8 or 32 elements that divides it.
+pub(super) fn extent_class(extent: u32) -> String {
+    if extent <= 8 {
+        return extent.to_string();
+    }
+    let run = [32, 8, 4]
+        .into_iter()
+        .find(|&run| extent.is_multiple_of(run));
+    let up_to = u64::from(extent).next_power_of_two();
+    match run {
+        Some(run) => format!("<={up_to}/{run}"),
+        None => format!("<={up_to}"),
+    }
+}
+
 /// Refuses extents of zero and products that a 32-bit index cannot hold.
 pub(super) fn check_extents(
     kernel: &'static str,
@@ -101,4 +117,20 @@ pub(super) fn check_multiple(
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::extent_class;
+
+    #[test]
+    fn extents_of_one_class_have_the_same_size_and_alignment() {
+        assert_eq!(extent_class(1), "1");
+        assert_eq!(extent_class(8), "8");
+        assert_eq!(extent_class(9), "<=16");
+        assert_eq!(extent_class(576), "<=1024/32");
+        assert_eq!(extent_class(1024), "<=1024/32");
+        assert_eq!(extent_class(1020), "<=1024/4");
+        assert_eq!(extent_class(u32::MAX), "<=4294967296");
+    }
 }

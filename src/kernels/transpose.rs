@@ -13,7 +13,7 @@ use crate::shader::{Capabilities, Edit, Variant};
 
 use super::shape::{ShapeError, check_extents, check_index};
 use super::window::{Window, ranges};
-use super::{Case, DataKind, Effort, Kernel};
+use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "transpose";
 const X: u32 = 1;
@@ -207,10 +207,16 @@ impl Launch for TransposeLaunch {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [rows, columns] = asked.extents("ROWSxCOLUMNS")?;
+    Ok(Transpose { rows, columns }.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "the transpose of a matrix of 32-bit elements",
+    workload,
     cases,
     broken: BROKEN,
     expected_failures: &[],

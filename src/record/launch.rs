@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::num::Philox;
 use crate::shader::{Capabilities, Variant};
 
 use super::{Bound, Output};
@@ -126,6 +127,21 @@ pub fn usable_variants(
     variants
 }
 
+/// Words that are of size 0.007 to 0.013 as f32 and bf16, 1 to 1.5 as f16, of either sign, for every slot
+/// that is read.
+pub fn example_operands(slots: &[Slot], seed: u64) -> Vec<(u32, Vec<u32>)> {
+    let read = slots.iter().filter(|slot| slot.access != Access::Write);
+    read.map(|slot| {
+        let mut random = Philox::new(seed).stream(slot.binding.into());
+        let word = |_| 0x3c00_3c00 | (random.next_u32() & 0x81ff_81ff);
+        (
+            slot.binding,
+            (0..slot.bytes.div_ceil(4)).map(word).collect(),
+        )
+    })
+    .collect()
+}
+
 /// One call of a kernel with a fixed shape: what to run, and what its result must be.
 pub trait Launch: fmt::Debug + Send + Sync {
     /// Kernel name, the stem of its file.
@@ -150,6 +166,16 @@ pub trait Launch: fmt::Debug + Send + Sync {
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound>;
     /// Operations and bytes.
     fn cost(&self) -> Cost;
+    /// Shape and formats with extents rounded up to classes of shapes that want the same variant: what a
+    /// measured choice is kept under.
+    fn shape_class(&self) -> String {
+        self.describe()
+    }
+    /// Valid content, by binding, for every operand that is read: for timing, and for comparing variants
+    /// at this very shape. By default words that are moderate numbers as f32, f16, bf16 and as integers.
+    fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {
+        example_operands(&self.slots(), seed)
+    }
     /// Cuts the launch so that no binding exceeds `max_bytes` and every offset is a multiple of
     /// `alignment`. `None` when the kernel cannot be cut that small.
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {

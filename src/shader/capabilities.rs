@@ -54,8 +54,15 @@ impl Capabilities {
         Self {
             f16: true,
             subgroups: true,
-            subgroup_sizes: (4, 128),
+            subgroup_sizes: (8, 8),
             ..Self::portable()
         }
+    }
+
+    /// Lanes of every subgroup, where the driver has no choice: shaders that share loads by shuffles need
+    /// to know.
+    pub fn subgroup_size(&self) -> Option<u32> {
+        let (smallest, largest) = self.subgroup_sizes;
+        (self.subgroups && smallest == largest && smallest > 0).then_some(smallest)
     }
 }

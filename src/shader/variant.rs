@@ -86,6 +86,11 @@ impl Variant {
         self.slots.get(slot).copied()
     }
 
+    /// Whether the generated module has this constant.
+    pub fn has(&self, name: &str) -> bool {
+        self.constants.contains_key(name)
+    }
+
     /// Value of a numeric constant.
     ///
     /// # Panics

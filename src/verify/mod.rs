@@ -257,9 +257,12 @@ fn skipped(
         if by_variant.contains_key(&variant) {
             continue;
         }
-        let needs = link(sources, &variant, &[], Target::Web)?
+        let mut needs = link(sources, &variant, &[], Target::Web)?
             .extensions
             .join(" and ");
+        if variant.has("SUBGROUP") {
+            needs = format!("{needs} of exactly {}", variant.get("SUBGROUP"));
+        }
         reports.push(VariantReport {
             variant: variant.to_string(),
             status: Status::Skipped(format!("the adapter lacks {needs}")),

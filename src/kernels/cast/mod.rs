@@ -22,7 +22,7 @@ use crate::shader::{Capabilities, Variant};
 
 use super::shape::{ShapeError, check_extents};
 use super::split::{Streams, cut};
-use super::{FloatType, Kernel};
+use super::{FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "cast";
 const X: u32 = 1;
@@ -203,10 +203,18 @@ fn pack(halves: impl Iterator<Item = u16>) -> Vec<u32> {
     halves.chunks(2).map(word).collect()
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [count] = asked.extents("COUNT")?;
+    let from = asked.float().unwrap_or(FloatType::F32);
+    let to = asked.float().unwrap_or(FloatType::F16);
+    Ok(Cast { count, from, to }.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "f32, f16 and bf16 into each other, to nearest even",
+    workload,
     cases: cases::cases,
     broken: cases::BROKEN,
     expected_failures: &[],

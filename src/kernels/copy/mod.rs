@@ -15,9 +15,9 @@ use crate::record::{
 };
 use crate::shader::{Capabilities, Variant};
 
-use super::Kernel;
 use super::shape::{ShapeError, check_extents, check_index, check_multiple};
 use super::window::{Window, ranges};
+use super::{Kernel, Workload, WorkloadError};
 
 const NAME: &str = "copy";
 const SOURCE: u32 = 1;
@@ -322,10 +322,28 @@ impl Launch for CopyLaunch {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [rows, columns] = asked.extents("ROWSxCOLUMNS")?;
+    let width = asked.choose(&[("w32", Width::Bits32), ("w16", Width::Bits16)]);
+    let place = Place {
+        offset: 0,
+        row_stride: columns,
+    };
+    let shape = StridedCopy {
+        rows,
+        columns,
+        width: width.unwrap_or(Width::Bits32),
+        source: place,
+        target: place,
+    };
+    Ok(shape.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "a strided rectangle of 32-bit or 16-bit elements into another tensor",
+    workload,
     cases: cases::cases,
     broken: cases::BROKEN,
     expected_failures: &[],

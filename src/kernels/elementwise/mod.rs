@@ -20,7 +20,7 @@ use crate::shader::{Capabilities, Variant};
 use super::epilogue::stored;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
-use super::{FloatType, Kernel};
+use super::{FloatType, Kernel, Workload, WorkloadError};
 
 pub use operation::{Binary, Broadcast, Operation, Second, Unary};
 
@@ -296,10 +296,30 @@ impl Launch for ElementwiseLaunch {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [rows, columns] = asked.extents("ROWSxCOLUMNS")?;
+    let second = Second {
+        storage: FloatType::F32,
+        broadcast: Broadcast::Full,
+    };
+    let unary = asked.choose(&Unary::ALL.map(|one| (one.name(), Operation::Unary(one))));
+    let binary = asked.choose(&Binary::ALL.map(|one| (one.name(), Operation::Binary(one, second))));
+    let a = asked.float().unwrap_or(FloatType::F32);
+    let shape = Elementwise {
+        rows,
+        columns,
+        operation: unary.or(binary).unwrap_or(Operation::Unary(Unary::Silu)),
+        a,
+        out: asked.float().unwrap_or(a),
+    };
+    Ok(shape.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "arithmetic, functions and activations on each element, with broadcasting",
+    workload,
     cases: cases::cases,
     broken: cases::BROKEN,
     expected_failures: &[],

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::kernels::FloatType;
 use crate::kernels::bounds::{DotBound, gamma};
 use crate::kernels::epilogue::{OUT, check_output, stored};
-use crate::kernels::iterations::{register_tile, shared_tile};
-use crate::kernels::shape::{ShapeError, check_extents, check_index};
+use crate::kernels::iterations::{register_tile, shared_tile, split_steps, subgroup_tile};
+use crate::kernels::path::{Extents, Path, SPLIT_TILE, Sharing, sharing};
+use crate::kernels::shape::{ShapeError, check_extents, check_index, extent_class};
 use crate::record::{
     Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
 };
@@ -14,6 +15,11 @@ use crate::shader::{Capabilities, Variant};
 
 use super::operand::Operand;
 use super::{A, B, MatmulDense, NAME, Precision};
+
+/// Register entry for operands in quads along k.
+const VEC4: &str = "matmul_dense/vec4";
+const SHARED: &str = "matmul_dense/shared";
+const SPLIT: &str = "matmul_dense/split";
 
 params! {
     struct Params {
@@ -99,11 +105,56 @@ impl DenseLaunch {
         }
     }
 
-    /// Fills the slots that every variant shares.
-    fn choose(&self, entry: &'static str, capabilities: &Capabilities) -> Variant {
+    /// Entries of the product, from how the operands lie.
+    fn path(&self) -> Path {
+        Path::Tiles {
+            entry: if self.in_quads() { VEC4 } else { NAME },
+            shared: SHARED,
+            subgroup: "matmul_dense/subgroup",
+            split: SPLIT,
+            tile_k: 16,
+            run_steps: None,
+        }
+    }
+
+    /// Both operands can be read in aligned runs of four along k.
+    const fn in_quads(&self) -> bool {
+        self.shape.operand_a().in_runs(4) && self.shape.operand_b().in_runs(4)
+    }
+
+    /// Fills the slots of one variant.
+    fn choose(&self, sharing: Sharing, variant: Variant, capabilities: &Capabilities) -> Variant {
+        let (a, b) = (self.shape.operand_a(), self.shape.operand_b());
         let half = self.shape.precision == Precision::F16Multiply && capabilities.f16;
-        let variant = Variant::new(entry).slot("product", if half { "f16" } else { "f32" });
-        self.shape.epilogue.choose(variant, self.shape.out)
+        let variant = variant.slot("product", if half { "f16" } else { "f32" });
+        let variant = self.shape.epilogue.choose(variant, self.shape.out);
+        let load = |variant: Variant, a_quads: bool, b_quads: bool| {
+            variant
+                .slot("a", module(a.storage, a_quads))
+                .slot("b", module(b.storage, b_quads))
+        };
+        match sharing {
+            Sharing::Registers => load(variant, self.in_quads(), self.in_quads()),
+            Sharing::Shared => load(variant, false, false),
+            Sharing::Subgroup | Sharing::Rows => {
+                let a_step = if a.in_runs(8) { "along" } else { "any" };
+                let b_step = if b.in_runs(8) {
+                    "along"
+                } else if b.across_k_in_runs(4) && self.shape.k.is_multiple_of(8) {
+                    "across"
+                } else {
+                    "any"
+                };
+                let variant = load(variant, a_step != "any", b_step != "any")
+                    .slot("step_a", a_step)
+                    .slot("step_b", b_step);
+                if sharing == Sharing::Rows {
+                    variant.number("TILE_N", SPLIT_TILE.1)
+                } else {
+                    variant
+                }
+            }
+        }
     }
 
     /// Visits each output element with its sum and the error allowed for it.
@@ -151,12 +202,9 @@ impl DenseLaunch {
     }
 }
 
-impl Launch for DenseLaunch {
-    fn kernel(&self) -> &'static str {
-        NAME
-    }
-
-    fn describe(&self) -> String {
+impl DenseLaunch {
+    /// Shape and formats, with extents printed by `extent`.
+    fn describe_with(&self, extent: impl Fn(u32) -> String) -> String {
         let MatmulDense {
             batch,
             m,
@@ -185,10 +233,25 @@ impl Launch for DenseLaunch {
         } else {
             format!(" out-{out}")
         };
+        let (batch, m, n, k) = (extent(batch), extent(m), extent(n), extent(k));
         format!(
             "batch={batch} m={m} n={n}{part} k={k} {a} {b}{product}{}{out}",
             epilogue.describe()
         )
+    }
+}
+
+impl Launch for DenseLaunch {
+    fn kernel(&self) -> &'static str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        self.describe_with(|extent| extent.to_string())
+    }
+
+    fn shape_class(&self) -> String {
+        self.describe_with(extent_class)
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -245,81 +308,47 @@ impl Launch for DenseLaunch {
     }
 
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
-        let (a, b) = (self.shape.operand_a(), self.shape.operand_b());
-        let scalar = |entry| {
-            let variant = self.choose(entry, capabilities);
-            variant
-                .slot("a", a.storage.name())
-                .slot("b", b.storage.name())
+        let MatmulDense { batch, m, n, .. } = self.shape;
+        let extents = Extents {
+            batch,
+            m,
+            n,
+            whole_runs: true,
         };
-        let register = |tile, lanes| {
-            let variant = if a.in_quads() && b.in_quads() {
-                let variant = self.choose("matmul_dense/vec4", capabilities);
-                variant
-                    .slot("a", quads(a.storage))
-                    .slot("b", quads(b.storage))
-            } else {
-                scalar("matmul_dense")
-            };
-            variant
-                .number("TILE_M", tile)
-                .number("TILE_N", tile)
-                .number("WORKGROUP_SIZE", lanes)
-        };
-        let shared = |lanes| {
-            scalar("matmul_dense/shared")
-                .number("LANES_M", lanes)
-                .number("LANES_N", lanes)
-                .number("TILE_M", 4)
-                .number("TILE_N", 4)
-                .number("TILE_K", 16)
-                .number("WORKGROUP_SIZE", lanes * lanes)
-        };
-        let mut variants = vec![register(8, 8), register(4, 8), shared(16), shared(8)];
-        if !capabilities.software {
-            // Hardware wants the work shared; a CPU wants it in registers without barriers.
-            variants.rotate_left(2);
-            if self.shape.m <= 32 || self.shape.n <= 32 {
-                // Half of the 64 x 64 tile would lie outside.
-                variants.swap(0, 1);
-            }
-        }
-        variants
+        self.path()
+            .variants(extents, capabilities, |sharing, variant| {
+                self.choose(sharing, variant, capabilities)
+            })
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
-        let (tile_m, tile_n) = (variant.get("TILE_M"), variant.get("TILE_N"));
         let MatmulDense { batch, m, n, .. } = self.shape;
-        let tiles = |rows: u32, columns: u32| {
-            u64::from(batch) * u64::from(m.div_ceil(rows)) * u64::from(n.div_ceil(columns))
-        };
-        if variant.entry() == "matmul_dense/shared" {
-            tiles(
-                tile_m * variant.get("LANES_M"),
-                tile_n * variant.get("LANES_N"),
-            )
-        } else {
-            tiles(tile_m, tile_n).div_ceil(u64::from(variant.get("WORKGROUP_SIZE")))
+        if sharing(variant) == Sharing::Registers {
+            // Lanes take tiles one after the other, over the ends of matrices.
+            let (tile_m, tile_n) = (variant.get("TILE_M"), variant.get("TILE_N"));
+            let tiles = u64::from(m.div_ceil(tile_m)) * u64::from(n.div_ceil(tile_n));
+            return (u64::from(batch) * tiles).div_ceil(variant.get("WORKGROUP_SIZE").into());
         }
+        u64::from(batch) * self.path().workgroups(variant, m, n)
     }
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let k = u64::from(self.shape.k);
         let number = |name| u64::from(variant.get(name));
-        let tile = (number("TILE_M"), number("TILE_N"));
-        match variant.entry() {
-            "matmul_dense/vec4" => register_tile(tile, 0, k.div_ceil(4)),
-            "matmul_dense/shared" => {
+        match sharing(variant) {
+            Sharing::Registers => {
+                let step = if variant.entry() == VEC4 { 4 } else { 1 };
+                register_tile((number("TILE_M"), number("TILE_N")), 0, k.div_ceil(step))
+            }
+            Sharing::Shared => {
+                let tile = (number("TILE_M"), number("TILE_N"));
                 let (tile_k, lanes) = (number("TILE_K"), number("WORKGROUP_SIZE"));
                 let elements = (tile.0 * number("LANES_M") + tile.1 * number("LANES_N")) * tile_k;
-                shared_tile(
-                    tile,
-                    k.div_ceil(tile_k),
-                    elements.div_ceil(lanes) + 1,
-                    tile_k,
-                )
+                let loads = elements.div_ceil(lanes) + 1;
+                shared_tile(tile, k.div_ceil(tile_k), loads, tile_k)
             }
-            _ => register_tile(tile, 0, k),
+            Sharing::Subgroup => subgroup_tile(variant, 1, k.div_ceil(8), 2),
+            Sharing::Rows => split_steps(variant, k.div_ceil(8), 2),
         }
     }
 
@@ -372,11 +401,12 @@ impl Launch for DenseLaunch {
     }
 }
 
-/// Module that loads four elements of a storage type.
-const fn quads(storage: FloatType) -> &'static str {
-    match storage {
-        FloatType::F32 => "f32_vec4",
-        FloatType::F16 => "f16_vec4",
-        FloatType::Bf16 => "bf16_vec4",
+/// Module that loads one element of a storage type, or four.
+const fn module(storage: FloatType, quads: bool) -> &'static str {
+    match (storage, quads) {
+        (_, false) => storage.name(),
+        (FloatType::F32, true) => "f32_vec4",
+        (FloatType::F16, true) => "f16_vec4",
+        (FloatType::Bf16, true) => "bf16_vec4",
     }
 }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::record::Launch;
 
-use super::{Epilogue, FloatType, Kernel, ShapeError};
+use super::{Epilogue, FloatType, Kernel, ShapeError, Workload, WorkloadError};
 use launch::DenseLaunch;
 use operand::Operand;
 
@@ -133,10 +133,47 @@ impl Precision {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let (batch, [m, n, k]) = match asked.extents("MxNxK") {
+        Ok(extents) => (1, extents),
+        Err(_) => {
+            let [batch, m, n, k] = asked.extents("MxNxK or BATCHxMxNxK")?;
+            (batch, [m, n, k])
+        }
+    };
+    // As BLAS names them: n for [rows, columns] as written, t for the transposed; B is [k, n].
+    let layouts = asked.choose(&[
+        ("nt", (Layout::KLast, Layout::KLast)),
+        ("nn", (Layout::KLast, Layout::KFirst)),
+        ("tn", (Layout::KFirst, Layout::KFirst)),
+        ("tt", (Layout::KFirst, Layout::KLast)),
+    ]);
+    let (a_layout, b_layout) = layouts.unwrap_or((Layout::KLast, Layout::KLast));
+    let precision = asked.choose(&[("f16-multiply", Precision::F16Multiply)]);
+    let a = asked.float().unwrap_or(FloatType::F32);
+    let shape = MatmulDense {
+        batch,
+        m,
+        n,
+        k,
+        a,
+        b: asked.float().unwrap_or(a),
+        a_layout,
+        b_layout,
+        a_broadcast: Broadcast::PerBatch,
+        b_broadcast: Broadcast::PerBatch,
+        precision: precision.unwrap_or_default(),
+        epilogue: Epilogue::default(),
+        out: FloatType::F32,
+    };
+    Ok(shape.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "A [m, k] times B [k, n], batched, f32, f16 or bf16, either operand transposed",
+    workload,
     cases: cases::cases,
     broken: cases::BROKEN,
     expected_failures: &[],

@@ -65,9 +65,14 @@ impl Operand {
             + along_k * self.k_stride() as usize
     }
 
-    /// Whether runs of four along k are aligned and never leave a row.
-    pub const fn in_quads(self) -> bool {
-        matches!(self.layout, Layout::KLast) && self.k.is_multiple_of(4)
+    /// Whether runs of `length` along k are aligned and never leave a row.
+    pub const fn in_runs(self, length: u32) -> bool {
+        matches!(self.layout, Layout::KLast) && self.k.is_multiple_of(length)
+    }
+
+    /// Whether runs of `length` across k are aligned and never leave a row.
+    pub const fn across_k_in_runs(self, length: u32) -> bool {
+        matches!(self.layout, Layout::KFirst) && self.extent.is_multiple_of(length)
     }
 
     pub fn describe(self, extent: char) -> String {

@@ -24,7 +24,7 @@ use super::row_codes::RowCodes;
 use super::shape::{ShapeError, check_extents, check_multiple};
 use super::split::{Streams, cut};
 use super::weight::STEP;
-use super::{FloatType, Kernel};
+use super::{FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "quantize_rows";
 pub(super) const X: u32 = 1;
@@ -438,10 +438,27 @@ impl Launch for QuantizeLaunch {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [m, k] = asked.extents("MxK")?;
+    let block = asked.take("b32 and the like", |word| {
+        word.strip_prefix('b')?.parse().ok()
+    });
+    let block = block.unwrap_or(k);
+    let shape = QuantizeRows {
+        m,
+        k,
+        x: asked.float().unwrap_or(FloatType::F32),
+        block,
+        sum_block: block,
+    };
+    Ok(shape.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "x [m, k] to int8 codes with a scale per block and code sums",
+    workload,
     cases: cases::cases,
     broken: BROKEN,
     expected_failures: &[],

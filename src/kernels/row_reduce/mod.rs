@@ -19,7 +19,7 @@ use super::bounds::{TINY, U, gamma};
 use super::iterations::looped;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
-use super::{FloatType, Kernel};
+use super::{FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "row_reduce";
 const X: u32 = 1;
@@ -331,10 +331,23 @@ impl Launch for RowReduce {
     }
 }
 
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [rows, columns] = asked.extents("ROWSxCOLUMNS")?;
+    let reduction = asked.choose(&Reduction::ALL.map(|one| (one.name(), one)));
+    let shape = RowReduce {
+        rows,
+        columns,
+        x: asked.float().unwrap_or(FloatType::F32),
+        reduction: reduction.unwrap_or(Reduction::Sum),
+    };
+    Ok(shape.launch()?)
+}
+
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "sum, mean, sum of squares, extremes and argmax of each row",
+    workload,
     cases: cases::cases,
     broken: cases::BROKEN,
     expected_failures: &[],

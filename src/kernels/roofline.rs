@@ -1,0 +1,424 @@
+//! Probes of what an adapter can do at most: bytes read or copied, and multiply-adds in f32, in f16 and by
+//! the integer dot product. Other kernels' rates are shares of these.
+//!
+//! The arithmetic is exact, so that the probes are verified like any kernel. Multiply-adds are
+//! `x <- x * factor + addend` with a factor of -1 and integers, both read from memory; integer sums
+//! are `s <- s + sum over bytes of s * factor`, modulo 2^32. Each invocation deals its steps to
+//! `CHAINS` chains of four lanes, a variant's number, because the adapter hides latency by as many;
+//! chain c of invocation i starts at `i mod 61 + c` and the three integers behind. The output is the
+//! exclusive or of the bits of all chains.
+
+use std::sync::Arc;
+
+use crate::num::Philox;
+use crate::record::{
+    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Slot, Values, params,
+};
+use crate::shader::{Capabilities, Edit, Variant};
+
+use super::iterations::looped;
+use super::shape::{ShapeError, check_extents, check_index, check_multiple};
+use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
+
+const NAME: &str = "roofline";
+const DATA: u32 = 1;
+const OUT: u32 = 8;
+
+/// Most chains of one invocation; steps are a multiple.
+const MOST_CHAINS: u32 = 4;
+
+/// Factor and addend of the multiply-adds, as f32.
+const FLOATS: [f32; 2] = [-1.0, 97.0];
+/// Four bytes that sums are multiplied with.
+const BYTES: u32 = 0x01fe_7f80;
+
+params! {
+    struct Params {
+        count: u32,
+        steps: u32,
+    }
+}
+
+/// What is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// Bytes read.
+    Read,
+    /// Bytes read and written.
+    Copy,
+    /// f32 multiply-adds.
+    FmaF32,
+    /// f16 multiply-adds, where the adapter has them.
+    FmaF16,
+    /// `dot4I8Packed`, each result added to a sum: four multiplies and four adds.
+    Dot4,
+}
+
+/// One probe: `count` invocations of `steps` steps. A step is sixteen bytes, or four operations of the
+/// kind, of which a multiply-add counts two and a dot product eight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roofline {
+    /// What.
+    pub probe: Probe,
+    /// Invocations.
+    pub count: u32,
+    /// Steps of each: a multiple of 4 for arithmetic.
+    pub steps: u32,
+}
+
+impl Probe {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Read,
+        Self::Copy,
+        Self::FmaF32,
+        Self::FmaF16,
+        Self::Dot4,
+    ];
+
+    /// Name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Copy => "copy",
+            Self::FmaF32 => "fma f32",
+            Self::FmaF16 => "fma f16",
+            Self::Dot4 => "dot4I8Packed",
+        }
+    }
+
+    const fn moves_memory(self) -> bool {
+        matches!(self, Self::Read | Self::Copy)
+    }
+}
+
+impl Roofline {
+    /// Checks the extents and makes a launch of the probe.
+    ///
+    /// # Errors
+    /// [`ShapeError`] for nothing to do, steps that chains cannot share, or memory past 32-bit indices.
+    pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
+        check_extents(
+            NAME,
+            &[("count", self.count.into()), ("steps", self.steps.into())],
+        )?;
+        check_index(
+            NAME,
+            "count * steps",
+            u64::from(self.count) * u64::from(self.steps),
+        )?;
+        if !self.probe.moves_memory() {
+            let chains = ("most chains,", u64::from(MOST_CHAINS));
+            check_multiple(NAME, ("steps", self.steps.into()), chains)?;
+        }
+        Ok(Arc::new(self))
+    }
+
+    fn chains(&self, folded: impl Fn(u32) -> u32) -> Vec<u32> {
+        (0..self.count).map(|index| folded(index % 61)).collect()
+    }
+
+    /// Exclusive or of four lanes' bits, each lane `start` advanced `steps` times.
+    fn fold(start: u32, lane: impl Fn(u32) -> u32) -> u32 {
+        (start..start + 4).map(lane).fold(0, |a, b| a ^ b)
+    }
+}
+
+impl Launch for Roofline {
+    fn kernel(&self) -> &'static str {
+        NAME
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "{} count={} steps={}",
+            self.probe.name(),
+            self.count,
+            self.steps
+        )
+    }
+
+    fn slots(&self) -> Vec<Slot> {
+        let streamed = 16 * u64::from(self.count) * u64::from(self.steps);
+        let data = if self.probe.moves_memory() {
+            streamed
+        } else {
+            8
+        };
+        let out = match self.probe {
+            Probe::Copy => streamed,
+            Probe::Read | Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => 4 * u64::from(self.count),
+        };
+        let slot = |binding, name, access, bytes| Slot {
+            binding,
+            name,
+            access,
+            bytes,
+        };
+        vec![
+            slot(DATA, "data", Access::Read, data),
+            slot(OUT, "out", Access::Write, out),
+        ]
+    }
+
+    fn params(&self) -> Vec<u8> {
+        let params = Params {
+            count: self.count,
+            steps: self.steps,
+        };
+        bytemuck::bytes_of(&params).to_vec()
+    }
+
+    fn param_fields(&self) -> &'static [(&'static str, usize)] {
+        Params::FIELDS
+    }
+
+    fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
+        let sizes: [u32; 2] = if capabilities.software {
+            [8, 64]
+        } else {
+            [64, 256]
+        };
+        let entry = |name| {
+            let sized = |size| Variant::new(name).number("WORKGROUP_SIZE", size);
+            sizes.map(sized).to_vec()
+        };
+        let chain = match self.probe {
+            Probe::Read => return entry("roofline/read"),
+            Probe::Copy => return entry("roofline/copy"),
+            Probe::FmaF32 => "fma_f32",
+            // Without f16 the launch is still defined; its results are the same numbers.
+            Probe::FmaF16 => {
+                if capabilities.f16 {
+                    "fma_f16"
+                } else {
+                    "fma_f32"
+                }
+            }
+            Probe::Dot4 => "dot4",
+        };
+        let chained = |chains| {
+            let variant = Variant::new(NAME).slot("chain", chain);
+            variant
+                .number("CHAINS", chains)
+                .number("WORKGROUP_SIZE", sizes[0])
+        };
+        [2, MOST_CHAINS, 1].map(chained).to_vec()
+    }
+
+    fn workgroups(&self, variant: &Variant) -> u64 {
+        u64::from(self.count).div_ceil(variant.get("WORKGROUP_SIZE").into())
+    }
+
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let chains = if self.probe.moves_memory() {
+            1
+        } else {
+            variant.get("CHAINS")
+        };
+        let steps = u64::from(self.steps / chains);
+        Iterations {
+            unrolled: looped(steps, 0),
+            rolled: looped(steps, looped(chains.into(), 0)) + 2 * looped(chains.into(), 0),
+        }
+    }
+
+    fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
+        let data = operands.words(DATA);
+        let words = match self.probe {
+            Probe::Copy => data[..4 * self.count as usize * self.steps as usize].to_vec(),
+            Probe::Read => {
+                let folded = |index: usize| {
+                    let step = |step| 4 * (step * self.count as usize + index);
+                    let words =
+                        (0..self.steps as usize).flat_map(|at| &data[step(at)..step(at) + 4]);
+                    words.fold(0, |a, b| a ^ b)
+                };
+                (0..self.count as usize).map(folded).collect()
+            }
+            Probe::FmaF32 | Probe::FmaF16 => {
+                let [factor, addend] = [data[0], data[1]].map(f32::from_bits);
+                self.chains(|start| {
+                    Self::fold(start, |lane| {
+                        let step = |value: f32, _| value * factor + addend;
+                        (0..self.steps).fold(lane as f32, step).to_bits()
+                    })
+                })
+            }
+            Probe::Dot4 => {
+                let factor = data[0].to_le_bytes().map(|byte| i32::from(byte as i8));
+                let dot = |sum: i32| -> i32 {
+                    let bytes = sum.to_le_bytes().map(|byte| i32::from(byte as i8));
+                    bytes.iter().zip(factor).map(|(a, b)| a * b).sum()
+                };
+                self.chains(|start| {
+                    Self::fold(start, |lane| {
+                        let step = |sum: i32, _| sum.wrapping_add(dot(sum));
+                        (0..self.steps).fold(lane as i32, step) as u32
+                    })
+                })
+            }
+        };
+        vec![Output::new(OUT, Values::Words(words))]
+    }
+
+    fn bound(&self, _: &HostOperands<'_>) -> Vec<Bound> {
+        vec![Bound::Exact]
+    }
+
+    fn cost(&self) -> Cost {
+        let steps = f64::from(self.count) * f64::from(self.steps);
+        let (operations, bytes) = match self.probe {
+            Probe::Read => (0.0, 16.0 * steps),
+            Probe::Copy => (0.0, 32.0 * steps),
+            Probe::FmaF32 | Probe::FmaF16 => (8.0 * steps, 4.0 * f64::from(self.count)),
+            Probe::Dot4 => (32.0 * steps, 4.0 * f64::from(self.count)),
+        };
+        Cost { operations, bytes }
+    }
+
+    fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {
+        let words = match self.probe {
+            Probe::Read | Probe::Copy => {
+                let mut random = Philox::new(seed).stream(0);
+                let count = 4 * u64::from(self.count) * u64::from(self.steps);
+                (0..count).map(|_| random.next_u32()).collect()
+            }
+            Probe::FmaF32 | Probe::FmaF16 => FLOATS.map(f32::to_bits).to_vec(),
+            Probe::Dot4 => vec![BYTES, 0],
+        };
+        vec![(DATA, words)]
+    }
+}
+
+fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
+    let [count, steps] = asked.extents("COUNTxSTEPS")?;
+    let probe = asked.choose(&[
+        ("read", Probe::Read),
+        ("copy", Probe::Copy),
+        ("fma-f32", Probe::FmaF32),
+        ("fma-f16", Probe::FmaF16),
+        ("dot4", Probe::Dot4),
+    ]);
+    let shape = Roofline {
+        probe: probe.unwrap_or(Probe::FmaF32),
+        count,
+        steps,
+    };
+    Ok(shape.launch()?)
+}
+
+/// Registry entry.
+pub static KERNEL: Kernel = Kernel {
+    name: NAME,
+    summary: "probes of the adapter's limits: bytes read and copied, multiply-adds, dot products",
+    workload,
+    cases,
+    broken: BROKEN,
+    expected_failures: &[],
+};
+
+fn cases(effort: Effort) -> Vec<Case> {
+    let shapes: &[(u32, u32)] = match effort {
+        Effort::Quick => &[(100, 12), (7, 4)],
+        Effort::Full => &[(100, 12), (7, 4), (1, 1000), (5000, 64), (257, 32)],
+    };
+    let mut cases = Vec::new();
+    for probe in Probe::ALL {
+        for &(count, steps) in shapes {
+            let shape = Roofline {
+                probe,
+                count,
+                steps,
+            };
+            if let Ok(launch) = shape.launch() {
+                let operands = launch.example(u64::from(count));
+                cases.push(Case::new(launch, operands, DataKind::Integers));
+            }
+        }
+    }
+    cases
+}
+
+const BROKEN: &[Edit] = &[
+    Edit {
+        name: "last_steps_dropped",
+        module: "roofline",
+        find: "step < params.steps;",
+        replace: "step + CHAINS < params.steps;",
+    },
+    Edit {
+        name: "chains_start_alike",
+        module: "roofline",
+        find: "start(index % 61u + chain)",
+        replace: "start(chain)",
+    },
+    Edit {
+        name: "addend_forgotten",
+        module: "chain/fma_f32",
+        find: "vec4<f32>(bitcast<f32>(addend))",
+        replace: "vec4<f32>(0.0)",
+    },
+    Edit {
+        name: "f16_factor_of_the_other_sign",
+        module: "chain/fma_f16",
+        find: "f16(bitcast<f32>(factor))",
+        replace: "f16(-bitcast<f32>(factor))",
+    },
+    Edit {
+        name: "unsigned_dot",
+        module: "chain/dot4",
+        find: "dot4I8Packed(bitcast<u32>(sum), factor)",
+        replace: "i32(dot4U8Packed(bitcast<u32>(sum), factor))",
+    },
+    Edit {
+        name: "first_element_not_read",
+        module: "roofline/read",
+        find: "var step = 0u;",
+        replace: "var step = 1u;",
+    },
+    Edit {
+        name: "last_invocation_does_not_copy",
+        module: "roofline/copy",
+        find: "if (index >= params.count)",
+        replace: "if (index + 1u >= params.count)",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejects_steps_that_chains_cannot_share() {
+        let shape = |probe, count, steps| Roofline {
+            probe,
+            count,
+            steps,
+        };
+        assert!(shape(Probe::Read, 1, 3).launch().is_ok());
+        assert!(matches!(
+            shape(Probe::Dot4, 1, 6).launch().err(),
+            Some(ShapeError::NotMultiple { name: "steps", .. })
+        ));
+        assert!(matches!(
+            shape(Probe::Copy, 0, 4).launch().err(),
+            Some(ShapeError::Zero { name: "count", .. })
+        ));
+    }
+
+    #[test]
+    fn a_multiply_add_counts_two_and_a_dot_product_eight() {
+        let cost = |probe| {
+            let launch = Roofline {
+                probe,
+                count: 10,
+                steps: 4,
+            };
+            launch.cost()
+        };
+        assert_eq!(cost(Probe::FmaF32).operations, 10.0 * 4.0 * 4.0 * 2.0);
+        assert_eq!(cost(Probe::Dot4).operations, 10.0 * 4.0 * 4.0 * 8.0);
+        assert_eq!(cost(Probe::Copy).bytes, 10.0 * 4.0 * 32.0);
+    }
+}

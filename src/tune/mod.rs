@@ -1,0 +1,9 @@
+//! What is fast on this adapter: its limits, the times of variants against them, and the choice of a
+//! variant for each class of shapes, kept on disk with the evidence. Only variants that compute what
+//! their reference defines are ever timed or chosen.
+
+mod roofline;
+mod timing;
+
+pub use roofline::{Roof, Rooflines};
+pub use timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};

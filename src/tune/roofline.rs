@@ -1,0 +1,126 @@
+//! The adapter's limits, probed by the kernel `roofline`: the best variant of each probe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{EngineError, GpuEngine};
+use crate::kernels::roofline::{Probe, Roofline};
+use crate::record::{Build, usable_variants};
+use crate::shader::Capabilities;
+
+use super::timing::{Effort, Method, OnTurn, Timing, time_variants};
+
+/// Rate of one probe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Roof {
+    /// What was probed: `read`, `copy`, `fma f32`, ..
+    pub name: String,
+    /// 10^9 bytes or operations a second.
+    pub rate: f64,
+    /// Spread of the times it comes from, as a share of their median.
+    pub spread: f64,
+    /// The variant that reached it.
+    pub variant: String,
+}
+
+/// The limits of one adapter, as far as probes reach them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rooflines {
+    /// How the probes were timed.
+    pub method: Method,
+    /// GB/s: read and copy.
+    pub memory: Vec<Roof>,
+    /// GFLOP/s or GOP/s: f32, f16 where present, dot4I8Packed.
+    pub compute: Vec<Roof>,
+}
+
+impl Rooflines {
+    /// Probes an adapter; takes a few seconds.
+    ///
+    /// # Errors
+    /// Device errors.
+    pub fn probe(engine: &GpuEngine, on_turn: &mut OnTurn<'_>) -> Result<Self, EngineError> {
+        let mut rooflines = Self {
+            method: Method::Timestamps,
+            memory: Vec::new(),
+            compute: Vec::new(),
+        };
+        for probe in Probe::ALL {
+            if probe == Probe::FmaF16 && !engine.capabilities().f16 {
+                continue;
+            }
+            let Ok(launch) = shape(probe, engine.capabilities()).launch() else {
+                continue;
+            };
+            let cost = launch.cost();
+            let moves = matches!(probe, Probe::Read | Probe::Copy);
+            let work = if moves { cost.bytes } else { cost.operations };
+            let variants = usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
+            let effort = Effort {
+                give_up: 1.2,
+                ..Effort::TUNE
+            };
+            let (method, measured) = time_variants(engine, &launch, &variants, effort, on_turn)?;
+            let timed = measured
+                .iter()
+                .filter_map(|one| one.timing.as_ref().ok().map(|timing| (one, timing)));
+            let best = timed.min_by(|(_, a), (_, b)| a.median_ns.total_cmp(&b.median_ns));
+            if let Some((one, timing)) = best {
+                let roof = roof(probe, work, timing, one.variant.to_string());
+                rooflines.method = method;
+                if moves {
+                    rooflines.memory.push(roof);
+                } else {
+                    rooflines.compute.push(roof);
+                }
+            }
+        }
+        Ok(rooflines)
+    }
+
+    /// Rate of a probe by name.
+    pub fn rate(&self, name: &str) -> Option<f64> {
+        let roofs = self.memory.iter().chain(&self.compute);
+        roofs
+            .into_iter()
+            .find(|roof| roof.name == name)
+            .map(|roof| roof.rate)
+    }
+}
+
+fn roof(probe: Probe, work: f64, timing: &Timing, variant: String) -> Roof {
+    Roof {
+        name: probe.name().to_owned(),
+        rate: work / timing.median_ns,
+        spread: timing.spread(),
+        variant,
+    }
+}
+
+/// Memory past any cache where the binding limit allows; arithmetic for some milliseconds.
+fn shape(probe: Probe, capabilities: &Capabilities) -> Roofline {
+    let lanes: u32 = if capabilities.software {
+        1 << 10
+    } else {
+        1 << 16
+    };
+    match probe {
+        Probe::Read | Probe::Copy => {
+            let bytes = capabilities.max_binding_bytes.min(128 << 20) / 2;
+            let steps = (bytes / 16 / u64::from(lanes)).clamp(1, 1 << 16) as u32;
+            Roofline {
+                probe,
+                count: lanes,
+                steps,
+            }
+        }
+        Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => Roofline {
+            probe,
+            count: lanes,
+            steps: if capabilities.software {
+                1 << 14
+            } else {
+                1 << 12
+            },
+        },
+    }
+}
