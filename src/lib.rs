@@ -3,7 +3,7 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`], [`verify`] and [`tune`].
+//! [`ops`], [`verify`], [`tune`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -13,6 +13,7 @@ pub mod kernels;
 pub mod num;
 pub mod ops;
 pub mod record;
+pub mod report;
 pub mod shader;
 pub mod tensor;
 pub mod tune;

@@ -27,6 +27,12 @@ const FLOORS: &[(&str, &[&str])] = &[
             "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify",
         ],
     ),
+    (
+        "report",
+        &[
+            "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify", "tune",
+        ],
+    ),
 ];
 
 /// External crates and the folders that may name them.
@@ -38,6 +44,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("safetensors", &["src/io"]),
     ("memmap2", &["src/io"]),
     ("tempfile", &["src/io"]),
+    ("plotters", &["src/report"]),
     ("clap", &["src/bin"]),
     ("indicatif", &["src/bin"]),
     ("comfy_table", &["src/bin"]),

@@ -6,7 +6,7 @@ use naga::back;
 use naga::valid::{Capabilities as NagaCapabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, ShaderStage, TypeInner};
 
-use super::{Capabilities, Linked, ShaderError, Variant};
+use super::{Capabilities, Linked, ShaderError, StaticCounts, Variant, counts};
 
 /// A storage or uniform binding the entry point declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +178,12 @@ impl CheckedShader {
                 .collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// Loads, stores, multiplications, barriers and loops in the text of the entry point and of what
+    /// it calls. Static: a loop's body counts once.
+    pub fn counts(&self) -> StaticCounts {
+        counts::count(&self.module, &self.info)
     }
 
     /// SPIR-V 1.3 words.

@@ -1,5 +1,5 @@
-//! Shaders: what varies (`Variant`), how files become one WGSL text (`link`), and what is checked
-//! before a driver sees it (`check`).
+//! Shaders: what varies (`Variant`), how files become one WGSL text (`link`), what is checked
+//! before a driver sees it (`check`), and what can be counted in it (`counts`).
 //!
 //! Shader files are WGSL with WESL import lines. Numbers and types vary through one generated module
 //! named `variant`; capabilities and formats vary through the choice of imported module (a *slot*);
@@ -7,12 +7,16 @@
 
 mod capabilities;
 mod check;
+mod counts;
+#[cfg(test)]
+mod counts_tests;
 mod link;
 mod sources;
 mod variant;
 
 pub use capabilities::Capabilities;
 pub use check::{Binding, CheckedShader, check};
+pub use counts::StaticCounts;
 pub use link::{Linked, Target, link};
 pub use sources::Sources;
 pub use variant::{Constant, Edit, Variant};

@@ -46,6 +46,8 @@ fn every_variant_validates_and_is_written_in_every_language() {
                         .unwrap_or_else(|error| panic!("{error}"))
                         .contains("numthreads")
                 );
+                let counts = checked.counts();
+                assert!(counts.storage_stores > 0, "{variant}: {counts:?}");
                 count += 1;
             }
         }

@@ -1,0 +1,16 @@
+//! Reports: plots as SVG and self-contained HTML pages.
+//!
+//! A plot is a function from plain data to SVG text ([`plot`]); a [`Page`] puts plots, tables and
+//! paragraphs into one HTML file that needs nothing else to be read. Neither touches a file or knows
+//! what is measured: whoever reports hands over names and numbers, and writes the text where it
+//! belongs.
+//!
+//! Names come from files and command lines, so any text is allowed anywhere: it is escaped, and
+//! shortened in the middle where it has no room, with the whole text shown on hovering.
+
+mod page;
+mod palette;
+pub mod plot;
+mod text;
+
+pub use page::Page;
