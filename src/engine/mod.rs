@@ -116,6 +116,14 @@ pub enum EngineError {
         /// The driver's limit.
         limit: u64,
     },
+    /// No variant that computes the right thing on this adapter.
+    #[error("{kernel} ({shape}): every variant is in quarantine or cannot be run on this adapter")]
+    Quarantined {
+        /// Kernel name.
+        kernel: &'static str,
+        /// Its shape.
+        shape: String,
+    },
     /// A tensor that was never uploaded nor written.
     #[error("{what}: the tensor holds no data on this engine (never uploaded or written)")]
     Uninitialized {

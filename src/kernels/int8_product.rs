@@ -22,7 +22,9 @@ use super::iterations::{integer_rows, product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
 use super::quant_product::check_storage;
 use super::row_codes::RowCodes;
-use super::shape::{ShapeError, check_extents, check_index, check_multiple, extent_class};
+use super::shape::{
+    ShapeError, check_extents, check_index, check_multiple, extent_class, reduced_extent,
+};
 use super::split::{Streams, Tile, cut};
 use super::weight::{RUN, STEP, WeightShape};
 use super::{Epilogue, FloatType, Workload, WorkloadError};
@@ -414,6 +416,26 @@ impl Launch for Int8Launch {
         slots
     }
 
+    fn reduced(&self) -> Option<Arc<dyn Launch>> {
+        let MatmulInt8 { m, n, k, block, .. } = self.shape;
+        let (k, block) = if block == k {
+            let k = self.shape.weight().reduced_k();
+            (k, k)
+        } else {
+            // Blocks and groups divide each other, so a few of the longer ones stay whole.
+            let longer = block.max(self.shape.weight().group_size());
+            (longer * (1024 / longer).clamp(1, k / longer), block)
+        };
+        let shape = MatmulInt8 {
+            m: reduced_extent(m, 32),
+            n: reduced_extent(n, 64),
+            k,
+            block,
+            ..self.shape
+        };
+        Some(Arc::new(Self::new(self.path, shape).ok()?))
+    }
+
     fn params(&self) -> Vec<u8> {
         let (weight, rows) = (self.shape.weight(), self.shape.rows());
         let step = if self.wide() { RUN } else { STEP };
@@ -447,10 +469,27 @@ impl Launch for Int8Launch {
             n,
             whole_runs,
         };
-        self.path
+        let variants = self
+            .path
             .variants(extents, capabilities, |sharing, variant| {
                 self.choose(sharing, variant)
-            })
+            });
+        // The integer product of the adapter first; some CPUs multiply floats faster.
+        let other = |variant: &Variant| variant.clone().slot("quad_product", "dot4");
+        let has_other = |variant: &&Variant| variant.has("TILE_M") && variant.has("SUBGROUP");
+        let others: Vec<Variant> = variants.iter().filter(has_other).map(other).collect();
+        if capabilities.software {
+            return variants
+                .into_iter()
+                .chain(others.into_iter().take(1))
+                .collect();
+        }
+        let (floats, mut all): (Vec<Variant>, Vec<Variant>) = variants
+            .into_iter()
+            .partition(|variant| has_other(&variant));
+        all.extend(others);
+        all.extend(floats.into_iter().take(1));
+        all
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {

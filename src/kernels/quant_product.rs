@@ -16,7 +16,7 @@ use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, check_output, stored};
 use super::iterations::{product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
-use super::shape::{ShapeError, check_extents, check_index, extent_class};
+use super::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
 use super::split::{Streams, Tile, cut};
 use super::weight::{RUN, STEP, WeightShape};
 use super::{Epilogue, FloatType, Workload, WorkloadError};
@@ -296,6 +296,16 @@ impl Launch for QuantLaunch {
             bytes: m * columns * out.bytes(),
         });
         slots
+    }
+
+    fn reduced(&self) -> Option<Arc<dyn Launch>> {
+        let shape = MatmulQuant {
+            m: reduced_extent(self.shape.m, 32),
+            n: reduced_extent(self.shape.n, 64),
+            k: self.weight().reduced_k(),
+            ..self.shape
+        };
+        Some(Arc::new(Self::new(self.path, shape).ok()?))
     }
 
     fn params(&self) -> Vec<u8> {

@@ -71,6 +71,16 @@ pub(super) fn extent_class(extent: u32) -> String {
     }
 }
 
+/// A smaller extent of the same class as far as variants can tell: itself up to `most`, which is a
+/// multiple of 32 plus what remains of `extent` over 32.
+pub(super) const fn reduced_extent(extent: u32, most: u32) -> u32 {
+    if extent <= most + 31 {
+        extent
+    } else {
+        most + extent % 32
+    }
+}
+
 /// Refuses extents of zero and products that a 32-bit index cannot hold.
 pub(super) fn check_extents(
     kernel: &'static str,

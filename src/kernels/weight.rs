@@ -9,7 +9,7 @@ use crate::num::{Bits, Granularity, QuantFormat, ScaleType, Zero};
 use crate::record::{Access, HostOperands, Slot};
 use crate::shader::Variant;
 
-use super::shape::{ShapeError, check_extents, check_index, check_multiple};
+use super::shape::{ShapeError, check_extents, check_index, check_multiple, reduced_extent};
 
 pub(super) const CODES: u32 = 2;
 pub(super) const SCALES: u32 = 3;
@@ -55,6 +55,18 @@ impl WeightShape {
         match self.format.granularity {
             Granularity::Tensor | Granularity::Channel => self.k,
             Granularity::Group(group_size) => group_size,
+        }
+    }
+
+    /// A shorter k of whole groups, past the longest run whose sums f32 holds exactly.
+    pub const fn reduced_k(self) -> u32 {
+        match self.format.granularity {
+            Granularity::Tensor | Granularity::Channel => reduced_extent(self.k, 1088),
+            Granularity::Group(group_size) => {
+                let most = self.k / group_size;
+                let wanted = 1088u32.div_ceil(group_size);
+                group_size * if wanted < most { wanted } else { most }
+            }
         }
     }
 

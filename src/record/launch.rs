@@ -171,6 +171,11 @@ pub trait Launch: fmt::Debug + Send + Sync {
     fn shape_class(&self) -> String {
         self.describe()
     }
+    /// The same formats and variants at a size whose reference takes moments, to compare variants with it:
+    /// `None` when this size does.
+    fn reduced(&self) -> Option<Arc<dyn Launch>> {
+        None
+    }
     /// Valid content, by binding, for every operand that is read: for timing, and for comparing variants
     /// at this very shape. By default words that are moderate numbers as f32, f16, bf16 and as integers.
     fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {

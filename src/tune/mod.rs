@@ -3,7 +3,11 @@
 //! their reference defines are ever timed or chosen.
 
 mod roofline;
+mod store;
 mod timing;
+mod tuner;
 
 pub use roofline::{Roof, Rooflines};
+pub use store::{Choice, Evidence, Key, Quarantined, Store, StoreError};
 pub use timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};
+pub use tuner::{Tuned, is_tie, pin, tune};

@@ -101,8 +101,21 @@ impl Effort {
 /// Told what runs next; returning `false` ends the measurement with what there is.
 pub type OnTurn<'a> = dyn FnMut(&str) -> bool + 'a;
 
+/// What a new runner is measured against.
+struct Race {
+    effort: Effort,
+    /// Shortest first run so far, nanoseconds.
+    fastest_first: f64,
+}
+
+/// First runs slower than the fastest by more than this factor over [`Effort::give_up`] are enough: first
+/// runs are cold.
+const COLD: f64 = 2.0;
+
 /// A variant on its way.
 struct Runner {
+    /// Wall time of its first run, nanoseconds.
+    first_ns: f64,
     variant: Variant,
     recording: Recording,
     plan: Box<dyn Plan>,
@@ -110,6 +123,8 @@ struct Runner {
     samples: Vec<f64>,
     compile_ms: f64,
     failed: Option<EngineError>,
+    /// Too slow to be worth further turns.
+    left_out: bool,
 }
 
 /// Times every variant of `launch` on operands of its own making, in turns.
@@ -125,13 +140,28 @@ pub fn time_variants(
 ) -> Result<(Method, Vec<Measured>), EngineError> {
     let operands = Operands::upload(engine, launch)?;
     let mut method = Method::Timestamps;
-    let mut runners = Vec::new();
+    let mut runners: Vec<Runner> = Vec::new();
     let mut failures = Vec::new();
+    let began = Instant::now();
+    let in_a_hurry = effort.give_up.is_finite();
     for variant in variants {
         if !on_turn(&format!("compiling {variant}")) {
             break;
         }
-        match Runner::new(engine, launch, variant, &operands, effort, &mut method) {
+        // Variants come best guess first, so what there is no time for is what promised least.
+        if in_a_hurry && !runners.is_empty() && began.elapsed() > effort.limit {
+            failures.push((variant.clone(), no_data(engine)));
+            continue;
+        }
+        let fastest = runners
+            .iter()
+            .map(|one| one.first_ns)
+            .fold(f64::MAX, f64::min);
+        let race = Race {
+            effort,
+            fastest_first: fastest,
+        };
+        match Runner::new(engine, launch, variant, &operands, race, &mut method) {
             Ok(runner) => runners.push(runner),
             Err(error @ EngineError::DeviceLost { .. }) => return Err(error),
             Err(error) => failures.push((variant.clone(), error)),
@@ -167,13 +197,12 @@ fn race(
 ) -> Result<(), EngineError> {
     settle(engine, runners, method)?;
     let began = Instant::now();
-    let mut left_out = vec![false; runners.len()];
     for round in 0..effort.rounds {
         if round >= 3 && began.elapsed() > effort.limit {
             break;
         }
-        for (runner, out) in runners.iter_mut().zip(&left_out) {
-            if *out || runner.failed.is_some() {
+        for runner in runners.iter_mut() {
+            if runner.left_out || runner.failed.is_some() {
                 continue;
             }
             let label = format!(
@@ -194,8 +223,8 @@ fn race(
         if round == 1 {
             let best = |runner: &Runner| runner.samples.iter().copied().fold(f64::MAX, f64::min);
             let fastest = runners.iter().map(best).fold(f64::MAX, f64::min);
-            for (runner, out) in runners.iter().zip(&mut left_out) {
-                *out = best(runner) > effort.give_up * fastest;
+            for runner in runners.iter_mut() {
+                runner.left_out |= best(runner) > effort.give_up * fastest;
             }
         }
     }
@@ -277,7 +306,7 @@ impl Runner {
         launch: &Arc<dyn Launch>,
         variant: &Variant,
         operands: &Operands,
-        effort: Effort,
+        race: Race,
         method: &mut Method,
     ) -> Result<Self, EngineError> {
         let began = Instant::now();
@@ -292,12 +321,19 @@ impl Runner {
             samples: Vec::new(),
             compile_ms,
             failed: None,
+            left_out: false,
+            first_ns: 0.0,
         };
         // The first run may still compile; the second tells how many fill a turn.
-        runner.turn(engine, Method::WallClock)?;
+        runner.first_ns = runner.turn(engine, Method::WallClock)?;
+        if runner.first_ns > COLD * race.effort.give_up * race.fastest_first {
+            runner.samples.push(runner.first_ns);
+            runner.left_out = true;
+            return Ok(runner);
+        }
         let began = Instant::now();
         runner.turn(engine, Method::WallClock)?;
-        let dispatches = effort.turn.as_secs_f64() / began.elapsed().as_secs_f64().max(1e-6);
+        let dispatches = race.effort.turn.as_secs_f64() / began.elapsed().as_secs_f64().max(1e-6);
         let most = if *method == Method::Timestamps {
             64.0
         } else {

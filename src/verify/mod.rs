@@ -15,7 +15,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::engine::{EngineError, GpuEngine};
-use crate::kernels::{Case, Effort, Kernel};
+use crate::kernels::{Case, DataKind, Effort, Kernel};
 use crate::record::{Bound, Build, Comparison, HostOperands, Launch, Output, usable_variants};
 use crate::shader::{Capabilities, Sources, Target, Variant, link};
 
@@ -146,6 +146,26 @@ impl Prepared {
             outputs,
             bounds,
         }
+    }
+}
+
+/// Compares one variant with the reference on a launch's own example, at a reduced size: what is wrong with
+/// it, or `None`. Two runs of the build that is used; `verify_kernel` is the whole proof.
+///
+/// # Errors
+/// Device loss, and shaders that do not validate; what the driver refuses to build or run counts as wrong.
+pub fn check_example(
+    engine: &GpuEngine,
+    launch: &Arc<dyn Launch>,
+    variant: &Variant,
+) -> Result<Option<String>, EngineError> {
+    let reduced = launch.reduced().unwrap_or_else(|| Arc::clone(launch));
+    let operands = reduced.example(1);
+    let prepared = Prepared::new(Case::new(reduced, operands, DataKind::Normal));
+    match run::run_trusted(engine, &prepared, variant) {
+        Ok(verdict) => Ok(verdict.failure),
+        Err(error @ (EngineError::DeviceLost { .. } | EngineError::Shader(_))) => Err(error),
+        Err(error) => Ok(Some(error.to_string())),
     }
 }
 

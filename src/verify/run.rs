@@ -47,7 +47,25 @@ pub(super) fn run_case(
     } else {
         vec![first.clone(), first]
     };
-    let runs = run_pins(engine, one, &pins)?;
+    judge_runs(engine, one, &pins)
+}
+
+/// Two runs of the build that is used.
+pub(super) fn run_trusted(
+    engine: &GpuEngine,
+    one: &Prepared,
+    variant: &Variant,
+) -> Result<Verdict, EngineError> {
+    let pin = Pin {
+        variant: variant.clone(),
+        edits: Vec::new(),
+        build: Build::Trusted,
+    };
+    judge_runs(engine, one, &[pin.clone(), pin])
+}
+
+fn judge_runs(engine: &GpuEngine, one: &Prepared, pins: &[Pin]) -> Result<Verdict, EngineError> {
+    let runs = run_pins(engine, one, pins)?;
     let comparison = compare_outputs(one, &runs[0]);
     let failure = if let Some(why) = broken_guard(one, &runs) {
         Some(why)

@@ -8,6 +8,7 @@ mod inspect;
 mod options;
 mod output;
 mod shaders;
+mod tune;
 mod verify;
 
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ enum Command {
     Devices,
     /// Prove every kernel and variant against the CPU reference on an adapter.
     Verify(verify::VerifyOptions),
+    /// Measure which variant of a kernel wins on an adapter, and keep the choice.
+    Tune(tune::TuneOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
+        Command::Tune(options) => tune::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     });

@@ -9,6 +9,7 @@ use std::thread;
 use clap::Args;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lapidary::engine::gpu::{AdapterSummary, DeviceChoice, GpuEngine, GpuOptions, list_adapters};
+use lapidary::io::near_names;
 use lapidary::kernels::{Effort, Kernel, REGISTRY};
 use lapidary::shader::Sources;
 use lapidary::verify::{KernelReport, Status, finite_or_text, verify_kernel};
@@ -82,8 +83,14 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
         .iter()
         .find(|name| !REGISTRY.iter().any(|kernel| kernel.name == **name))
     {
+        let near = near_names(name, REGISTRY.iter().map(|kernel| kernel.name));
+        let meant = if near.is_empty() {
+            String::new()
+        } else {
+            format!("; did you mean {}?", near.join(" or "))
+        };
         return Err(Failure::Usage(format!(
-            "no kernel `{name}`; there are: {}",
+            "no kernel `{name}`{meant}; there are: {}",
             known()
         )));
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::engine::{Choices, EngineError};
-use crate::record::{Build, Dispatch, Launch, padded_bytes};
+use crate::record::{Build, Dispatch, Launch, padded_bytes, usable_variants};
 use crate::shader::Capabilities;
 
 use super::pipelines::Request;
@@ -100,18 +100,10 @@ fn step(
             pin.build,
         ),
         None => {
-            let variant = choices.pick(launch.as_ref(), capabilities, build);
-            let too_long = || EngineError::LoopTooLong {
-                kernel: launch.kernel(),
-                shape: launch.describe(),
-                limit: capabilities.max_loop_iterations,
-            };
-            Request::new(
-                launch.as_ref(),
-                variant.ok_or_else(too_long)?,
-                Vec::new(),
-                build,
-            )
+            let variant = choices
+                .pick(launch.as_ref(), capabilities, build)
+                .ok_or_else(|| none_left(launch.as_ref(), capabilities, build))?;
+            Request::new(launch.as_ref(), variant, Vec::new(), build)
         }
     };
     let workgroups = launch.workgroups(&request.variant);
@@ -130,6 +122,20 @@ fn step(
         ranges,
         work: cost.operations + cost.bytes,
     })
+}
+
+/// Why no variant can be picked.
+fn none_left(launch: &dyn Launch, capabilities: &Capabilities, build: Build) -> EngineError {
+    let (kernel, shape) = (launch.kernel(), launch.describe());
+    if usable_variants(launch, capabilities, build).is_empty() {
+        let limit = capabilities.max_loop_iterations;
+        return EngineError::LoopTooLong {
+            kernel,
+            shape,
+            limit,
+        };
+    }
+    EngineError::Quarantined { kernel, shape }
 }
 
 /// Two dimensions within `limit` whose product is at least `workgroups`, as square as the limit asks.

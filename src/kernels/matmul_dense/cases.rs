@@ -178,6 +178,14 @@ fn formats() -> Shapes {
                 DataKind::Integers,
             ));
         }
+        // Columns in quads across k, past one tile of eight lanes.
+        let across = MatmulDense {
+            n: 36,
+            k: 24,
+            b_layout: KFirst,
+            ..quads
+        };
+        shapes.extend([(across, DataKind::Integers), (across, DataKind::Normal)]);
     }
     shapes
 }

@@ -7,7 +7,7 @@ use crate::kernels::bounds::{DotBound, gamma};
 use crate::kernels::epilogue::{OUT, check_output, stored};
 use crate::kernels::iterations::{register_tile, shared_tile, split_steps, subgroup_tile};
 use crate::kernels::path::{Extents, Path, SPLIT_TILE, Sharing, sharing};
-use crate::kernels::shape::{ShapeError, check_extents, check_index, extent_class};
+use crate::kernels::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
 use crate::record::{
     Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
 };
@@ -281,6 +281,17 @@ impl Launch for DenseLaunch {
             bytes: rows * columns * out.bytes(),
         });
         slots
+    }
+
+    fn reduced(&self) -> Option<Arc<dyn Launch>> {
+        let shape = MatmulDense {
+            batch: self.shape.batch.min(2),
+            m: reduced_extent(self.shape.m, 32),
+            n: reduced_extent(self.shape.n, 64),
+            k: reduced_extent(self.shape.k, 512),
+            ..self.shape
+        };
+        Some(Arc::new(Self::new(shape).ok()?))
     }
 
     fn params(&self) -> Vec<u8> {
