@@ -479,10 +479,7 @@ impl Launch for Int8Launch {
         let has_other = |variant: &&Variant| variant.has("TILE_M") && variant.has("SUBGROUP");
         let others: Vec<Variant> = variants.iter().filter(has_other).map(other).collect();
         if capabilities.software {
-            return variants
-                .into_iter()
-                .chain(others.into_iter().take(1))
-                .collect();
+            return others.into_iter().take(1).chain(variants).collect();
         }
         let (floats, mut all): (Vec<Variant>, Vec<Variant>) = variants
             .into_iter()

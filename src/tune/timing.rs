@@ -164,7 +164,10 @@ pub fn time_variants(
         match Runner::new(engine, launch, variant, &operands, race, &mut method) {
             Ok(runner) => runners.push(runner),
             Err(error @ EngineError::DeviceLost { .. }) => return Err(error),
-            Err(error) => failures.push((variant.clone(), error)),
+            Err(error) => {
+                log::warn!("{variant}: {error}");
+                failures.push((variant.clone(), error));
+            }
         }
     }
     race(engine, &mut runners, method, effort, on_turn)?;

@@ -4,25 +4,32 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lapidary::engine::gpu::{DeviceChoice, GpuOptions};
-use lapidary::engine::{Choices, CpuEngine, Engine, GpuEngine, Plan};
+use lapidary::engine::{CpuEngine, Engine, GpuEngine, Plan};
 use lapidary::kernels::FloatType;
 use lapidary::kernels::matmul_dense::Layout;
 use lapidary::num::{Scheme, quantize};
 use lapidary::ops::{ActivationPath, LinearOptions, MatmulOptions, Weight, linear, matmul};
 use lapidary::record::{Recording, Tensor};
+use lapidary::shader::Sources;
 use lapidary::tensor::{DType, HostTensor};
+use lapidary::tune::{Key, Store};
 
 use crate::measure::{Contender, Failure};
 use crate::operands::{Operands, Shape};
 use crate::transpose::transposed;
 
-/// Opens the adapter and sets the table of variants that its products use.
+/// Opens the adapter with the choices that `lapidary tune` left for it, if any.
 pub fn open_lapidary(device: &str) -> Result<GpuEngine, Failure> {
     let engine = GpuEngine::open(GpuOptions {
         device: DeviceChoice::Name(device.to_owned()),
         ..GpuOptions::default()
     })?;
-    engine.set_choices(Choices::default());
+    if let Ok(folder) = Store::folder() {
+        let key = Key::new(engine.summary(), &Sources::embedded());
+        let (store, note) = Store::open(&folder, key);
+        note.iter().for_each(|note| eprintln!("note: {note}"));
+        engine.set_choices(store.table());
+    }
     Ok(engine)
 }
 
