@@ -7,6 +7,7 @@ mod devices;
 mod inspect;
 mod options;
 mod output;
+mod profile;
 mod shaders;
 mod verify;
 
@@ -32,6 +33,8 @@ enum Command {
     Devices,
     /// Prove every kernel and variant against the CPU reference on an adapter.
     Verify(verify::VerifyOptions),
+    /// Time the variants of a kernel on an adapter, against each other and against its rooflines.
+    Profile(profile::ProfileOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
+        Command::Profile(options) => profile::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     });
