@@ -2,11 +2,13 @@
 //! variant for each class of shapes, kept on disk with the evidence. Only variants that compute what
 //! their reference defines are ever timed or chosen.
 
+mod profile;
 mod roofline;
 mod store;
 mod timing;
 mod tuner;
 
+pub use profile::{Profile, ProfileStatus, VariantProfile, Verdict, Which, profile};
 pub use roofline::{Roof, Rooflines};
 pub use store::{Choice, Evidence, Key, Quarantined, Store, StoreError};
 pub use timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};

@@ -218,6 +218,93 @@ fn inspect_lists_tensors_and_refuses_what_is_no_model() {
 }
 
 #[test]
+fn profile_refuses_what_it_cannot_measure() {
+    let unknown = lapidary(&["profile", "matmul_dens", "--shape", "8x8x8"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let message = stderr(&unknown);
+    assert!(
+        message.contains("no kernel `matmul_dens`; did you mean matmul_dense")
+            && message.contains("there are: "),
+        "{message}"
+    );
+    let extents = lapidary(&["profile", "matmul_dense", "--shape", "8x8"]);
+    assert_eq!(extents.status.code(), Some(2));
+    assert!(
+        stderr(&extents).contains("shape `8x8`: matmul_dense takes MxNxK or BATCHxMxNxK"),
+        "{}",
+        stderr(&extents)
+    );
+    let format = ["--shape", "8x8x8", "--format", "f17"];
+    let format = lapidary(&[&["profile", "matmul_dense"], &format[..]].concat());
+    assert_eq!(format.status.code(), Some(2));
+    assert!(
+        stderr(&format).contains("format `f17`: matmul_dense knows "),
+        "{}",
+        stderr(&format)
+    );
+    let misfit = ["--shape", "8x8x128", "--format", "int4-g24"];
+    let misfit = lapidary(&[&["profile", "matmul_quant"], &misfit[..]].concat());
+    assert_eq!(misfit.status.code(), Some(1));
+    assert!(
+        stderr(&misfit).contains("is not a multiple of"),
+        "{}",
+        stderr(&misfit)
+    );
+    let cpu = ["--shape", "8x8x8", "--device", "cpu"];
+    let cpu = lapidary(&[&["profile", "matmul_dense"], &cpu[..]].concat());
+    assert_eq!(cpu.status.code(), Some(2));
+}
+
+#[test]
+fn profile_measures_and_writes_a_report_and_the_shaders() {
+    let folder = scratch("profile");
+    let html = folder.join("report.html").to_string_lossy().into_owned();
+    let dump = folder.join("dump").to_string_lossy().into_owned();
+    let output = lapidary(&[
+        "profile",
+        "matmul_dense",
+        "--shape",
+        "64x64x64",
+        "--variants",
+        "best",
+        "--device",
+        "llvmpipe",
+        "--json",
+        "--html",
+        &html,
+        "--dump",
+        &dump,
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let profile: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let best = &profile["variants"][0];
+    assert_eq!(best["verdict"], "winner");
+    assert_eq!(best["status"], "measured");
+    assert!(
+        best["median_ns"]
+            .as_f64()
+            .is_some_and(|median| median > 0.0)
+    );
+    assert!(
+        best["counts"]["multiply_adds"]
+            .as_u64()
+            .is_some_and(|count| count > 0)
+    );
+    assert!(best["percent_of_roof"].as_f64().is_some(), "{best}");
+    assert_eq!(profile["variants"].as_array().map(Vec::len), Some(1));
+
+    let report = fs::read_to_string(&html).expect("the report is there");
+    let variant = best["variant"].as_str().expect("a variant");
+    assert!(report.contains(variant) && report.contains("<svg"));
+    let report = report.replace("http://www.w3.org/2000/svg", "");
+    assert!(!report.contains("http"), "a report needs nothing else");
+    for language in ["wgsl", "spirv", "msl", "hlsl"] {
+        let files = fs::read_dir(folder.join("dump").join(language)).expect("the folder is there");
+        assert_eq!(files.count(), 1, "{language}");
+    }
+}
+
+#[test]
 fn shaders_are_written_in_every_language() {
     let folder = scratch("dump");
     let path = folder.to_string_lossy().into_owned();

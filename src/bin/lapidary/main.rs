@@ -7,6 +7,7 @@ mod devices;
 mod inspect;
 mod options;
 mod output;
+mod profile;
 mod shaders;
 mod tune;
 mod verify;
@@ -33,6 +34,8 @@ enum Command {
     Devices,
     /// Prove every kernel and variant against the CPU reference on an adapter.
     Verify(verify::VerifyOptions),
+    /// Time the variants of a kernel on an adapter, against each other and against its rooflines.
+    Profile(profile::ProfileOptions),
     /// Measure which variant of a kernel wins on an adapter, and keep the choice.
     Tune(tune::TuneOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
+        Command::Profile(options) => profile::run(&cli.common, options),
         Command::Tune(options) => tune::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),

@@ -21,8 +21,9 @@ pub struct ShadersOptions {
     kernels: Vec<String>,
 }
 
+/// A variant on disk.
 #[derive(Debug, Serialize)]
-struct Written {
+pub struct Written {
     file: String,
     variant: String,
     workgroup_bytes: u32,
@@ -39,15 +40,12 @@ pub fn run(common: &CommonOptions, options: &ShadersOptions) -> Result<(), Failu
             variants.extend(variants_of(kernel, Effort::Full, &capabilities).into_keys());
         }
         eprintln!("{}: {} variants", kernel.name, variants.len());
-        for (number, variant) in variants.iter().enumerate() {
-            index.push(write_variant(
-                &options.folder,
-                &sources,
-                kernel.name,
-                number,
-                variant,
-            )?);
-        }
+        index.extend(write_variants(
+            &options.folder,
+            &sources,
+            kernel.name,
+            &variants,
+        )?);
     }
     let kernels = if options.kernels.is_empty() {
         REGISTRY.len()
@@ -63,6 +61,19 @@ pub fn run(common: &CommonOptions, options: &ShadersOptions) -> Result<(), Failu
         options.folder.display()
     ))?;
     Ok(())
+}
+
+/// Writes variants of one kernel in every language, numbered in their order.
+pub fn write_variants<'a>(
+    folder: &Path,
+    sources: &Sources,
+    kernel: &str,
+    variants: impl IntoIterator<Item = &'a Variant>,
+) -> Result<Vec<Written>, Failure> {
+    let numbered = variants.into_iter().enumerate();
+    numbered
+        .map(|(number, variant)| write_variant(folder, sources, kernel, number, variant))
+        .collect()
 }
 
 fn write_variant(
