@@ -6,6 +6,9 @@ import package::variant::{CHAINS, WORKGROUP_SIZE};
 import package::roofline::params::params;
 import package::chain::{Link, start, advance, bits};
 
+// Steps of a chain in one pass of the loop: enough that the loop itself costs nothing.
+const REPEATS = 16u;
+
 @group(0) @binding(1) var<storage, read> data: array<u32>; // factor and addend, so that no compiler knows them
 @group(0) @binding(8) var<storage, read_write> out: array<u32>; // [count]
 
@@ -25,9 +28,11 @@ fn main(
     for (var chain = 0u; chain < CHAINS; chain++) {
         links[chain] = start(index % 61u + chain);
     }
-    for (var step = 0u; step < params.steps; step += CHAINS) {
-        for (var chain = 0u; chain < CHAINS; chain++) {
-            links[chain] = advance(links[chain], factor, addend);
+    for (var step = 0u; step < params.steps; step += CHAINS * REPEATS) {
+        for (var repeat = 0u; repeat < REPEATS; repeat++) {
+            for (var chain = 0u; chain < CHAINS; chain++) {
+                links[chain] = advance(links[chain], factor, addend);
+            }
         }
     }
     var folded = 0u;

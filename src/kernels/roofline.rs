@@ -24,8 +24,11 @@ const NAME: &str = "roofline";
 const DATA: u32 = 1;
 const OUT: u32 = 8;
 
-/// Most chains of one invocation; steps are a multiple.
+/// Most chains of one invocation.
 const MOST_CHAINS: u32 = 4;
+
+/// Steps of a chain in one pass of the loop, `REPEATS` in the shader.
+const REPEATS: u32 = 16;
 
 /// Factor and addend of the multiply-adds, as f32.
 const FLOATS: [f32; 2] = [-1.0, 97.0];
@@ -62,7 +65,7 @@ pub struct Roofline {
     pub probe: Probe,
     /// Invocations.
     pub count: u32,
-    /// Steps of each: a multiple of 4 for arithmetic.
+    /// Steps of each: a multiple of 64 for arithmetic.
     pub steps: u32,
 }
 
@@ -108,7 +111,7 @@ impl Roofline {
             u64::from(self.count) * u64::from(self.steps),
         )?;
         if !self.probe.moves_memory() {
-            let chains = ("most chains,", u64::from(MOST_CHAINS));
+            let chains = ("most chains' passes,", u64::from(MOST_CHAINS * REPEATS));
             check_multiple(NAME, ("steps", self.steps.into()), chains)?;
         }
         Ok(Arc::new(self))
@@ -211,15 +214,19 @@ impl Launch for Roofline {
     }
 
     fn iterations(&self, variant: &Variant) -> Iterations {
-        let chains = if self.probe.moves_memory() {
-            1
-        } else {
-            variant.get("CHAINS")
-        };
-        let steps = u64::from(self.steps / chains);
+        if self.probe.moves_memory() {
+            let steps = looped(self.steps.into(), 0);
+            return Iterations {
+                unrolled: steps,
+                rolled: steps,
+            };
+        }
+        let chains = u64::from(variant.get("CHAINS"));
+        let passes = u64::from(self.steps / REPEATS) / chains;
+        let pass = looped(REPEATS.into(), looped(chains, 0));
         Iterations {
-            unrolled: looped(steps, 0),
-            rolled: looped(steps, looped(chains.into(), 0)) + 2 * looped(chains.into(), 0),
+            unrolled: looped(passes, 0),
+            rolled: looped(passes, pass) + 2 * looped(chains, 0),
         }
     }
 
@@ -320,8 +327,8 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cases(effort: Effort) -> Vec<Case> {
     let shapes: &[(u32, u32)] = match effort {
-        Effort::Quick => &[(100, 12), (7, 4)],
-        Effort::Full => &[(100, 12), (7, 4), (1, 1000), (5000, 64), (257, 32)],
+        Effort::Quick => &[(100, 64), (7, 128)],
+        Effort::Full => &[(100, 64), (7, 128), (1, 1024), (5000, 64), (257, 192)],
     };
     let mut cases = Vec::new();
     for probe in Probe::ALL {
@@ -345,7 +352,7 @@ const BROKEN: &[Edit] = &[
         name: "last_steps_dropped",
         module: "roofline",
         find: "step < params.steps;",
-        replace: "step + CHAINS < params.steps;",
+        replace: "step + CHAINS * REPEATS < params.steps;",
     },
     Edit {
         name: "chains_start_alike",
@@ -398,7 +405,7 @@ mod tests {
         };
         assert!(shape(Probe::Read, 1, 3).launch().is_ok());
         assert!(matches!(
-            shape(Probe::Dot4, 1, 6).launch().err(),
+            shape(Probe::Dot4, 1, 32).launch().err(),
             Some(ShapeError::NotMultiple { name: "steps", .. })
         ));
         assert!(matches!(

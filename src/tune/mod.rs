@@ -11,5 +11,5 @@ mod tuner;
 pub use profile::{Profile, ProfileStatus, VariantProfile, Verdict, Which, profile};
 pub use roofline::{Roof, Rooflines};
 pub use store::{Choice, Evidence, Key, Quarantined, Store, StoreError};
-pub use timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};
-pub use tuner::{Tuned, is_tie, pin, tune};
+pub use timing::{Effort, Measured, Method, OnTurn, Timing, is_tie, time_variants};
+pub use tuner::{Tuned, pin, tune};

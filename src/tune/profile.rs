@@ -12,19 +12,18 @@ use crate::record::{Access, Build, Cost, Launch, Slot, usable_variants};
 use crate::shader::{Sources, StaticCounts, Target, Variant, check, link};
 
 use super::roofline::{Roof, Rooflines};
-use super::timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};
+use super::store::Store;
+use super::timing::{Effort, Measured, Method, OnTurn, Timing, is_tie, time_variants};
 
 /// Spread above which the machine was busy with something else too.
 const NOISY: f64 = 0.2;
-/// Medians that differ by less are the same, however small their spreads.
-const LEAST_DIFFERENCE: f64 = 0.02;
 
 /// Variants to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     /// All that the adapter can launch.
     All,
-    /// The engine's first guess.
+    /// The one the engine would use: the tuned choice, else the first guess.
     Best,
 }
 
@@ -149,6 +148,7 @@ pub fn profile(
     sources: &Sources,
     launch: &Arc<dyn Launch>,
     which: Which,
+    store: &Store,
     rooflines: Rooflines,
     on_turn: &mut OnTurn<'_>,
 ) -> Result<Profile, EngineError> {
@@ -162,13 +162,27 @@ pub fn profile(
         });
     }
     let mut not_run = Vec::new();
+    tried.retain(|variant| {
+        let why = store.why_quarantined(&variant.to_string());
+        not_run.extend(why.map(|why| (variant.clone(), format!("quarantined: {why}"))));
+        why.is_none()
+    });
     match which {
-        Which::Best => tried.truncate(1),
+        Which::Best => {
+            let best = store
+                .table()
+                .pick(launch.as_ref(), capabilities, Build::Trusted);
+            tried.retain(|variant| best.as_ref() == Some(variant));
+        }
         Which::All => {
             let limit = capabilities.max_loop_iterations;
             let reason = format!("more than the {limit} loop iterations this driver runs");
             let rest = launch.variants(capabilities).into_iter();
-            let rest = rest.filter(|variant| !tried.contains(variant));
+            let known: Vec<&Variant> = not_run.iter().map(|(variant, _)| variant).collect();
+            let rest: Vec<Variant> = rest
+                .filter(|variant| !tried.contains(variant) && !known.contains(&variant))
+                .collect();
+            let rest = rest.into_iter();
             not_run.extend(rest.map(|variant| (variant, reason.clone())));
         }
     }
@@ -402,11 +416,10 @@ fn rank(variants: &mut [VariantProfile]) {
 
 /// The verdict on a variant that is not the winner.
 fn beside(best: f64, best_spread: f64, median: f64, spread: f64) -> Verdict {
-    let ratio = median / best;
-    if ratio - 1.0 <= LEAST_DIFFERENCE.max((best_spread + spread) / 2.0) {
+    if is_tie((best, best_spread), (median, spread)) {
         Verdict::Tie
     } else {
-        Verdict::Slower(ratio)
+        Verdict::Slower(median / best)
     }
 }
 

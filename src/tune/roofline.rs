@@ -96,31 +96,30 @@ fn roof(probe: Probe, work: f64, timing: &Timing, variant: String) -> Roof {
     }
 }
 
-/// Memory past any cache where the binding limit allows; arithmetic for some milliseconds.
+/// Memory past most caches where the binding limit allows, sixteen elements an invocation, so that neighbours
+/// read neighbouring memory at about the same time; arithmetic for some milliseconds.
 fn shape(probe: Probe, capabilities: &Capabilities) -> Roofline {
-    let lanes: u32 = if capabilities.software {
-        1 << 10
-    } else {
-        1 << 16
-    };
     match probe {
         Probe::Read | Probe::Copy => {
-            let bytes = capabilities.max_binding_bytes.min(128 << 20) / 2;
-            let steps = (bytes / 16 / u64::from(lanes)).clamp(1, 1 << 16) as u32;
+            const STEPS: u32 = 16;
+            let bytes = capabilities.max_binding_bytes.min(128 << 20);
             Roofline {
                 probe,
-                count: lanes,
+                count: (bytes / u64::from(16 * STEPS)).max(1) as u32,
+                steps: STEPS,
+            }
+        }
+        Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => {
+            let (count, steps) = if capabilities.software {
+                (1 << 10, 1 << 14)
+            } else {
+                (1 << 16, 1 << 12)
+            };
+            Roofline {
+                probe,
+                count,
                 steps,
             }
         }
-        Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => Roofline {
-            probe,
-            count: lanes,
-            steps: if capabilities.software {
-                1 << 14
-            } else {
-                1 << 12
-            },
-        },
     }
 }

@@ -87,7 +87,7 @@ pub enum StoreError {
     NoFolder,
     /// A file could not be read or written.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(Box<IoError>),
     /// A file that is no store.
     #[error("{}: not a tuning file: {reason}", file.display())]
     Corrupt {
@@ -106,6 +106,12 @@ pub enum StoreError {
         /// What is needed.
         ours: String,
     },
+}
+
+impl From<IoError> for StoreError {
+    fn from(error: IoError) -> Self {
+        Self::Io(Box::new(error))
+    }
 }
 
 /// The choices of one adapter, driver and set of shaders.

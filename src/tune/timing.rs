@@ -51,10 +51,25 @@ impl Timing {
         })
     }
 
+    /// Median and spread, as [`is_tie`] takes them.
+    pub fn place(&self) -> (f64, f64) {
+        (self.median_ns, self.spread())
+    }
+
     /// Distance of the ninth tenth from the first, as a share of the median.
     pub fn spread(&self) -> f64 {
         (self.high_ns - self.low_ns) / self.median_ns
     }
+}
+
+/// Differences below this share of a median are ties whatever the spread.
+const LEAST_DIFFERENCE: f64 = 0.02;
+
+/// Whether two medians may be equal: they differ by less than half of both spreads together, or hardly
+/// at all. Spreads are shares of their medians.
+pub fn is_tie((a, a_spread): (f64, f64), (b, b_spread): (f64, f64)) -> bool {
+    let (fast, slow) = (a.min(b), a.max(b));
+    slow <= fast * (1.0 + LEAST_DIFFERENCE.max((a_spread + b_spread) / 2.0))
 }
 
 /// One variant's outcome.
@@ -102,6 +117,7 @@ impl Effort {
 pub type OnTurn<'a> = dyn FnMut(&str) -> bool + 'a;
 
 /// What a new runner is measured against.
+#[derive(Clone, Copy)]
 struct Race {
     effort: Effort,
     /// Shortest first run so far, nanoseconds.
@@ -393,5 +409,13 @@ mod tests {
         let one = Timing::of(vec![3.0]).expect("one");
         assert_eq!((one.low_ns, one.spread()), (3.0, 0.0));
         assert_eq!(Timing::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_tie_is_a_difference_within_the_spread() {
+        assert!(is_tie((100.0, 0.0), (101.9, 0.0)));
+        assert!(!is_tie((100.0, 0.0), (103.0, 0.0)));
+        assert!(is_tie((110.0, 0.1), (100.0, 0.1)));
+        assert!(!is_tie((112.0, 0.1), (100.0, 0.1)));
     }
 }

@@ -10,7 +10,7 @@ use crate::shader::{Sources, Target, Variant, check, link};
 use crate::verify::check_example;
 
 use super::store::{Choice, Evidence, Store};
-use super::timing::{Effort, Measured, Method, OnTurn, Timing, time_variants};
+use super::timing::{Effort, Measured, OnTurn, Timing, is_tie, time_variants};
 
 /// What became of one launch.
 #[derive(Debug, Clone)]
@@ -21,17 +21,6 @@ pub enum Tuned {
     Measured(Choice),
     /// Stopped before there was anything to choose from.
     Stopped,
-}
-
-/// Differences below this share of a median are ties whatever the spread.
-const TIE: f64 = 0.02;
-
-/// Whether two times may be equal: their medians differ by less than half of both spreads together, or
-/// hardly at all.
-pub fn is_tie(a: &Timing, b: &Timing) -> bool {
-    let noise = (a.spread() + b.spread()) / 2.0;
-    let (fast, slow) = (a.median_ns.min(b.median_ns), a.median_ns.max(b.median_ns));
-    slow <= fast * (1.0 + noise.max(TIE))
 }
 
 /// Chooses a variant for the class of `launch` unless the store has one, and puts it into the store.
@@ -97,7 +86,10 @@ fn choose(
         return Ok(None);
     };
     let mut simplest: Option<(u64, &Variant)> = None;
-    for (variant, _) in timed.iter().filter(|(_, timing)| is_tie(timing, &best)) {
+    for (variant, _) in timed
+        .iter()
+        .filter(|(_, timing)| is_tie(timing.place(), best.place()))
+    {
         let complexity = complexity(sources, engine, variant)?;
         if simplest.is_none_or(|(least, _)| complexity < least) {
             simplest = Some((complexity, variant));
@@ -151,28 +143,9 @@ pub fn pin(
         variant: name.to_owned(),
         pinned: true,
         shape: launch.describe(),
-        method: None::<Method>,
+        method: None,
         evidence: Vec::new(),
     };
     store.choose(choice.clone());
     Ok(choice)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tie_is_a_difference_within_the_spread() {
-        let timing = |median: f64, spread: f64| Timing {
-            median_ns: median,
-            low_ns: median * (1.0 - spread / 2.0),
-            high_ns: median * (1.0 + spread / 2.0),
-            samples: 9,
-        };
-        assert!(is_tie(&timing(100.0, 0.0), &timing(101.9, 0.0)));
-        assert!(!is_tie(&timing(100.0, 0.0), &timing(103.0, 0.0)));
-        assert!(is_tie(&timing(110.0, 0.1), &timing(100.0, 0.1)));
-        assert!(!is_tie(&timing(112.0, 0.1), &timing(100.0, 0.1)));
-    }
 }

@@ -8,8 +8,17 @@ use lapidary::io::safetensors::write_safetensors;
 use lapidary::tensor::HostTensor;
 
 fn lapidary(arguments: &[&str]) -> Output {
+    lapidary_with_cache(
+        &Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+        arguments,
+    )
+}
+
+/// The user's own cache must neither be read nor written by tests.
+fn lapidary_with_cache(cache: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lapidary"))
         .args(arguments)
+        .env("LAPIDARY_CACHE", cache)
         .output()
         .expect("the command starts")
 }
@@ -329,4 +338,92 @@ fn copy_tree(from: &Path, to: &Path) {
             fs::copy(&path, &target).expect("copies");
         }
     }
+}
+
+const TINY: [&str; 5] = ["tune", "matmul_dense", "--shape", "9x16x32", "--json"];
+
+fn outcome(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    let report: serde_json::Value = serde_json::from_str(&stdout(output)).expect("JSON");
+    report["choices"][0]["outcome"]
+        .as_str()
+        .expect("an outcome")
+        .to_owned()
+}
+
+#[test]
+fn a_second_tuning_finds_the_choices_of_the_first() {
+    let cache = scratch("tune-twice");
+    assert_eq!(outcome(&lapidary_with_cache(&cache, &TINY)), "measured");
+    assert_eq!(outcome(&lapidary_with_cache(&cache, &TINY)), "known");
+    let fresh = [&TINY[..], &["--fresh"]].concat();
+    assert_eq!(outcome(&lapidary_with_cache(&cache, &fresh)), "measured");
+    let clear = lapidary_with_cache(&cache, &["tune", "--clear"]);
+    assert!(stdout(&clear).contains("1 choices forgotten"));
+    assert_eq!(outcome(&lapidary_with_cache(&cache, &TINY)), "measured");
+}
+
+#[test]
+fn a_corrupt_tuning_file_is_ignored_with_one_line() {
+    let cache = scratch("tune-corrupt");
+    outcome(&lapidary_with_cache(&cache, &TINY));
+    let mut files = fs::read_dir(&cache).expect("a folder");
+    let file = files.next().expect("one file").expect("readable").path();
+    fs::write(&file, "{ not json").expect("writes");
+    let output = lapidary_with_cache(&cache, &TINY);
+    assert_eq!(outcome(&output), "measured");
+    let said = stderr(&output);
+    let notes: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("not a tuning file"))
+        .collect();
+    assert_eq!(notes.len(), 1, "{said}");
+}
+
+#[test]
+fn choices_can_be_exported_imported_and_pinned() {
+    let (cache, other) = (scratch("tune-from"), scratch("tune-to"));
+    outcome(&lapidary_with_cache(&cache, &TINY));
+    let file = cache.join("exported.json");
+    let file = file.to_str().expect("a path");
+    let exported = lapidary_with_cache(&cache, &["tune", "--export", file]);
+    assert_eq!(exported.status.code(), Some(0), "{}", stderr(&exported));
+    let imported = lapidary_with_cache(&other, &["tune", "--import", file]);
+    assert_eq!(imported.status.code(), Some(0), "{}", stderr(&imported));
+    assert_eq!(outcome(&lapidary_with_cache(&other, &TINY)), "known");
+
+    let pinned = [&TINY[..], &["--pin", "matmul_dense[wrong]"]].concat();
+    let output = lapidary_with_cache(&other, &pinned);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(said.contains("no usable variant `matmul_dense[wrong]`"));
+    let name = said.lines().nth_back(0).expect("a variant").trim();
+    let pinned = [&TINY[..], &["--pin", name]].concat();
+    assert_eq!(outcome(&lapidary_with_cache(&other, &pinned)), "pinned");
+    let fresh = [&TINY[..], &["--fresh"]].concat();
+    assert_eq!(outcome(&lapidary_with_cache(&other, &fresh)), "known");
+}
+
+#[test]
+fn tuning_files_of_other_adapters_and_bad_shapes_are_refused() {
+    let cache = scratch("tune-refused");
+    let file = cache.join("foreign.json");
+    fs::write(&file, "[]").expect("writes");
+    let file = file.to_str().expect("a path");
+    let output = lapidary_with_cache(&cache, &["tune", "--import", file]);
+    assert_eq!(output.status.code(), Some(2));
+    let output = lapidary_with_cache(&cache, &["tune", "matmul_dens", "--shape", "8x8x8"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("did you mean matmul_dense"));
+    let shape = [
+        "tune",
+        "matmul_quant",
+        "--shape",
+        "9x8x96",
+        "--format",
+        "int4-g64",
+    ];
+    let output = lapidary_with_cache(&cache, &shape);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("k = 96 is not a multiple of group_size 64"));
 }

@@ -1,10 +1,12 @@
 //! `lapidary devices`: what is there and what will be used of it.
 
 use lapidary::engine::gpu::{AdapterSummary, DeviceChoice, GpuEngine, GpuOptions, list_adapters};
+use lapidary::tune::{Quarantined, Store};
 use serde::Serialize;
 
 use crate::options::{CommonOptions, Failure, INSTALL_HINT};
 use crate::output::{bytes, print, print_json};
+use crate::stores;
 
 #[derive(Debug, Serialize)]
 struct DeviceRow {
@@ -27,16 +29,24 @@ struct DeviceRow {
     max_storage_buffers: u32,
     storage_alignment: u32,
     uses: Vec<&'static str>,
+    /// Shapes with a measured or pinned choice of variant.
+    tuned_choices: usize,
+    /// Variants found wrong here, which are never used.
+    quarantined: Vec<Quarantined>,
 }
 
 pub fn run(common: &CommonOptions) -> Result<(), Failure> {
     let adapters = pollster::block_on(list_adapters());
     let auto = GpuEngine::choose_index(&DeviceChoice::Auto, &adapters);
+    let sources = common.sources()?;
     let rows: Vec<DeviceRow> = adapters
         .iter()
         .enumerate()
-        .map(|(index, adapter)| row(index, adapter, auto == Some(index)))
-        .collect();
+        .map(|(index, adapter)| {
+            let (_, store) = stores::open(adapter, &sources)?;
+            Ok(row(index, adapter, auto == Some(index), &store))
+        })
+        .collect::<Result<_, Failure>>()?;
     if common.json {
         return print_json(&rows);
     }
@@ -53,7 +63,7 @@ pub fn run(common: &CommonOptions) -> Result<(), Failure> {
     print(&format!("--device auto: {}", engine.summary().line()))
 }
 
-fn row(index: usize, adapter: &AdapterSummary, chosen_by_auto: bool) -> DeviceRow {
+fn row(index: usize, adapter: &AdapterSummary, chosen_by_auto: bool, store: &Store) -> DeviceRow {
     let capabilities = &adapter.capabilities;
     let mut uses = vec!["f32 arithmetic", "dot4I8Packed"];
     if capabilities.f16 {
@@ -92,16 +102,23 @@ fn row(index: usize, adapter: &AdapterSummary, chosen_by_auto: bool) -> DeviceRo
         max_storage_buffers: capabilities.max_storage_buffers,
         storage_alignment: capabilities.storage_alignment,
         uses,
+        tuned_choices: store.choices().count(),
+        quarantined: store.quarantined().collect(),
     }
 }
 
 fn describe(row: &DeviceRow) -> String {
     let yes_no = |flag| if flag { "yes" } else { "no" };
     let (smallest, largest) = row.subgroup_sizes;
+    let quarantined: String = row
+        .quarantined
+        .iter()
+        .map(|one| format!("   quarantined: {} <- {}\n", one.variant, one.reason))
+        .collect();
     format!(
         "{}: {} ({})\n   backend {}, driver {}\n   f16 {}, subgroups {} (size {smallest} to {largest}), timestamps {}, \
          pipeline cache {}\n   buffer {}, binding {}, workgroup memory {}, {} invocations, {} workgroups a dimension, \
-         {} storage buffers, offset alignment {}\n   uses: {}\n",
+         {} storage buffers, offset alignment {}\n   uses: {}\n   tuned choices: {}\n{quarantined}",
         row.index,
         row.name,
         row.kind,
@@ -119,5 +136,6 @@ fn describe(row: &DeviceRow) -> String {
         row.max_storage_buffers,
         row.storage_alignment,
         row.uses.join(", "),
+        row.tuned_choices,
     )
 }

@@ -9,6 +9,7 @@ mod options;
 mod output;
 mod profile;
 mod shaders;
+mod stores;
 mod tune;
 mod verify;
 

@@ -1,6 +1,6 @@
 //! `lapidary profile KERNEL --shape MxNxK`: how fast each variant of a kernel is, and what limits it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,12 +14,14 @@ use lapidary::record::{Build, Launch, usable_variants};
 use lapidary::report::Page;
 use lapidary::report::plot::{self, Bar, Bars, ComputeRoof, MemoryRoof, PlotError, Point};
 use lapidary::tune::{
-    Method, OnTurn, Profile, ProfileStatus, Rooflines, VariantProfile, Verdict, Which, profile,
+    Method, OnTurn, Profile, ProfileStatus, Rooflines, Store, VariantProfile, Verdict, Which,
+    profile,
 };
 
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{number, print, print_json, table};
 use crate::shaders::write_variants;
+use crate::stores;
 
 #[derive(Debug, Args)]
 pub struct ProfileOptions {
@@ -96,13 +98,23 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
         !stop.load(Ordering::Relaxed)
     };
     bar.set_prefix("rooflines");
-    let rooflines = rooflines(&engine, options.fresh, &mut on_turn)?;
+    let (folder, mut store) = stores::open(engine.summary(), &sources)?;
+    let kept = (folder.as_path(), &mut store);
+    let rooflines = rooflines(&engine, kept, options.fresh, &mut on_turn)?;
     bar.set_prefix(launch.kernel());
     let which = match options.variants {
         Variants::All => Which::All,
         Variants::Best => Which::Best,
     };
-    let profile = profile(&engine, &sources, &launch, which, rooflines, &mut on_turn);
+    let profile = profile(
+        &engine,
+        &sources,
+        &launch,
+        which,
+        &store,
+        rooflines,
+        &mut on_turn,
+    );
     bar.finish_and_clear();
     let profile = profile.map_err(failure)?;
 
@@ -132,13 +144,24 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     Ok(())
 }
 
-/// The adapter's limits, probed in this session.
+/// The adapter's limits: kept from an earlier run, unless fresh ones are asked for or there are none.
 fn rooflines(
     engine: &GpuEngine,
-    _fresh: bool,
+    (folder, store): (&Path, &mut Store),
+    fresh: bool,
     on_turn: &mut OnTurn<'_>,
 ) -> Result<Rooflines, Failure> {
-    Ok(Rooflines::probe(engine, on_turn)?)
+    if let Some(known) = store.rooflines().filter(|_| !fresh) {
+        eprintln!("note: rooflines are those of an earlier run; --fresh probes them again");
+        return Ok(known.clone());
+    }
+    let probed = Rooflines::probe(engine, &mut *on_turn)?;
+    // Probes that were cut short are no limits.
+    if on_turn("rooflines probed") {
+        store.set_rooflines(probed.clone());
+        stores::save(folder, store)?;
+    }
+    Ok(probed)
 }
 
 fn launch(options: &ProfileOptions) -> Result<Arc<dyn Launch>, Failure> {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{number, print, print_json, table};
+use crate::stores;
 use crate::verify::selected;
 
 #[derive(Debug, Args)]
@@ -96,12 +97,8 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
         ..GpuOptions::default()
     })?;
     announce(engine.summary());
-    let folder = Store::folder().map_err(usage)?;
+    let (folder, mut store) = stores::open(engine.summary(), &sources)?;
     let key = Key::new(engine.summary(), &sources);
-    let (mut store, note) = Store::open(&folder, key.clone());
-    if let Some(note) = note {
-        eprintln!("note: {note}");
-    }
     if let Some(file) = &options.export {
         store.write(file).map_err(usage)?;
         return print(&format!(
@@ -117,7 +114,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
         for one in theirs.quarantined() {
             store.quarantine(&one.variant, &one.reason);
         }
-        store.save(&folder).map_err(usage)?;
+        stores::save(&folder, &store)?;
         return print(&format!(
             "{count} choices taken over from {}",
             file.display()
@@ -126,7 +123,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
     if options.clear {
         let count = store.choices().count();
         store.clear();
-        store.save(&folder).map_err(usage)?;
+        stores::save(&folder, &store)?;
         return print(&format!("{count} choices forgotten"));
     }
     let mut rows = Vec::new();
@@ -152,7 +149,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
             &mut rows,
         )?;
     }
-    let file = store.save(&folder).map_err(usage)?;
+    let file = stores::save(&folder, &store)?;
     let report = Report {
         adapter: engine.summary().name.clone(),
         driver: engine.summary().driver.clone(),

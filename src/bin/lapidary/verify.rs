@@ -1,5 +1,6 @@
 //! `lapidary verify`: the proof, on the user's own adapter.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -12,11 +13,13 @@ use lapidary::engine::gpu::{AdapterSummary, DeviceChoice, GpuEngine, GpuOptions,
 use lapidary::io::near_names;
 use lapidary::kernels::{Effort, Kernel, REGISTRY};
 use lapidary::shader::Sources;
+use lapidary::tune::Quarantined;
 use lapidary::verify::{KernelReport, Status, finite_or_text, verify_kernel};
 use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
 use crate::output::{number, print, print_json, table};
+use crate::stores;
 
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
@@ -51,6 +54,8 @@ struct AdapterReport {
     totals: Totals,
     /// Kernels that could not be run to their end, and why.
     errors: Vec<String>,
+    /// Variants that an earlier run found wrong and this one did not try.
+    quarantined_earlier: Vec<Quarantined>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -221,6 +226,11 @@ fn verify_adapter(
             }
         }
     }
+    // The proof stands whatever becomes of the file that remembers it.
+    let quarantined_earlier = remember(&summary, sources, &reports).unwrap_or_else(|error| {
+        eprintln!("note: not kept for later runs: {error}");
+        Vec::new()
+    });
     let mut totals = total(&reports);
     if stop.load(Ordering::Relaxed) {
         // The last ones started were cut short; they count as not reached.
@@ -243,7 +253,37 @@ fn verify_adapter(
         kernels: reports,
         totals,
         errors,
+        quarantined_earlier,
     })
+}
+
+/// Puts what was found wrong into quarantine for every later run, takes what was found right out, and
+/// returns what is in it besides.
+fn remember(
+    summary: &AdapterSummary,
+    sources: &Sources,
+    reports: &[KernelReport],
+) -> Result<Vec<Quarantined>, Failure> {
+    let (folder, mut store) = stores::open(summary, sources)?;
+    let before = store.clone();
+    let mut tried = BTreeSet::new();
+    for variant in reports.iter().flat_map(|report| &report.variants) {
+        match &variant.status {
+            Status::Passed | Status::UnexpectedPass(_) => store.release(&variant.variant),
+            Status::Quarantined(why) | Status::ExpectedFailure(why) => {
+                store.quarantine(&variant.variant, why);
+            }
+            Status::Skipped(_) => continue,
+        }
+        tried.insert(variant.variant.as_str());
+    }
+    if store != before {
+        stores::save(&folder, &store)?;
+    }
+    let others = store.quarantined();
+    Ok(others
+        .filter(|one| !tried.contains(one.variant.as_str()))
+        .collect())
 }
 
 fn verify_one(
@@ -372,6 +412,12 @@ fn print_report(report: &AdapterReport) -> Result<(), Failure> {
         print(&format!(
             "{}: the shader files differ where these are broken, so not run: {edits}",
             kernel.kernel
+        ))?;
+    }
+    for one in &report.quarantined_earlier {
+        print(&format!(
+            "quarantined by an earlier run: {} <- {}",
+            one.variant, one.reason
         ))?;
     }
     let totals = &report.totals;
