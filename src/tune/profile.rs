@@ -402,11 +402,11 @@ fn rank(variants: &mut [VariantProfile]) {
 
 /// The verdict on a variant that is not the winner.
 fn beside(best: f64, best_spread: f64, median: f64, spread: f64) -> Verdict {
-    let ratio = median / best;
-    if ratio - 1.0 <= LEAST_DIFFERENCE.max((best_spread + spread) / 2.0) {
+    let tied = best * LEAST_DIFFERENCE.max((best_spread + spread) / 2.0);
+    if median - best <= tied {
         Verdict::Tie
     } else {
-        Verdict::Slower(ratio)
+        Verdict::Slower(median / best)
     }
 }
 
