@@ -69,7 +69,7 @@ const LEAST_DIFFERENCE: f64 = 0.02;
 /// at all. Spreads are shares of their medians.
 pub fn is_tie((a, a_spread): (f64, f64), (b, b_spread): (f64, f64)) -> bool {
     let (fast, slow) = (a.min(b), a.max(b));
-    slow <= fast * (1.0 + LEAST_DIFFERENCE.max((a_spread + b_spread) / 2.0))
+    slow - fast <= fast * LEAST_DIFFERENCE.max((a_spread + b_spread) / 2.0)
 }
 
 /// One variant's outcome.
