@@ -178,15 +178,15 @@ fn formats() -> Shapes {
                 DataKind::Integers,
             ));
         }
-        // Columns in quads across k, past one tile of eight lanes.
-        let across = MatmulDense {
-            n: 36,
-            k: 24,
-            b_layout: KFirst,
-            ..quads
-        };
-        shapes.extend([(across, DataKind::Integers), (across, DataKind::Normal)]);
     }
+    // Columns in quads across k, past one tile of eight lanes.
+    let across = MatmulDense {
+        n: 36,
+        k: 24,
+        b_layout: KFirst,
+        ..BASE
+    };
+    shapes.extend([(across, DataKind::Integers), (across, DataKind::Normal)]);
     shapes
 }
 
