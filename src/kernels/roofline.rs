@@ -4,9 +4,9 @@
 //! The arithmetic is exact, so that the probes are verified like any kernel. Multiply-adds are
 //! `x <- x * factor + addend` with a factor of -1 and integers, both read from memory; integer sums
 //! are `s <- s + sum over bytes of s * factor`, modulo 2^32. Each invocation deals its steps to
-//! `CHAINS` chains of four lanes, a variant's number, because the adapter hides latency by as many;
-//! chain c of invocation i starts at `i mod 61 + c` and the three integers behind. The output is the
-//! exclusive or of the bits of all chains.
+//! some chains of four lanes, because an adapter hides latency by several, and takes one step more in
+//! each; chain c of invocation i starts at `i mod 61 + c` and the three integers behind. The output is
+//! the exclusive or of the bits of all chains.
 
 use std::sync::Arc;
 
@@ -23,9 +23,6 @@ use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
 const NAME: &str = "roofline";
 const DATA: u32 = 1;
 const OUT: u32 = 8;
-
-/// Most chains of one invocation.
-const MOST_CHAINS: u32 = 4;
 
 /// Steps of a chain in one pass of the loop, `REPEATS` in the shader.
 const REPEATS: u32 = 16;
@@ -65,8 +62,10 @@ pub struct Roofline {
     pub probe: Probe,
     /// Invocations.
     pub count: u32,
-    /// Steps of each: a multiple of 64 for arithmetic.
+    /// Steps of each, all chains together: a multiple of 16 times the chains for arithmetic.
     pub steps: u32,
+    /// Independent chains of each, for arithmetic.
+    pub chains: u32,
 }
 
 impl Probe {
@@ -111,8 +110,12 @@ impl Roofline {
             u64::from(self.count) * u64::from(self.steps),
         )?;
         if !self.probe.moves_memory() {
-            let chains = ("most chains' passes,", u64::from(MOST_CHAINS * REPEATS));
-            check_multiple(NAME, ("steps", self.steps.into()), chains)?;
+            check_extents(NAME, &[("chains", self.chains.into())])?;
+            let pass = (
+                "one pass of all chains,",
+                u64::from(self.chains) * u64::from(REPEATS),
+            );
+            check_multiple(NAME, ("steps", self.steps.into()), pass)?;
         }
         Ok(Arc::new(self))
     }
@@ -121,9 +124,15 @@ impl Roofline {
         (0..self.count).map(|index| folded(index % 61)).collect()
     }
 
-    /// Exclusive or of four lanes' bits, each lane `start` advanced `steps` times.
-    fn fold(start: u32, lane: impl Fn(u32) -> u32) -> u32 {
-        (start..start + 4).map(lane).fold(0, |a, b| a ^ b)
+    /// Steps of each chain.
+    const fn chain_steps(&self) -> u32 {
+        self.steps / self.chains + 1
+    }
+
+    /// Exclusive or of the bits of four lanes of each chain, the first of which starts at `start`.
+    fn fold(&self, start: u32, lane: impl Fn(u32) -> u32) -> u32 {
+        let starts = (0..self.chains).flat_map(|chain| start + chain..start + chain + 4);
+        starts.map(lane).fold(0, |a, b| a ^ b)
     }
 }
 
@@ -133,11 +142,15 @@ impl Launch for Roofline {
     }
 
     fn describe(&self) -> String {
+        let Self {
+            probe,
+            count,
+            steps,
+            chains,
+        } = self;
         format!(
-            "{} count={} steps={}",
-            self.probe.name(),
-            self.count,
-            self.steps
+            "{} count={count} steps={steps} chains={chains}",
+            probe.name()
         )
     }
 
@@ -200,20 +213,20 @@ impl Launch for Roofline {
             }
             Probe::Dot4 => "dot4",
         };
-        let chained = |chains| {
+        let sized = |size| {
             let variant = Variant::new(NAME).slot("chain", chain);
             variant
-                .number("CHAINS", chains)
-                .number("WORKGROUP_SIZE", sizes[0])
+                .number("CHAINS", self.chains)
+                .number("WORKGROUP_SIZE", size)
         };
-        [2, MOST_CHAINS, 1].map(chained).to_vec()
+        sizes.map(sized).to_vec()
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         u64::from(self.count).div_ceil(variant.get("WORKGROUP_SIZE").into())
     }
 
-    fn iterations(&self, variant: &Variant) -> Iterations {
+    fn iterations(&self, _: &Variant) -> Iterations {
         if self.probe.moves_memory() {
             let steps = looped(self.steps.into(), 0);
             return Iterations {
@@ -221,7 +234,7 @@ impl Launch for Roofline {
                 rolled: steps,
             };
         }
-        let chains = u64::from(variant.get("CHAINS"));
+        let chains = u64::from(self.chains);
         let passes = u64::from(self.steps / REPEATS) / chains;
         let pass = looped(REPEATS.into(), looped(chains, 0));
         Iterations {
@@ -246,9 +259,9 @@ impl Launch for Roofline {
             Probe::FmaF32 | Probe::FmaF16 => {
                 let [factor, addend] = [data[0], data[1]].map(f32::from_bits);
                 self.chains(|start| {
-                    Self::fold(start, |lane| {
+                    self.fold(start, |lane| {
                         let step = |value: f32, _| value * factor + addend;
-                        (0..self.steps).fold(lane as f32, step).to_bits()
+                        (0..self.chain_steps()).fold(lane as f32, step).to_bits()
                     })
                 })
             }
@@ -259,9 +272,9 @@ impl Launch for Roofline {
                     bytes.iter().zip(factor).map(|(a, b)| a * b).sum()
                 };
                 self.chains(|start| {
-                    Self::fold(start, |lane| {
+                    self.fold(start, |lane| {
                         let step = |sum: i32, _| sum.wrapping_add(dot(sum));
-                        (0..self.steps).fold(lane as i32, step) as u32
+                        (0..self.chain_steps()).fold(lane as i32, step) as u32
                     })
                 })
             }
@@ -275,11 +288,12 @@ impl Launch for Roofline {
 
     fn cost(&self) -> Cost {
         let steps = f64::from(self.count) * f64::from(self.steps);
+        let taken = steps + f64::from(self.count) * f64::from(self.chains);
         let (operations, bytes) = match self.probe {
             Probe::Read => (0.0, 16.0 * steps),
             Probe::Copy => (0.0, 32.0 * steps),
-            Probe::FmaF32 | Probe::FmaF16 => (8.0 * steps, 4.0 * f64::from(self.count)),
-            Probe::Dot4 => (32.0 * steps, 4.0 * f64::from(self.count)),
+            Probe::FmaF32 | Probe::FmaF16 => (8.0 * taken, 4.0 * f64::from(self.count)),
+            Probe::Dot4 => (32.0 * taken, 4.0 * f64::from(self.count)),
         };
         Cost { operations, bytes }
     }
@@ -311,6 +325,7 @@ fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> 
         probe: probe.unwrap_or(Probe::FmaF32),
         count,
         steps,
+        chains: 2,
     };
     Ok(shape.launch()?)
 }
@@ -327,16 +342,17 @@ pub static KERNEL: Kernel = Kernel {
 
 fn cases(effort: Effort) -> Vec<Case> {
     let shapes: &[(u32, u32)] = match effort {
-        Effort::Quick => &[(100, 64), (7, 128)],
+        Effort::Quick => &[(100, 64), (7, 128), (33, 64)],
         Effort::Full => &[(100, 64), (7, 128), (1, 1024), (5000, 64), (257, 192)],
     };
     let mut cases = Vec::new();
     for probe in Probe::ALL {
-        for &(count, steps) in shapes {
+        for (&(count, steps), chains) in shapes.iter().zip([1, 2, 4].into_iter().cycle()) {
             let shape = Roofline {
                 probe,
                 count,
                 steps,
+                chains,
             };
             if let Ok(launch) = shape.launch() {
                 let operands = launch.example(u64::from(count));
@@ -402,6 +418,7 @@ mod tests {
             probe,
             count,
             steps,
+            chains: 4,
         };
         assert!(shape(Probe::Read, 1, 3).launch().is_ok());
         assert!(matches!(
@@ -421,11 +438,12 @@ mod tests {
                 probe,
                 count: 10,
                 steps: 4,
+                chains: 1,
             };
             launch.cost()
         };
-        assert_eq!(cost(Probe::FmaF32).operations, 10.0 * 4.0 * 4.0 * 2.0);
-        assert_eq!(cost(Probe::Dot4).operations, 10.0 * 4.0 * 4.0 * 8.0);
+        assert_eq!(cost(Probe::FmaF32).operations, 10.0 * 5.0 * 4.0 * 2.0);
+        assert_eq!(cost(Probe::Dot4).operations, 10.0 * 5.0 * 4.0 * 8.0);
         assert_eq!(cost(Probe::Copy).bytes, 10.0 * 4.0 * 32.0);
     }
 }

@@ -9,6 +9,15 @@ use crate::shader::Capabilities;
 
 use super::timing::{Effort, Method, OnTurn, Timing, time_variants};
 
+/// Independent chains of arithmetic that are tried.
+const CHAINS: [u32; 3] = [2, 4, 1];
+
+/// A probe is one number: what is clearly slower need not be known well.
+const EFFORT: Effort = Effort {
+    give_up: 1.2,
+    ..Effort::TUNE
+};
+
 /// Rate of one probe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Roof {
@@ -48,30 +57,35 @@ impl Rooflines {
             if probe == Probe::FmaF16 && !engine.capabilities().f16 {
                 continue;
             }
-            let Ok(launch) = shape(probe, engine.capabilities()).launch() else {
-                continue;
-            };
-            let cost = launch.cost();
             let moves = matches!(probe, Probe::Read | Probe::Copy);
-            let work = if moves { cost.bytes } else { cost.operations };
-            let variants = usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
-            let effort = Effort {
-                give_up: 1.2,
-                ..Effort::TUNE
-            };
-            let (method, measured) = time_variants(engine, &launch, &variants, effort, on_turn)?;
-            let timed = measured
-                .iter()
-                .filter_map(|one| one.timing.as_ref().ok().map(|timing| (one, timing)));
-            let best = timed.min_by(|(_, a), (_, b)| a.median_ns.total_cmp(&b.median_ns));
-            if let Some((one, timing)) = best {
-                let roof = roof(probe, work, timing, one.variant.to_string());
+            let mut best: Option<Roof> = None;
+            for chains in if moves { &CHAINS[..1] } else { &CHAINS[..] } {
+                let shape = shape(probe, *chains, engine.capabilities());
+                let Ok(launch) = shape.launch() else {
+                    continue;
+                };
+                let cost = launch.cost();
+                let work = if moves { cost.bytes } else { cost.operations };
+                let variants =
+                    usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
+                let (method, measured) =
+                    time_variants(engine, &launch, &variants, EFFORT, on_turn)?;
                 rooflines.method = method;
-                if moves {
-                    rooflines.memory.push(roof);
-                } else {
-                    rooflines.compute.push(roof);
+                for one in &measured {
+                    let Ok(timing) = &one.timing else {
+                        continue;
+                    };
+                    let name = format!("{} of {}", one.variant, launch.describe());
+                    let roof = roof(probe, work, timing, name);
+                    if best.as_ref().is_none_or(|best| best.rate < roof.rate) {
+                        best = Some(roof);
+                    }
                 }
+            }
+            if moves {
+                rooflines.memory.extend(best);
+            } else {
+                rooflines.compute.extend(best);
             }
         }
         Ok(rooflines)
@@ -98,7 +112,7 @@ fn roof(probe: Probe, work: f64, timing: &Timing, variant: String) -> Roof {
 
 /// Memory past most caches where the binding limit allows, sixteen elements an invocation, so that neighbours
 /// read neighbouring memory at about the same time; arithmetic for some milliseconds.
-fn shape(probe: Probe, capabilities: &Capabilities) -> Roofline {
+fn shape(probe: Probe, chains: u32, capabilities: &Capabilities) -> Roofline {
     match probe {
         Probe::Read | Probe::Copy => {
             const STEPS: u32 = 16;
@@ -107,6 +121,7 @@ fn shape(probe: Probe, capabilities: &Capabilities) -> Roofline {
                 probe,
                 count: (bytes / u64::from(16 * STEPS)).max(1) as u32,
                 steps: STEPS,
+                chains,
             }
         }
         Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => {
@@ -119,6 +134,7 @@ fn shape(probe: Probe, capabilities: &Capabilities) -> Roofline {
                 probe,
                 count,
                 steps,
+                chains,
             }
         }
     }
