@@ -19,7 +19,7 @@ pub enum Tuned {
     Known(Choice),
     /// Measured now.
     Measured(Choice),
-    /// Stopped before there was anything to choose from.
+    /// Stopped before all times were taken; nothing was chosen.
     Stopped,
 }
 
@@ -51,7 +51,17 @@ pub fn tune(
             Some(why) => store.quarantine(&variant.to_string(), &why),
         }
     }
-    let (method, measured) = time_variants(engine, launch, &candidates, Effort::TUNE, on_turn)?;
+    let mut stopped = false;
+    let mut watched = |label: &str| {
+        stopped |= !on_turn(label);
+        !stopped
+    };
+    let (method, measured) =
+        time_variants(engine, launch, &candidates, Effort::TUNE, &mut watched)?;
+    if stopped {
+        // Times cut short are no evidence.
+        return Ok(Tuned::Stopped);
+    }
     let Some((variant, evidence)) = choose(sources, engine, measured)? else {
         return Err(EngineError::Quarantined {
             kernel,

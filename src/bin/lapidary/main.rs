@@ -12,6 +12,7 @@ mod shaders;
 mod stores;
 mod tune;
 mod verify;
+mod workload;
 
 use std::process::ExitCode;
 

@@ -75,6 +75,19 @@ pub enum DeviceOption {
     Named(DeviceChoice),
 }
 
+impl DeviceOption {
+    /// The adapter meant, for commands that need one; `why` says why the CPU engine will not do.
+    pub fn adapter(&self, why: &str) -> Result<DeviceChoice, Failure> {
+        match self {
+            Self::Auto | Self::Gpu => Ok(DeviceChoice::Auto),
+            Self::Named(choice) => Ok(choice.clone()),
+            Self::Cpu => Err(Failure::Usage(format!(
+                "--device cpu: {why}; name an adapter"
+            ))),
+        }
+    }
+}
+
 impl std::str::FromStr for DeviceOption {
     type Err = String;
 

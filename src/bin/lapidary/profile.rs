@@ -9,8 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lapidary::engine::EngineError;
 use lapidary::engine::gpu::{DeviceChoice, GpuEngine, GpuOptions};
 use lapidary::io::atomic;
-use lapidary::kernels::{Workload, WorkloadError};
-use lapidary::record::{Build, Launch, usable_variants};
+use lapidary::record::{Build, usable_variants};
 use lapidary::report::Page;
 use lapidary::report::plot::{self, Bar, Bars, ComputeRoof, MemoryRoof, PlotError, Point};
 use lapidary::tune::{
@@ -22,6 +21,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{number, print, print_json, table};
 use crate::shaders::write_variants;
 use crate::stores;
+use crate::workload::launch;
 
 #[derive(Debug, Args)]
 pub struct ProfileOptions {
@@ -57,16 +57,10 @@ enum Variants {
 }
 
 pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failure> {
-    let launch = launch(options)?;
-    let device = match &options.device {
-        DeviceOption::Auto | DeviceOption::Gpu => DeviceChoice::Auto,
-        DeviceOption::Named(choice) => choice.clone(),
-        DeviceOption::Cpu => {
-            return Err(Failure::Usage(
-                "--device cpu: profile times shaders on an adapter; name an adapter".into(),
-            ));
-        }
-    };
+    let launch = launch(&options.kernel, &options.shape, &options.format)?;
+    let device = options
+        .device
+        .adapter("profile times shaders on an adapter")?;
     let sources = common.sources()?;
     let engine = GpuEngine::open(GpuOptions {
         device,
@@ -162,21 +156,6 @@ fn rooflines(
         stores::save(folder, store)?;
     }
     Ok(probed)
-}
-
-fn launch(options: &ProfileOptions) -> Result<Arc<dyn Launch>, Failure> {
-    let selected = crate::verify::selected(std::slice::from_ref(&options.kernel))?;
-    let [kernel] = selected[..] else {
-        return Err(Failure::Usage(format!("no kernel `{}`", options.kernel)));
-    };
-    Workload::new(kernel.name, &options.shape, &options.format)
-        .launch(kernel.workload)
-        .map_err(|error| match error {
-            WorkloadError::Shape(_) => Failure::Mismatch(error.to_string()),
-            WorkloadError::Extents { .. } | WorkloadError::Word { .. } => {
-                Failure::Usage(error.to_string())
-            }
-        })
 }
 
 /// A shape that no variant can serve on this adapter is no fault of the device.

@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use lapidary::engine::gpu::{DeviceChoice, GpuEngine, GpuOptions};
-use lapidary::kernels::{Kernel, Workload, WorkloadError};
+use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::record::Launch;
 use lapidary::tune::{Choice, Key, Store, Tuned, pin, tune};
 use serde::Serialize;
@@ -16,7 +15,7 @@ use serde::Serialize;
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{number, print, print_json, table};
 use crate::stores;
-use crate::verify::selected;
+use crate::workload::launch;
 
 #[derive(Debug, Args)]
 pub struct TuneOptions {
@@ -81,16 +80,9 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure> {
     let launches = launches(options)?;
     let sources = common.sources()?;
-    let device = match &options.device {
-        DeviceOption::Auto | DeviceOption::Gpu => DeviceChoice::Auto,
-        DeviceOption::Named(choice) => choice.clone(),
-        DeviceOption::Cpu => {
-            return Err(Failure::Usage(
-                "--device cpu: there is nothing to choose on the CPU engine; name an adapter"
-                    .into(),
-            ));
-        }
-    };
+    let device = options
+        .device
+        .adapter("there is nothing to choose on the CPU engine")?;
     let engine = GpuEngine::open(GpuOptions {
         device,
         sources: sources.clone(),
@@ -184,9 +176,11 @@ fn measure(
         bar.set_style(style);
     }
     for launch in launches {
-        let known = store.choice(launch.kernel(), &launch.shape_class());
-        if fresh && known.is_some_and(|choice| !choice.pinned) {
-            store.forget(launch.kernel(), &launch.shape_class());
+        let class = launch.shape_class();
+        let known = store.choice(launch.kernel(), &class).cloned();
+        let replaced = known.filter(|choice| fresh && !choice.pinned);
+        if replaced.is_some() {
+            store.forget(launch.kernel(), &class);
         }
         let began = Instant::now();
         let tuned = tune(engine, &sources, store, launch, &mut |label| {
@@ -197,7 +191,11 @@ fn measure(
         match tuned {
             Tuned::Known(choice) => rows.push(row("known", seconds, choice)),
             Tuned::Measured(choice) => rows.push(row("measured", seconds, choice)),
-            Tuned::Stopped => break,
+            Tuned::Stopped => {
+                // The old choice is better than none.
+                replaced.into_iter().for_each(|one| store.choose(one));
+                break;
+            }
         }
         bar.inc(1);
     }
@@ -226,20 +224,6 @@ fn launches(options: &TuneOptions) -> Result<Vec<Arc<dyn Launch>>, Failure> {
         )));
     };
     Ok(vec![launch(name, shape, &options.format)?])
-}
-
-/// The launch that a kernel's name, a shape and a format ask for.
-fn launch(name: &str, shape: &str, format: &str) -> Result<Arc<dyn Launch>, Failure> {
-    let kernels: Vec<&'static Kernel> = selected(&[name.to_owned()])?;
-    let kernel = kernels[0];
-    Workload::new(kernel.name, shape, format)
-        .launch(kernel.workload)
-        .map_err(|error| match error {
-            WorkloadError::Shape(_) => Failure::Mismatch(error.to_string()),
-            WorkloadError::Extents { .. } | WorkloadError::Word { .. } => {
-                Failure::Usage(error.to_string())
-            }
-        })
 }
 
 fn usage(error: impl std::fmt::Display) -> Failure {

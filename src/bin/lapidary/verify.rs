@@ -151,14 +151,8 @@ fn choices(options: &VerifyOptions) -> Result<Vec<DeviceChoice>, Failure> {
         }
         return Ok((0..count).map(DeviceChoice::Index).collect());
     }
-    match &options.device {
-        DeviceOption::Auto | DeviceOption::Gpu => Ok(vec![DeviceChoice::Auto]),
-        DeviceOption::Named(choice) => Ok(vec![choice.clone()]),
-        DeviceOption::Cpu => Err(Failure::Usage(
-            "--device cpu: verify compares an adapter with the CPU reference; name an adapter"
-                .into(),
-        )),
-    }
+    let why = "verify compares an adapter with the CPU reference";
+    Ok(vec![options.device.adapter(why)?])
 }
 
 fn verify_adapter(
