@@ -152,9 +152,16 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
         stopped,
     };
     if common.json {
-        return print_json(&report);
+        print_json(&report)?;
+    } else {
+        print_report(&report)?;
     }
-    print_report(&report)
+    if report.stopped {
+        return Err(Failure::Mismatch(
+            "stopped by Ctrl-C: what was measured in whole is kept".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// Tunes each launch and saves nothing; `false` when it was stopped.
@@ -269,9 +276,6 @@ fn print_report(report: &Report) -> Result<(), Failure> {
     print(&rows.to_string())?;
     for one in &report.quarantined {
         print(&format!("quarantined: {} <- {}", one.variant, one.reason))?;
-    }
-    if report.stopped {
-        eprintln!("stopped; what was measured is kept");
     }
     print(&format!("kept in {}", report.file))
 }
