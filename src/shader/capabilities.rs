@@ -1,5 +1,37 @@
 //! What an adapter can do, as plain data, so that kernels can list variants without knowing a device.
 
+/// Products of small matrices that a subgroup makes as one instruction: `C[s, s] += A[s, s] * B[s, s]` with
+/// C in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CooperativeTiles {
+    /// A and B in f32, s = 8.
+    pub f32_8: bool,
+    /// A and B in f16, s = 8.
+    pub f16_8: bool,
+    /// A and B in f16, s = 16.
+    pub f16_16: bool,
+}
+
+impl CooperativeTiles {
+    /// No cooperative matrices.
+    pub const NONE: Self = Self {
+        f32_8: false,
+        f16_8: false,
+        f16_16: false,
+    };
+    /// Every kind that kernels have variants for.
+    pub const ALL: Self = Self {
+        f32_8: true,
+        f16_8: true,
+        f16_16: true,
+    };
+
+    /// Whether there is any.
+    pub const fn any(self) -> bool {
+        self.f32_8 || self.f16_8 || self.f16_16
+    }
+}
+
 /// Limits and features a kernel may ask about. Bytes and counts, no device handles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
@@ -9,6 +41,8 @@ pub struct Capabilities {
     pub subgroups: bool,
     /// Smallest and largest subgroup size the driver may choose; 0 when unknown.
     pub subgroup_sizes: (u32, u32),
+    /// Cooperative matrices, where the engine was asked to use them.
+    pub cooperative: CooperativeTiles,
     /// A CPU runs the shaders: gathers are scalar, barriers are dear.
     pub software: bool,
     /// Invocations in one workgroup.
@@ -37,6 +71,7 @@ impl Capabilities {
             f16: false,
             subgroups: false,
             subgroup_sizes: (0, 0),
+            cooperative: CooperativeTiles::NONE,
             software: false,
             max_invocations: 256,
             max_workgroup_bytes: 16 * 1024,
@@ -55,7 +90,21 @@ impl Capabilities {
             f16: true,
             subgroups: true,
             subgroup_sizes: (8, 8),
+            cooperative: CooperativeTiles::ALL,
             ..Self::portable()
+        }
+    }
+
+    /// These limits with every optional feature: what to compare with to name what is missing.
+    #[must_use]
+    pub fn with_every_feature(&self) -> Self {
+        let size = self.subgroup_size().unwrap_or(32);
+        Self {
+            f16: true,
+            subgroups: true,
+            subgroup_sizes: (size, size),
+            cooperative: CooperativeTiles::ALL,
+            ..self.clone()
         }
     }
 

@@ -103,6 +103,9 @@ fn naga_capabilities(capabilities: &Capabilities) -> NagaCapabilities {
     if capabilities.subgroups {
         allowed |= NagaCapabilities::SUBGROUP;
     }
+    if capabilities.cooperative.any() {
+        allowed |= NagaCapabilities::COOPERATIVE_MATRIX;
+    }
     allowed
 }
 
@@ -223,11 +226,20 @@ impl CheckedShader {
         .map_err(|error| self.writer_error("MSL", &error.to_string()))
     }
 
+    /// Whether the module uses cooperative matrices, which neither HLSL nor browsers have.
+    pub fn uses_cooperative_matrices(&self) -> bool {
+        let mut types = self.module.types.iter();
+        types.any(|(_, one)| matches!(one.inner, TypeInner::CooperativeMatrix { .. }))
+    }
+
     /// HLSL shader model 6.4 text.
     ///
     /// # Errors
-    /// [`ShaderError::Writer`] with naga's reason.
+    /// [`ShaderError::Writer`] with naga's reason, and for cooperative matrices, which it cannot express.
     pub fn hlsl(&self) -> Result<String, ShaderError> {
+        if self.uses_cooperative_matrices() {
+            return Err(self.writer_error("HLSL", "shader model 6.4 has no cooperative matrices"));
+        }
         let options = back::hlsl::Options {
             shader_model: back::hlsl::ShaderModel::V6_4,
             fake_missing_bindings: true,

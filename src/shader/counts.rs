@@ -35,6 +35,8 @@ pub struct StaticCounts {
     pub multiply_adds: u32,
     /// `dot4I8Packed` and `dot4U8Packed`, each of which is four integer multiply-adds.
     pub dot4: u32,
+    /// Cooperative matrix products, each of which is the work of a whole subgroup.
+    pub matrix_products: u32,
     /// Control and memory barriers, and `workgroupUniformLoad`, which holds one.
     pub barriers: u32,
     /// Subgroup ballots, reductions, scans, broadcasts and shuffles.
@@ -52,6 +54,7 @@ impl StaticCounts {
             workgroup_stores,
             multiply_adds,
             dot4,
+            matrix_products,
             barriers,
             subgroup_ops,
             loops,
@@ -63,6 +66,7 @@ impl StaticCounts {
             (&mut self.workgroup_stores, workgroup_stores),
             (&mut self.multiply_adds, multiply_adds),
             (&mut self.dot4, dot4),
+            (&mut self.matrix_products, matrix_products),
             (&mut self.barriers, barriers),
             (&mut self.subgroup_ops, subgroup_ops),
             (&mut self.loops, loops),
@@ -161,8 +165,8 @@ impl Walk<'_> {
             | Statement::SubgroupCollectiveOperation { .. } => {
                 grow(&mut self.counts.subgroup_ops, 1);
             }
-            // Jumps do nothing that is counted; images, rays and cooperative matrices are nothing
-            // the linked shaders may use.
+            // Jumps do nothing that is counted, and cooperative matrices are counted where they multiply;
+            // images and rays are nothing the linked shaders may use.
             Statement::Break
             | Statement::Continue
             | Statement::Return { .. }
@@ -198,6 +202,9 @@ impl Walk<'_> {
                 fun: MathFunction::Dot4I8Packed | MathFunction::Dot4U8Packed,
                 ..
             } => grow(&mut self.counts.dot4, 1),
+            Expression::CooperativeMultiplyAdd { .. } => {
+                grow(&mut self.counts.matrix_products, 1);
+            }
             _ => {}
         }
     }

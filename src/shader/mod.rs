@@ -14,7 +14,7 @@ mod link;
 mod sources;
 mod variant;
 
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, CooperativeTiles};
 pub use check::{Binding, CheckedShader, check};
 pub use counts::StaticCounts;
 pub use link::{Linked, Target, link};

@@ -62,6 +62,13 @@ impl Variant {
         self
     }
 
+    /// Empties a slot again, for an entry that has no use for it.
+    #[must_use]
+    pub fn without(mut self, slot: &str) -> Self {
+        self.slots.remove(slot);
+        self
+    }
+
     /// Sets a `u32` constant of the generated module.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: u32) -> Self {

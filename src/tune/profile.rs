@@ -9,7 +9,8 @@ use serde::{Serialize, Serializer};
 use crate::engine::EngineError;
 use crate::engine::gpu::GpuEngine;
 use crate::record::{Access, Build, Cost, Launch, Slot, usable_variants};
-use crate::shader::{Sources, StaticCounts, Target, Variant, check, link};
+use crate::shader::{Capabilities, Sources, StaticCounts, Target, Variant, check, link};
+use crate::verify::needs;
 
 use super::roofline::{Roof, Rooflines};
 use super::store::Store;
@@ -138,6 +139,23 @@ pub struct Profile {
     pub variants: Vec<VariantProfile>,
 }
 
+/// Variants of the launch on adapters with more features, with what this one lacks.
+fn lacking(
+    launch: &dyn Launch,
+    capabilities: &Capabilities,
+    sources: &Sources,
+) -> Result<Vec<(Variant, String)>, EngineError> {
+    let here = launch.variants(capabilities);
+    let elsewhere = launch.variants(&capabilities.with_every_feature());
+    let others = elsewhere.into_iter().filter(|one| !here.contains(one));
+    others
+        .map(|variant| {
+            let needs = needs(&variant, sources, capabilities)?;
+            Ok((variant, format!("the adapter lacks {needs}")))
+        })
+        .collect()
+}
+
 /// Times the variants of a launch in turns and compares them with each other and with `rooflines`.
 ///
 /// # Errors
@@ -184,6 +202,7 @@ pub fn profile(
                 .collect();
             let rest = rest.into_iter();
             not_run.extend(rest.map(|variant| (variant, reason.clone())));
+            not_run.extend(lacking(launch.as_ref(), capabilities, sources)?);
         }
     }
     let mut stopped = false;
@@ -207,7 +226,7 @@ pub fn profile(
     };
     let shader = |variant: &Variant| {
         let linked = link(sources, variant, &[], Target::Native).ok()?;
-        let checked = check(&linked, variant, capabilities).ok()?;
+        let checked = check(&linked, variant, &capabilities.with_every_feature()).ok()?;
         Some((checked.workgroup_bytes(), checked.counts()))
     };
     let mut variants = Vec::new();

@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 use crate::engine::{EngineError, GpuEngine};
 use crate::kernels::{Case, DataKind, Effort, Kernel};
 use crate::record::{Bound, Build, Comparison, HostOperands, Launch, Output, usable_variants};
-use crate::shader::{Capabilities, Sources, Target, Variant, link};
+use crate::shader::{Capabilities, ShaderError, Sources, Target, Variant, link};
 
 pub use broken::BrokenReport;
 pub use recording::{DispatchReport, compare_recording};
@@ -226,9 +226,12 @@ pub fn verify_kernel(
             .variants
             .push(verify_variant(engine, kernel, variant, cases)?);
     }
-    report
-        .variants
-        .extend(skipped(&prepared, &by_variant, sources)?);
+    report.variants.extend(skipped(
+        &prepared,
+        &by_variant,
+        sources,
+        engine.capabilities(),
+    )?);
     report.variants.sort_by(|a, b| a.variant.cmp(&b.variant));
     let sound = report
         .variants
@@ -271,18 +274,14 @@ fn skipped(
     prepared: &[Prepared],
     by_variant: &BTreeMap<Variant, Vec<&Prepared>>,
     sources: &Sources,
+    capabilities: &Capabilities,
 ) -> Result<Vec<VariantReport>, EngineError> {
     let mut reports = Vec::new();
     for (variant, cases) in group_by_variant(prepared, &Capabilities::everything()) {
         if by_variant.contains_key(&variant) {
             continue;
         }
-        let mut needs = link(sources, &variant, &[], Target::Web)?
-            .extensions
-            .join(" and ");
-        if variant.has("SUBGROUP") {
-            needs = format!("{needs} of exactly {}", variant.get("SUBGROUP"));
-        }
+        let needs = needs(&variant, sources, capabilities)?;
         reports.push(VariantReport {
             variant: variant.to_string(),
             status: Status::Skipped(format!("the adapter lacks {needs}")),
@@ -294,6 +293,33 @@ fn skipped(
         });
     }
     Ok(reports)
+}
+
+/// What an adapter with `capabilities` lacks of what a variant needs, in words.
+///
+/// # Errors
+/// A [`ShaderError`] when the variant cannot be linked.
+pub fn needs(
+    variant: &Variant,
+    sources: &Sources,
+    capabilities: &Capabilities,
+) -> Result<String, ShaderError> {
+    let linked = link(sources, variant, &[], Target::Web)?;
+    let missing = linked.extensions.iter().filter_map(|one| {
+        let size = variant.has("SUBGROUP").then(|| variant.get("SUBGROUP"));
+        match (one.as_str(), size) {
+            ("wgpu_cooperative_matrix", _) if !capabilities.cooperative.any() => {
+                Some("cooperative matrices".to_owned())
+            }
+            ("wgpu_cooperative_matrix", _) => Some("cooperative matrices of this kind".to_owned()),
+            ("f16", _) if capabilities.f16 => None,
+            ("subgroups", Some(size)) => (capabilities.subgroup_size() != Some(size))
+                .then(|| format!("subgroups of exactly {size}")),
+            ("subgroups", None) if capabilities.subgroups => None,
+            (other, _) => Some(other.to_owned()),
+        }
+    });
+    Ok(missing.collect::<Vec<_>>().join(" and "))
 }
 
 fn verify_variant(

@@ -72,6 +72,9 @@ fn row(index: usize, adapter: &AdapterSummary, chosen_by_auto: bool, store: &Sto
     if capabilities.subgroups {
         uses.push("subgroup reductions");
     }
+    if capabilities.cooperative.any() {
+        uses.push("cooperative matrices with --cooperative-matrix");
+    }
     uses.push(if capabilities.software {
         "register tiles without barriers first"
     } else {

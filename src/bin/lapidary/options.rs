@@ -19,6 +19,10 @@ pub struct CommonOptions {
     /// runtime checks).
     #[arg(long, global = true, value_name = "DIR")]
     pub shaders: Option<PathBuf>,
+    /// Use matrix instructions where the adapter has them (experimental in wgpu: a defect in a driver may
+    /// crash the process).
+    #[arg(long, global = true)]
+    pub cooperative_matrix: bool,
 }
 
 impl CommonOptions {

@@ -65,6 +65,7 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     let engine = GpuEngine::open(GpuOptions {
         device,
         sources: sources.clone(),
+        cooperative_matrix: common.cooperative_matrix,
         ..GpuOptions::default()
     })?;
     announce(engine.summary());
@@ -238,7 +239,7 @@ fn header(profile: &Profile) -> Vec<String> {
     ]
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "verdict",
     "median ms",
     "spread",
@@ -250,6 +251,7 @@ const COLUMNS: [&str; 13] = [
     "loads",
     "multiply-adds",
     "dot4",
+    "matrix products",
     "barriers",
     "variant",
 ];
@@ -287,6 +289,7 @@ fn row(one: &VariantProfile) -> Vec<String> {
         count(counts.map(|counts| counts.storage_loads)),
         count(counts.map(|counts| counts.multiply_adds)),
         count(counts.map(|counts| counts.dot4)),
+        count(counts.map(|counts| counts.matrix_products)),
         count(counts.map(|counts| counts.barriers)),
         format!("{}{reason}", one.variant),
     ]

@@ -15,7 +15,8 @@ use crate::output::{print, print_json};
 
 #[derive(Debug, Args)]
 pub struct ShadersOptions {
-    /// Folder to write to; made if missing. Files go to `wgsl`, `spirv`, `msl` and `hlsl` below it.
+    /// Folder to write to; made if missing. Files go to `wgsl` (`wgsl-native` for what browsers lack),
+    /// `spirv`, `msl` and `hlsl` below it.
     folder: PathBuf,
     /// Only these kernels.
     kernels: Vec<String>,
@@ -89,21 +90,20 @@ fn write_variant(
     let checked = check(&native, variant, &Capabilities::everything()).map_err(bad)?;
     let stem = format!("{kernel}-{number:04}");
     let wgsl = format!("// {variant}\n{}", web.wgsl);
-    let files: [(&str, &str, Vec<u8>); 4] = [
-        ("wgsl", "wgsl", wgsl.into_bytes()),
-        (
-            "spirv",
-            "spv",
-            checked
-                .spirv()
-                .map_err(bad)?
-                .iter()
-                .flat_map(|word| word.to_le_bytes())
-                .collect(),
-        ),
-        ("msl", "metal", checked.msl().map_err(bad)?.into_bytes()),
-        ("hlsl", "hlsl", checked.hlsl().map_err(bad)?.into_bytes()),
+    // Browsers and HLSL have no cooperative matrices; naga's WGSL has.
+    let everywhere = !checked.uses_cooperative_matrices();
+    let folder_of_wgsl = if everywhere { "wgsl" } else { "wgsl-native" };
+    let spirv = checked.spirv().map_err(bad)?;
+    let spirv = spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let msl = checked.msl().map_err(bad)?.into_bytes();
+    let mut files = vec![
+        (folder_of_wgsl, "wgsl", wgsl.into_bytes()),
+        ("spirv", "spv", spirv),
+        ("msl", "metal", msl),
     ];
+    if everywhere {
+        files.push(("hlsl", "hlsl", checked.hlsl().map_err(bad)?.into_bytes()));
+    }
     for (language, extension, content) in files {
         let path = folder.join(language).join(format!("{stem}.{extension}"));
         let write = || -> Result<(), Box<dyn std::error::Error>> {
@@ -114,7 +114,7 @@ fn write_variant(
         write().map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     }
     Ok(Written {
-        file: format!("wgsl/{stem}.wgsl"),
+        file: format!("{folder_of_wgsl}/{stem}.wgsl"),
         variant: variant.to_string(),
         workgroup_bytes: checked.workgroup_bytes(),
         invocations: checked.invocations(),

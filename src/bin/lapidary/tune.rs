@@ -86,6 +86,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
     let engine = GpuEngine::open(GpuOptions {
         device,
         sources: sources.clone(),
+        cooperative_matrix: common.cooperative_matrix,
         ..GpuOptions::default()
     })?;
     announce(engine.summary());

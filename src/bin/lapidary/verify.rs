@@ -120,7 +120,13 @@ pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failur
     let mut failure = None;
     // What one adapter or kernel could not do takes nothing from the others' results.
     for choice in choices(options)? {
-        match verify_adapter(&choice, &sources, &kernels, effort, &stop, &mut failure) {
+        let gpu = GpuOptions {
+            device: choice,
+            sources: sources.clone(),
+            cooperative_matrix: common.cooperative_matrix,
+            ..GpuOptions::default()
+        };
+        match verify_adapter(&gpu, &kernels, effort, &stop, &mut failure) {
             Ok(report) => {
                 if !common.json {
                     print_report(&report)?;
@@ -156,20 +162,14 @@ fn choices(options: &VerifyOptions) -> Result<Vec<DeviceChoice>, Failure> {
 }
 
 fn verify_adapter(
-    choice: &DeviceChoice,
-    sources: &Sources,
+    gpu: &GpuOptions,
     kernels: &[&'static Kernel],
     effort: Effort,
     stop: &AtomicBool,
     failure: &mut Option<Failure>,
 ) -> Result<AdapterReport, Failure> {
-    let open = || {
-        GpuEngine::open(GpuOptions {
-            device: choice.clone(),
-            sources: sources.clone(),
-            ..GpuOptions::default()
-        })
-    };
+    let sources = &gpu.sources;
+    let open = || GpuEngine::open(gpu.clone());
     let first = open()?;
     let summary: AdapterSummary = first.summary().clone();
     announce(&summary);

@@ -1,9 +1,12 @@
 //! Which adapters there are, which one a user means, and what it can do.
 
-use wgpu::{Adapter, Backends, DeviceType, Features, Instance, InstanceDescriptor, Limits};
+use wgpu::{
+    Adapter, Backends, CooperativeMatrixProperties, CooperativeScalarType, DeviceType, Features,
+    Instance, InstanceDescriptor, Limits,
+};
 
 use crate::engine::EngineError;
-use crate::shader::Capabilities;
+use crate::shader::{Capabilities, CooperativeTiles};
 
 /// llvmpipe leaves all loops of an invocation, without a word, after this many iterations in total
 /// (`LP_MAX_TGSI_LOOP_ITERATIONS` in Mesa). Seen here: a sum over 600,000 elements in steps of 8 stops at
@@ -134,7 +137,7 @@ pub(super) fn summarize(adapter: &Adapter) -> AdapterSummary {
             .trim()
             .to_owned(),
         kind,
-        capabilities: capabilities(&info, features, &adapter.limits()),
+        capabilities: capabilities(adapter, features, &adapter.limits()),
         timestamps: features.contains(Features::TIMESTAMP_QUERY),
         pipeline_cache: features.contains(Features::PIPELINE_CACHE),
         pipeline_cache_key: wgpu::util::pipeline_cache_key(&info),
@@ -142,15 +145,17 @@ pub(super) fn summarize(adapter: &Adapter) -> AdapterSummary {
     }
 }
 
-pub(super) fn capabilities(
-    info: &wgpu::AdapterInfo,
-    features: Features,
-    limits: &Limits,
-) -> Capabilities {
+pub(super) fn capabilities(adapter: &Adapter, features: Features, limits: &Limits) -> Capabilities {
+    let info = adapter.get_info();
     Capabilities {
         f16: features.contains(Features::SHADER_F16),
         subgroups: features.contains(Features::SUBGROUP),
         subgroup_sizes: (info.subgroup_min_size, info.subgroup_max_size),
+        cooperative: if features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+            cooperative_tiles(&adapter.cooperative_matrix_properties())
+        } else {
+            CooperativeTiles::NONE
+        },
         software: info.device_type == DeviceType::Cpu,
         max_invocations: limits.max_compute_invocations_per_workgroup,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
@@ -164,5 +169,20 @@ pub(super) fn capabilities(
         } else {
             u64::MAX
         },
+    }
+}
+/// The square tiles with sums in f32 among what a driver offers.
+fn cooperative_tiles(offered: &[CooperativeMatrixProperties]) -> CooperativeTiles {
+    let has = |size: u32, operands: CooperativeScalarType| {
+        offered.iter().any(|one| {
+            [one.m_size, one.n_size, one.k_size] == [size; 3]
+                && one.ab_type == operands
+                && one.cr_type == CooperativeScalarType::F32
+        })
+    };
+    CooperativeTiles {
+        f32_8: has(8, CooperativeScalarType::F32),
+        f16_8: has(8, CooperativeScalarType::F16),
+        f16_16: has(16, CooperativeScalarType::F16),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wgpu::{Device, Features, Limits, Queue};
+use wgpu::{Device, ExperimentalFeatures, Features, Limits, Queue};
 
 use crate::engine::EngineError;
 use crate::shader::Capabilities;
@@ -35,7 +35,11 @@ impl OpenDevice {
             & (Features::SHADER_F16
                 | Features::SUBGROUP
                 | Features::TIMESTAMP_QUERY
-                | Features::PIPELINE_CACHE);
+                | Features::PIPELINE_CACHE
+                | Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        if !options.cooperative_matrix {
+            features.remove(Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        }
         if options.without_f16 {
             features.remove(Features::SHADER_F16);
         }
@@ -47,6 +51,7 @@ impl OpenDevice {
             label: Some("lapidary"),
             required_features: features,
             required_limits: limits.clone(),
+            experimental_features: experimental(features),
             ..Default::default()
         };
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
@@ -71,7 +76,7 @@ impl OpenDevice {
                 .lost
                 .get_or_insert(text);
         });
-        summary.capabilities = capabilities(&adapter.get_info(), features, &limits);
+        summary.capabilities = capabilities(&adapter, features, &limits);
         Ok(Self {
             device,
             queue,
@@ -161,6 +166,16 @@ impl OpenDevice {
 }
 
 /// Refuses limits that nothing could run in.
+/// Leave to use what wgpu calls experimental, when something of it is wanted.
+#[expect(unsafe_code, reason = "the API marks experimental features unsafe")]
+fn experimental(features: Features) -> ExperimentalFeatures {
+    if !features.contains(Features::EXPERIMENTAL_COOPERATIVE_MATRIX) {
+        return ExperimentalFeatures::disabled();
+    }
+    // SAFETY: the user asked for it with `GpuOptions::cooperative_matrix`, which says what it means.
+    unsafe { ExperimentalFeatures::enabled() }
+}
+
 fn check_options(options: &GpuOptions) -> Result<(), EngineError> {
     const SMALLEST: u64 = 4096;
     let limits = [

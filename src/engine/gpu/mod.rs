@@ -57,6 +57,9 @@ pub struct GpuOptions {
     pub without_f16: bool,
     /// Do without subgroup operations.
     pub without_subgroups: bool,
+    /// Use cooperative matrices where the adapter has them. wgpu calls them experimental: a defect there
+    /// or in the driver may crash the process, and no adapter we could test on has them.
+    pub cooperative_matrix: bool,
     /// Driver cache from [`GpuEngine::pipeline_cache_data`] of the same adapter.
     pub pipeline_cache: Option<Vec<u8>>,
 }
@@ -74,6 +77,7 @@ impl Default for GpuOptions {
             max_workgroup_bytes: None,
             without_f16: false,
             without_subgroups: false,
+            cooperative_matrix: false,
             pipeline_cache: None,
         }
     }

@@ -14,7 +14,7 @@ use crate::record::{
 use crate::shader::{Capabilities, Variant};
 
 use super::operand::Operand;
-use super::{A, B, MatmulDense, NAME, Precision};
+use super::{A, B, MatmulDense, NAME, Precision, cooperative};
 
 /// Register entry for operands in quads along k.
 const VEC4: &str = "matmul_dense/vec4";
@@ -123,7 +123,12 @@ impl DenseLaunch {
     }
 
     /// Fills the slots of one variant.
-    fn choose(&self, sharing: Sharing, variant: Variant, capabilities: &Capabilities) -> Variant {
+    pub(super) fn choose(
+        &self,
+        sharing: Sharing,
+        variant: Variant,
+        capabilities: &Capabilities,
+    ) -> Variant {
         let (a, b) = (self.shape.operand_a(), self.shape.operand_b());
         let half = self.shape.precision == Precision::F16Multiply && capabilities.f16;
         let variant = variant.slot("product", if half { "f16" } else { "f32" });
@@ -326,14 +331,21 @@ impl Launch for DenseLaunch {
             n,
             whole_runs: true,
         };
-        self.path()
+        let others = self
+            .path()
             .variants(extents, capabilities, |sharing, variant| {
                 self.choose(sharing, variant, capabilities)
-            })
+            });
+        let written_out = self.written_out(capabilities);
+        let cooperative = self.cooperative(capabilities).into_iter();
+        cooperative.chain(others).chain(written_out).collect()
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         let MatmulDense { batch, m, n, .. } = self.shape;
+        if cooperative::is(variant) {
+            return u64::from(batch) * cooperative::tiles(m, n);
+        }
         if sharing(variant) == Sharing::Registers {
             // Lanes take tiles one after the other, over the ends of matrices.
             let (tile_m, tile_n) = (variant.get("TILE_M"), variant.get("TILE_N"));
@@ -345,6 +357,9 @@ impl Launch for DenseLaunch {
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let k = u64::from(self.shape.k);
+        if cooperative::is(variant) {
+            return cooperative::iterations(variant, k);
+        }
         let number = |name| u64::from(variant.get(name));
         match sharing(variant) {
             Sharing::Registers => {

@@ -13,6 +13,7 @@
 //! without f16 multiply in f32, which the same bound covers.
 
 mod cases;
+mod cooperative;
 mod launch;
 mod operand;
 mod parts;
