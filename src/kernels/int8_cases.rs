@@ -33,7 +33,7 @@ type Quick = (&'static [Shape], Epilogue, FloatType, &'static [DataKind]);
 
 const BOTH: &[DataKind] = &[DataKind::Integers, DataKind::Normal];
 
-const QUICK: [Quick; 7] = {
+const QUICK: [Quick; 8] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
     const INT4_ZERO_POINT: &[Shape] = &[
@@ -66,6 +66,13 @@ const QUICK: [Quick; 7] = {
         (INT8_WIDE, plain, F32, ALL),
         (&[(10, 80, 40, INT8_ZERO_POINT)], plain, F16, BOTH),
         (&[(12, 43, 43, Scheme::int4_channel())], gelu, F16, BOTH),
+        // A segment that one exact f32 sum does not hold, with zero points.
+        (
+            &[(3, 1088, 1088, Scheme::int4_group_zero_point(1088))],
+            plain,
+            F32,
+            BOTH,
+        ),
     ]
 };
 

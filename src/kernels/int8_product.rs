@@ -100,6 +100,9 @@ impl MatmulInt8 {
     }
 }
 
+/// Subgroup entry of the tiles for segments of at most 512 elements.
+const SEGMENTS: &str = "matmul_int8/segments";
+
 /// The launch: a product, or the part of one that fits a binding limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Int8Launch {
@@ -165,6 +168,13 @@ impl Int8Launch {
     fn choose(&self, sharing: Sharing, variant: Variant) -> Variant {
         let variant = match (sharing, self.path) {
             (Sharing::Subgroup, Path::Tiles { .. }) => {
+                // Short segments need no integers between the products and the scales.
+                let short = self.shape.rows().segment <= 512;
+                let variant = if short {
+                    Variant::new(SEGMENTS)
+                } else {
+                    variant
+                };
                 let variant = variant.slot("quad_product", "float");
                 self.shape.weight().choose(variant, "bytes16")
             }

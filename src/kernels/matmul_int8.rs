@@ -67,6 +67,24 @@ const BROKEN: &[Edit] = &[
         replace: "own_scale",
     },
     Edit {
+        name: "segments_with_the_sum_of_one_row",
+        module: "matmul_int8/segments",
+        find: "subgroupShuffle(own_sum, other)",
+        replace: "own_sum",
+    },
+    Edit {
+        name: "segments_zero_point_added",
+        module: "matmul_int8/segments",
+        find: ") - zero[j] * x_sum",
+        replace: ") + zero[j] * x_sum",
+    },
+    Edit {
+        name: "segments_rows_of_one_lane",
+        module: "matmul_int8/segments",
+        find: "subgroupShuffle(own, other)",
+        replace: "subgroupShuffle(own, 0u)",
+    },
+    Edit {
         name: "unsigned_bytes_in_float",
         module: "quad_product/float",
         find: "unpack4xI8(bytes)",
@@ -92,7 +110,7 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "sums_of_the_scales",
-        module: "matmul_int8/term",
+        module: "matmul_int8/blocks",
         find: "blocks[params.sums_start + at]",
         replace: "blocks[params.scales_start + at]",
     },

@@ -1,0 +1,119 @@
+// Tiles shared by a subgroup without memory or barriers: SUBGROUP lanes make TILE_M * SUBGROUP rows
+// by TILE_N * SUBGROUP columns. Each lane loads one row of x in SUBGROUP and hands it to the others by
+// shuffles; columns of the weight stay with the lane that loaded them. For segments of whole steps of
+// sixteen and at most 512 elements: then sums, and zero points times the activations' sums, are below
+// 2^23, so that their difference is exact in f32 and no sum need pass through an integer.
+//
+// Loops run over arrays of their own length, so that drivers unroll them and keep all sums in registers.
+
+@if(web) enable subgroups;
+import package::lib::grid::linear_workgroup;
+import package::variant::{SUBGROUP, TILE_M, TILE_N};
+import package::matmul_int8::params::params;
+import package::matmul_int8::activations::load_x16;
+import package::matmul_int8::blocks::{segment_scale, segment_sum};
+import package::bytes16::{OFFSET, load_bytes16};
+import package::quad_product::{Accumulator, Quad, quad_of, quad_product};
+import package::scale::load_scale;
+import package::zero::load_zero;
+import package::lib::epilogue::finish_pair;
+
+const ROWS = TILE_M * SUBGROUP;
+const COLUMNS = TILE_N * SUBGROUP;
+
+@compute @workgroup_size(SUBGROUP)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let tiles_n = (params.n + COLUMNS - 1u) / COLUMNS;
+    let tile = linear_workgroup(workgroup, workgroups);
+    let first_row = tile / tiles_n * ROWS;
+    let first_column = tile % tiles_n * COLUMNS + lane * TILE_N;
+    // The same for all lanes, as every condition around a shuffle must be.
+    if (first_row >= params.m) {
+        return;
+    }
+
+    // Steps of the launch are of 32 elements.
+    let segment_steps = 2u * params.segment_steps;
+    var x_row: array<u32, TILE_M>;
+    var x_start: array<u32, TILE_M>;
+    for (var i = 0u; i < TILE_M; i++) {
+        x_row[i] = min(first_row + i * SUBGROUP + lane, params.m - 1u);
+        x_start[i] = x_row[i] * params.x_row_words;
+    }
+    var w_start: array<u32, TILE_N>;
+    var scale_start: array<u32, TILE_N>;
+    for (var j = 0u; j < TILE_N; j++) {
+        let column = min(first_column + j, params.n - 1u);
+        w_start[j] = column * params.row_words;
+        scale_start[j] = column * params.scale_row_stride;
+    }
+    var sums: array<array<array<f32, TILE_N>, SUBGROUP>, TILE_M>;
+    for (var segment = 0u; segment < params.segments; segment++) {
+        var dots: array<array<array<Accumulator, TILE_N>, SUBGROUP>, TILE_M>;
+        for (var step = segment * segment_steps; step < (segment + 1u) * segment_steps; step++) {
+            var bytes: array<array<u32, 4>, TILE_N>;
+            for (var j = 0u; j < TILE_N; j++) {
+                bytes[j] = load_bytes16(w_start[j], step);
+            }
+            var left: array<array<u32, 4>, TILE_M>;
+            for (var i = 0u; i < TILE_M; i++) {
+                left[i] = load_x16(x_start[i], step);
+            }
+            for (var quad = 0u; quad < 4u; quad++) {
+                var weights: array<Quad, TILE_N>;
+                for (var j = 0u; j < TILE_N; j++) {
+                    weights[j] = quad_of(bytes[j][quad]);
+                }
+                for (var i = 0u; i < TILE_M; i++) {
+                    let own = quad_of(left[i][quad]);
+                    for (var other = 0u; other < SUBGROUP; other++) {
+                        let row = subgroupShuffle(own, other);
+                        for (var j = 0u; j < TILE_N; j++) {
+                            dots[i][other][j] += quad_product(row, weights[j]);
+                        }
+                    }
+                }
+            }
+        }
+        var scale: array<f32, TILE_N>;
+        var zero: array<f32, TILE_N>;
+        for (var j = 0u; j < TILE_N; j++) {
+            let index = scale_start[j] + segment / params.group_segments;
+            scale[j] = load_scale(index);
+            zero[j] = f32(load_zero(index) + OFFSET);
+        }
+        for (var i = 0u; i < TILE_M; i++) {
+            let own_scale = segment_scale(x_row[i], segment);
+            let own_sum = f32(segment_sum(x_row[i], segment));
+            for (var other = 0u; other < SUBGROUP; other++) {
+                let x_scale = subgroupShuffle(own_scale, other);
+                let x_sum = subgroupShuffle(own_sum, other);
+                for (var j = 0u; j < TILE_N; j++) {
+                    // One scale after the other, because their product may be subnormal.
+                    sums[i][other][j] += x_scale * (f32(dots[i][other][j]) - zero[j] * x_sum) * scale[j];
+                }
+            }
+        }
+    }
+
+    for (var i = 0u; i < TILE_M; i++) {
+        for (var other = 0u; other < SUBGROUP; other++) {
+            let row = first_row + i * SUBGROUP + other;
+            if (row < params.m) {
+                for (var j = 0u; j < TILE_N; j += 2u) {
+                    finish_pair(
+                        row * params.out_stride,
+                        params.first_column + first_column + j,
+                        params.first_column + params.n,
+                        sums[i][other][j],
+                        sums[i][other][j + 1u],
+                    );
+                }
+            }
+        }
+    }
+}
