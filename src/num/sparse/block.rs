@@ -328,6 +328,13 @@ impl BlockMatrix {
     fn check_padding(&self, tensor: &str) -> Result<(), SparseError> {
         let (n, k, shape) = (self.n(), self.k(), self.shape());
         let values = self.parts.values.to_f32();
+        if self.n_blocks() == 0 && self.parts.block_columns[0] != 0 {
+            return Err(SparseError::Padding {
+                tensor: tensor.to_owned(),
+                what: "the column of unused block",
+                index: 0,
+            });
+        }
         // A matrix without blocks lies wholly outside the one that is stored.
         let outside = (self.n_blocks() == 0).then_some([n, k]);
         for (block, [top, left]) in self.places().chain(outside).enumerate() {

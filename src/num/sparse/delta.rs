@@ -61,21 +61,25 @@ impl DeltaBits {
 
     /// Bytes of an `[n, k]` matrix with `n_nonzero` weights at random places, on average.
     ///
-    /// With density `d = n_nonzero / (n k)` gaps are geometric: a weight is preceded by `q / (1 -
-    /// q)` bridges, `q = (1 - d)^max`, the chance that `max` columns in a row are empty. Half a row
-    /// multiple is padding. Each entry takes [`StoredFormat::bytes_per_value`] and its delta.
+    /// With density `d = n_nonzero / (n k)` and `q = (1 - d)^max`, the chance that `max` columns
+    /// are empty, a row has `d k` weights and `d sum_j q^j (k - 1 - j max)` bridges over all `j >= 1`
+    /// that leave the sum positive. Half a row multiple is padding, give or take the other half.
+    /// Each entry takes [`StoredFormat::bytes_per_value`] and its delta.
     #[must_use]
     pub fn expected_bytes(self, n: usize, k: usize, n_nonzero: usize, values: StoredFormat) -> f64 {
-        let n_weights = n as f64 * k as f64;
-        let empty_run = (1.0 - n_nonzero as f64 / n_weights).powi(self.max() as i32);
-        let entries = n_nonzero as f64 / (1.0 - empty_run).max(f64::MIN_POSITIVE);
-        let multiple = match values.granularity() {
-            Some(Granularity::Group(size)) => size as usize,
-            Some(Granularity::Tensor | Granularity::Channel) | None => ROW_MULTIPLE,
-        };
-        let padded = entries + n as f64 * (multiple as f64 - 1.0) / 2.0;
-        let per_entry = values.bytes_per_value(padded) + f64::from(self.bits()) / 8.0;
-        padded * per_entry + 4.0 * (n + 1) as f64
+        let density = n_nonzero as f64 / (n as f64 * k as f64);
+        let empty_run = (1.0 - density).powi(self.max() as i32);
+        let last_column = k as f64 - 1.0;
+        let (mut chance, mut bridges) = (1.0, 0.0);
+        for run in 1..=k / self.max() {
+            chance *= empty_run;
+            bridges += chance * (last_column - (run * self.max()) as f64).max(0.0);
+        }
+        let multiple = row_multiple(values).unwrap_or(ROW_MULTIPLE) as f64;
+        let row_entries = density * (k as f64 + bridges) + (multiple - 1.0) / 2.0;
+        let entries = n as f64 * row_entries;
+        let per_entry = values.bytes_per_value(entries) + f64::from(self.bits()) / 8.0;
+        entries * per_entry + 4.0 * (n + 1) as f64
     }
 }
 
