@@ -1,5 +1,5 @@
-//! Number formats, free of any device: half floats, integer quantization, reproducible random
-//! numbers.
+//! Number formats, free of any device: half floats, integer quantization, pruned matrices,
+//! reproducible random numbers.
 //!
 //! Everything here is plain arithmetic on slices. It defines, bit for bit, what a stored weight
 //! means and how it is laid out in 32-bit words; kernels read those words and are tested against
@@ -7,15 +7,21 @@
 //!
 //! * [`float`]: f16 and bf16 packed two to a word, and correctly rounded conversion from f64.
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
+//! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`philox`]: the counter-based generator behind every random number.
 
 pub mod float;
 pub mod philox;
 pub mod quant;
+pub mod sparse;
 
 pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, unpack_f16};
 pub use philox::{Philox, Stream};
 pub use quant::{
     Bits, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
     QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
+};
+pub use sparse::{
+    BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, NmMatrix, NmPattern, SparseError,
+    SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType, Values,
 };

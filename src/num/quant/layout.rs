@@ -21,7 +21,7 @@ use super::error::QuantError;
 use super::format::{Bits, Granularity};
 
 /// Rows are padded to this many words, the 16 bytes of a vec4 load.
-pub(super) const ROW_ALIGN_WORDS: usize = 4;
+pub(in crate::num) const ROW_ALIGN_WORDS: usize = 4;
 
 /// Checked dimensions: groups tile the rows, and the packed words can be addressed with a u32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
