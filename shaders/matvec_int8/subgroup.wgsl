@@ -8,7 +8,8 @@ import package::lib::grid::linear_workgroup;
 import package::variant::{SUBGROUP, COLUMNS, ROWS};
 import package::matmul_int8::params::params;
 import package::matmul_int8::activations::load_x16;
-import package::matmul_int8::term::segment_term;
+import package::matmul_int8::blocks::{segment_scale, segment_sum};
+import package::matmul_int8::term::scaled_term;
 import package::bytes32::{OFFSET, load_bytes32};
 import package::scale::load_scale;
 import package::zero::load_zero;
@@ -54,12 +55,18 @@ fn main(
                 }
             }
         }
+        let group = segment / params.group_segments;
+        var scale: array<f32, ROWS>;
+        var zero: array<i32, ROWS>;
         for (var j = 0u; j < ROWS; j++) {
-            let index = scale_start[j] + segment / params.group_segments;
-            let scale = load_scale(index);
-            let zero = load_zero(index) + OFFSET;
-            for (var i = 0u; i < COLUMNS; i++) {
-                sums[i][j] += segment_term(dots[i][j], zero, scale, i, segment);
+            scale[j] = load_scale(scale_start[j] + group);
+            zero[j] = load_zero(scale_start[j] + group) + OFFSET;
+        }
+        for (var i = 0u; i < COLUMNS; i++) {
+            let x_scale = segment_scale(i, segment);
+            let x_sum = segment_sum(i, segment);
+            for (var j = 0u; j < ROWS; j++) {
+                sums[i][j] += scaled_term(dots[i][j], zero[j], scale[j], x_scale, x_sum);
             }
         }
     }
