@@ -116,7 +116,7 @@ pub enum BitmaskError {
 
 impl BitmaskError {
     /// The error of values of a type the format does not have.
-    pub(super) fn value_type(name: &str, dtype: impl ToString) -> Self {
+    pub(super) fn value_type(name: &str, dtype: &impl ToString) -> Self {
         Self::Dtype {
             name: name.to_owned(),
             dtype: dtype.to_string(),

@@ -2,7 +2,7 @@
 
 use super::{BitmaskEntry, BitmaskError, BitmaskFormat, VALUE_TYPES, has_tensor};
 use crate::io::IoError;
-use crate::io::safetensors::{Safetensors, SafetensorsFile, StoredDType, TensorEntry};
+use crate::io::safetensors::{Safetensors, SafetensorsFile, StoredDType, TensorEntry, shown};
 use crate::tensor::{DType, HostTensor, n_bytes};
 
 /// The pruned tensors among the tensors of a file, sorted by prefix: those with `X.compressed`,
@@ -28,6 +28,7 @@ pub fn read_bitmask<B: AsRef<[u8]>>(
     let part = |name: &str| -> Result<Part<'_>, BitmaskError> {
         let name = format!("{prefix}.{name}");
         let (entry, bytes) = file.tensor_bytes(&name)?;
+        let name = shown(&name);
         Ok(Part { name, entry, bytes })
     };
     let has_offsets = has_tensor(file.tensors(), &format!("{prefix}.row_offsets"));
@@ -86,6 +87,7 @@ pub fn read_bitmask_file(file: &SafetensorsFile, prefix: &str) -> Result<HostTen
 
 /// One stored tensor of a pruned one.
 struct Part<'a> {
+    /// Shortened for messages.
     name: String,
     entry: &'a TensorEntry,
     bytes: &'a [u8],
@@ -118,7 +120,7 @@ impl Part<'_> {
     fn value_type(&self) -> Result<DType, BitmaskError> {
         match self.entry.dtype {
             StoredDType::Supported(dtype) if VALUE_TYPES.contains(&dtype) => Ok(dtype),
-            other => Err(BitmaskError::value_type(&self.name, other)),
+            other => Err(BitmaskError::value_type(&self.name, &other)),
         }
     }
 

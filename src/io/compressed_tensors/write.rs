@@ -2,6 +2,7 @@
 //! [`write_safetensors`](crate::io::safetensors::write_safetensors).
 
 use super::{BitmaskError, BitmaskFormat, VALUE_TYPES};
+use crate::io::safetensors::shown;
 use crate::tensor::{DType, HostTensor};
 
 /// The parts of a masked matrix `[N, K]` of f32, f16, bf16 or i8 under a prefix, sorted by name.
@@ -19,16 +20,16 @@ pub fn bitmask_parts(
 ) -> Result<Vec<(String, HostTensor)>, BitmaskError> {
     let dtype = tensor.dtype();
     if !VALUE_TYPES.contains(&dtype) {
-        return Err(BitmaskError::value_type(prefix, dtype));
+        return Err(BitmaskError::value_type(&shown(prefix), &dtype));
     }
     let (&[n, k], false) = (tensor.shape(), tensor.is_empty()) else {
         return Err(BitmaskError::NotMatrix {
-            name: prefix.to_owned(),
+            name: shown(prefix),
             shape: tensor.shape().to_vec(),
         });
     };
     if format == BitmaskFormat::TwoFour && !k.is_multiple_of(4) {
-        let name = prefix.to_owned();
+        let name = shown(prefix);
         return Err(BitmaskError::NotGroups { name, k });
     }
     let mut bitmask = vec![0u8; n * k.div_ceil(8)];
@@ -94,7 +95,7 @@ fn fill_groups(name: &str, row: usize, k: usize, mask: &mut [u8]) -> Result<(), 
         let found = (*byte >> shift & 0xf).count_ones();
         if found > 2 {
             return Err(BitmaskError::GroupCount {
-                name: name.to_owned(),
+                name: shown(name),
                 row,
                 group,
                 found,
