@@ -7,8 +7,9 @@
 //!   row_starts[i + 1]`.
 //! * **Block columns** `[max(n_blocks, 1)]`, strictly ascending within a block row.
 //! * **Values** `[max(n_blocks, 1), rows * columns]`: a block is one stored row, row major inside.
-//!   Scales are per tensor, per block ([`Granularity::Channel`]) or per group, which must tile the
-//!   rows of a block.
+//!   Scales are per tensor, per block
+//!   ([`Channel`](crate::num::quant::Granularity::Channel)) or per group, which must tile the rows
+//!   of a block.
 //!
 //! A matrix without blocks stores one block of zeros, in block column 0, that no row refers to: a
 //! device buffer cannot be empty.
