@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::compressed_tensors::BitmaskError;
 use super::safetensors::SafetensorsError;
 
 /// A file that could not be read or written.
@@ -54,6 +55,14 @@ pub enum IoError {
         file: PathBuf,
         /// What is wrong with it.
         reason: SafetensorsError,
+    },
+    /// A pruned tensor of the file is not stored as compressed-tensors stores it.
+    #[error("{}: {reason}", file.display())]
+    Bitmask {
+        /// The file read.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: BitmaskError,
     },
 }
 

@@ -7,6 +7,7 @@
 //! there.
 
 pub mod atomic;
+pub mod compressed_tensors;
 mod error;
 mod near_names;
 pub mod safetensors;

@@ -42,6 +42,11 @@ impl SafetensorsFile {
         &self.path
     }
 
+    /// The checked bytes, for readers of formats within the format.
+    pub(in crate::io) fn contents(&self) -> &Safetensors<impl AsRef<[u8]>> {
+        &self.contents
+    }
+
     /// Every tensor, sorted by name, including those of unsupported element types.
     pub fn tensors(&self) -> &[TensorEntry] {
         self.contents.tensors()

@@ -23,6 +23,7 @@ use super::near_names::near_names;
 use crate::tensor::{DType, HostTensor};
 
 pub use error::SafetensorsError;
+pub(super) use error::shown;
 pub use file::SafetensorsFile;
 pub use write::write_safetensors;
 
@@ -158,7 +159,7 @@ impl<B: AsRef<[u8]>> Safetensors<B> {
                 Ok(HostTensor::new(dtype, entry.shape.clone(), bytes.to_vec())?)
             }
             StoredDType::Unsupported(dtype) => Err(SafetensorsError::UnsupportedDtype {
-                name: error::shown(name),
+                name: shown(name),
                 dtype: dtype.to_string(),
                 n_bytes: entry.n_bytes,
             }),
@@ -168,8 +169,8 @@ impl<B: AsRef<[u8]>> Safetensors<B> {
     fn unknown_tensor(&self, name: &str) -> SafetensorsError {
         let near = near_names(name, self.entries.iter().map(|entry| entry.name.as_str()));
         SafetensorsError::UnknownTensor {
-            name: error::shown(name),
-            near: near.iter().map(|name| error::shown(name)).collect(),
+            name: shown(name),
+            near: near.iter().map(|name| shown(name)).collect(),
             n_tensors: self.entries.len(),
         }
     }

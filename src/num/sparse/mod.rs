@@ -35,6 +35,8 @@ pub use values::{StoredFormat, ValueFormat, Values};
 #[cfg(test)]
 mod corruption_tests;
 #[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
 mod refusal_tests;
 #[cfg(test)]
 mod tests;

@@ -167,11 +167,12 @@ fn granularities_that_a_format_lacks_are_refused() {
         (Scheme::int8_channel(), "Channel"),
         (Scheme::int8_group(4), "Group(4)"),
         (Scheme::int8_group(0), "Group(0)"),
+        (Scheme::int8_group(24), "Group(24)"),
     ] {
         assert_eq!(
             refused(delta, scheme),
             format!(
-                "w: scales per {what}; allowed: a tensor or groups of a multiple of 8 entries; \
+                "w: scales per {what}; allowed: a tensor or groups of a multiple of 8 entries up to 16; \
                  for a scale per row use groups, because all rows are stored as one"
             )
         );

@@ -131,7 +131,7 @@ impl Values {
     /// Stores `values [rows, columns]`.
     ///
     /// # Errors
-    /// As [`FloatRows::pack`] and [`quantize`], and [`SparseError::ZeroPoint`] for a scheme with
+    /// As [`FloatRows::pack`] and [`quantize()`], and [`SparseError::ZeroPoint`] for a scheme with
     /// zero points.
     pub fn pack(
         tensor: &str,
