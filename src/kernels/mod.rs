@@ -20,6 +20,7 @@ mod quant_cases;
 mod quant_product;
 mod row_codes;
 mod shape;
+pub mod sparse;
 mod split;
 mod weight;
 mod window;
@@ -56,5 +57,8 @@ registry![
     matvec_quant,
     matmul_int8,
     matvec_int8,
+    sparse_nm,
+    sparse_block,
+    sparse_delta,
     roofline,
 ];

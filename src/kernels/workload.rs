@@ -120,14 +120,19 @@ impl<'a> Workload<'a> {
 
     /// A weight format, `int4-g64` if none is named.
     pub fn weight(&mut self) -> QuantFormat {
-        let allowed =
-            "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points";
-        self.take(allowed, weight_format).unwrap_or(QuantFormat {
+        self.weight_named().unwrap_or(QuantFormat {
             bits: Bits::Int4,
             granularity: Granularity::Group(64),
             zero: Zero::Symmetric,
             scale_type: ScaleType::F16,
         })
+    }
+
+    /// A weight format, if one is named.
+    pub fn weight_named(&mut self) -> Option<QuantFormat> {
+        let allowed =
+            "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points";
+        self.take(allowed, weight_format)
     }
 }
 

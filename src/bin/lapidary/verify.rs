@@ -75,7 +75,13 @@ struct Totals {
     kernels_not_reached: Vec<String>,
 }
 
-/// Kernels by name, or all; an unknown name lists what there is.
+/// Whether a name is the kernel's, or its family's: `sparse` for all of `sparse_nm` and so on.
+fn is_named(kernel: &Kernel, name: &str) -> bool {
+    let family = kernel.name.strip_prefix(name);
+    family.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+}
+
+/// Kernels by name or family, or all; an unknown name lists what there is.
 pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
     let known = || {
         REGISTRY
@@ -86,7 +92,7 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
     };
     if let Some(name) = names
         .iter()
-        .find(|name| !REGISTRY.iter().any(|kernel| kernel.name == **name))
+        .find(|name| !REGISTRY.iter().any(|kernel| is_named(kernel, name)))
     {
         let near = near_names(name, REGISTRY.iter().map(|kernel| kernel.name));
         let meant = if near.is_empty() {
@@ -100,7 +106,7 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
         )));
     }
     let wanted =
-        |kernel: &&&Kernel| names.is_empty() || names.iter().any(|name| name == kernel.name);
+        |kernel: &&&Kernel| names.is_empty() || names.iter().any(|name| is_named(kernel, name));
     Ok(REGISTRY.iter().filter(wanted).copied().collect())
 }
 

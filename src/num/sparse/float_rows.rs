@@ -3,7 +3,9 @@
 use super::dense::{check_count, check_len, check_values};
 use super::error::SparseError;
 use crate::num::float::{pack_f16, unpack_f16};
-use crate::num::quant::layout::ROW_ALIGN_WORDS;
+
+/// Values that shaders take at a time.
+const STEP_VALUES: usize = 8;
 
 /// Type of a stored float.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,16 +26,16 @@ impl ValueType {
         }
     }
 
-    /// Words from one row of so many values to the next, a multiple of 4.
+    /// Words from one row of so many values to the next: whole steps of eight values, as shaders take
+    /// them.
     #[must_use]
     pub fn row_stride_words(self, columns: usize) -> usize {
-        columns
-            .div_ceil(self.per_word())
-            .next_multiple_of(ROW_ALIGN_WORDS)
+        columns.next_multiple_of(STEP_VALUES) / self.per_word()
     }
 }
 
-/// A row-major `[rows, columns]` matrix of finite floats, each row padded with zeros to 16 bytes.
+/// A row-major `[rows, columns]` matrix of finite floats, each row padded with zeros to whole
+/// steps of eight values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatRows {
     value_type: ValueType,

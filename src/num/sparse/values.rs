@@ -1,7 +1,7 @@
 //! The stored values of a pruned matrix, alike for all formats: floats or symmetric integer codes.
 //!
 //! A format lays the weights it keeps out as a matrix of its own, and this is that matrix. Rows are
-//! padded to 16 bytes. Groups of a quantized one count *stored* values along a stored row.
+//! padded to 16 bytes, of f32 to 32. Groups of a quantized one count *stored* values along a stored row.
 
 use std::fmt;
 
