@@ -14,10 +14,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> state: array<u32>; // cut-off, left, free, 256 counts
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn main(@builtin(local_invocation_index) lane: u32) {
     var cut = CutOff(state[0], state[1]);
     var left = state[2];
     if (params.level == 0u) {

@@ -208,7 +208,9 @@ mod tests {
 
     #[test]
     fn column_j_is_bit_j_of_a_row_and_rows_begin_with_a_word() {
-        let mask = Mask::from_fn(2, 40, |row, column| row == 1 && (column == 0 || column == 33));
+        let mask = Mask::from_fn(2, 40, |row, column| {
+            row == 1 && (column == 0 || column == 33)
+        });
         assert_eq!(mask.words(), [0, 0, 1, 2]);
         assert_eq!((mask.row_words(), mask.kept()), (2, 2));
         assert_eq!(mask.density(), 2.0 / 80.0);

@@ -200,7 +200,9 @@ impl Pattern {
         }
         match *self {
             Self::Tensor(amount) => Ok(Contest::All(amount.kept(tensor, "elements", elements)?)),
-            Self::PerRow(amount) => Ok(Contest::Row(amount.kept(tensor, "elements of a row", k)?)),
+            Self::PerRow(amount) => {
+                Ok(Contest::Row(amount.kept(tensor, "elements of a row", k)?))
+            }
             Self::NOfM {
                 keep,
                 group,
@@ -225,7 +227,11 @@ impl Pattern {
             Self::Blocks(units, amount) => {
                 units.check_block(tensor)?;
                 let [rows, columns] = units.count(n, k);
-                Ok(Contest::All(amount.kept(tensor, "blocks", rows * columns)?))
+                Ok(Contest::All(amount.kept(
+                    tensor,
+                    "blocks",
+                    rows * columns,
+                )?))
             }
             Self::Rows(amount) => Ok(Contest::All(amount.kept(tensor, "rows", n)?)),
             Self::Columns(amount) => Ok(Contest::All(amount.kept(tensor, "columns", k)?)),

@@ -18,12 +18,7 @@ impl<'a> Scores<'a> {
     ///
     /// # Errors
     /// [`MaskError`] for no elements, another number of values than the shape has, and NaN.
-    pub fn new(
-        tensor: &'a str,
-        n: usize,
-        k: usize,
-        values: &'a [f32],
-    ) -> Result<Self, MaskError> {
+    pub fn new(tensor: &'a str, n: usize, k: usize, values: &'a [f32]) -> Result<Self, MaskError> {
         let expected = n.saturating_mul(k);
         if expected == 0 {
             let tensor = tensor.to_owned();
@@ -64,7 +59,10 @@ impl<'a> Scores<'a> {
             [rows, columns] = pass.count(rows, columns);
         }
         let values = sums.as_deref().unwrap_or(self.values);
-        values.iter().map(|value| score_key(value.to_bits())).collect()
+        values
+            .iter()
+            .map(|value| score_key(value.to_bits()))
+            .collect()
     }
 }
 
@@ -86,7 +84,10 @@ pub fn select(scores: &Scores<'_>, pattern: &Pattern) -> Result<Mask, MaskError>
     let [rows, columns] = units.count(n, k);
     let kept: Vec<bool> = match contest {
         Contest::All(keep) => best(&keys, keep),
-        Contest::Row(keep) => keys.chunks(columns).flat_map(|row| best(row, keep)).collect(),
+        Contest::Row(keep) => keys
+            .chunks(columns)
+            .flat_map(|row| best(row, keep))
+            .collect(),
         Contest::Group { keep, group } => keys
             .chunks(group)
             .flat_map(|group| keeps_of_group(group, keep))
@@ -100,11 +101,7 @@ pub fn select(scores: &Scores<'_>, pattern: &Pattern) -> Result<Mask, MaskError>
 ///
 /// # Errors
 /// [`MaskError`] as of [`global_keep`].
-pub fn global(
-    scores: &[Scores<'_>],
-    units: Units,
-    amount: Amount,
-) -> Result<Vec<Mask>, MaskError> {
+pub fn global(scores: &[Scores<'_>], units: Units, amount: Amount) -> Result<Vec<Mask>, MaskError> {
     let shapes: Vec<[usize; 2]> = scores.iter().map(|one| [one.n, one.k]).collect();
     let keep = global_keep(&shapes, units, amount)?;
     let passes = Pattern::Blocks(units, amount).passes(1, 1);
@@ -235,12 +232,13 @@ mod tests {
         let kept = chosen(&w, 19, 12, pattern);
         for first in [0, 8, 16] {
             let rows = first..(first + 8).min(19);
-            let sum = |column: usize| -> f32 {
-                rows.clone().map(|row| w[row * 12 + column].abs()).sum()
-            };
+            let sum =
+                |column: usize| -> f32 { rows.clone().map(|row| w[row * 12 + column].abs()).sum() };
             let sums: Vec<f32> = (0..12).map(sum).collect();
-            let expected: Vec<bool> =
-                sums.chunks(3).flat_map(|group| by_sorting(group, 1)).collect();
+            let expected: Vec<bool> = sums
+                .chunks(3)
+                .flat_map(|group| by_sorting(group, 1))
+                .collect();
             for row in rows.clone() {
                 assert_eq!(kept[row * 12..(row + 1) * 12], expected, "row {row}");
             }
@@ -256,7 +254,10 @@ mod tests {
             .collect();
         let norm = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| -> f32 {
             let row = |row: usize| -> f32 {
-                columns.clone().map(|column| w[row * k + column].abs()).sum()
+                columns
+                    .clone()
+                    .map(|column| w[row * k + column].abs())
+                    .sum()
             };
             rows.map(row).sum()
         };
@@ -326,8 +327,8 @@ mod tests {
 
     #[test]
     fn scores_without_an_order_are_refused_by_place() {
-        let error = Scores::new("layer.0", 2, 3, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0])
-            .expect_err("NaN");
+        let error =
+            Scores::new("layer.0", 2, 3, &[0.0, 1.0, 2.0, 3.0, f32::NAN, 5.0]).expect_err("NaN");
         assert_eq!(
             error.to_string(),
             "layer.0: the score in row 1, column 1 is NaN; any other value is allowed"

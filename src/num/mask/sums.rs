@@ -54,10 +54,7 @@ mod tests {
         assert_eq!(add_scores(-0.0, -0.0).to_bits(), 0);
         assert_eq!(add_scores(smallest, -1.5 * smallest).to_bits(), 0);
         assert_eq!(add_scores(smallest, smallest), 2.0 * smallest);
-        assert_eq!(
-            add_scores(f32::INFINITY, f32::NEG_INFINITY).to_bits(),
-            NAN
-        );
+        assert_eq!(add_scores(f32::INFINITY, f32::NEG_INFINITY).to_bits(), NAN);
     }
 
     #[test]
