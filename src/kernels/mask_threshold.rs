@@ -18,7 +18,7 @@ use super::iterations::looped;
 use super::mask_data::ScoreKind;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
-use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
+use super::{Case, Effort, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "mask_threshold";
 const SCORES: u32 = 1;
@@ -330,6 +330,7 @@ const BROKEN: &[Edit] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::DataKind;
     use crate::kernels::parts_test::check_parts;
 
     const SHAPE: MaskThreshold = MaskThreshold {
