@@ -206,6 +206,7 @@ fn cases(effort: Effort) -> Vec<Case> {
         (9, 130, 1, 64),
         (130, 9, 64, 1),
         (33, 70, 4, 32),
+        (41, 32, 2, 4),
         (100, 100, 64, 64),
     ];
     if effort == Effort::Full {

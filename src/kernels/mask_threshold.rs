@@ -218,6 +218,7 @@ fn cases(effort: Effort) -> Vec<Case> {
         (5, 256, 128),
         (3, 257, 0),
         (2, 1000, 1),
+        (200, 8, 3),
         (1, 66_000, 33_000),
     ];
     if effort == Effort::Full {

@@ -143,6 +143,7 @@ pub fn select_global(
         .iter()
         .map(|&one| mask_shape(OP, one, units))
         .collect::<Result<_, _>>()?;
+    // Blocks are summed in one pass, whatever the shape.
     let passes = Pattern::Blocks(units, amount).passes(1, 1);
     let mut sums = Vec::new();
     for (one, &extents) in scores.iter().zip(&extents) {

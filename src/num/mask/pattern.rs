@@ -184,7 +184,7 @@ impl Pattern {
     /// # Errors
     /// [`MaskError`] when the pattern does not fit the shape.
     pub fn contest(&self, tensor: &str, n: usize, k: usize) -> Result<Contest, MaskError> {
-        let elements = n.checked_mul(k).unwrap_or(usize::MAX);
+        let elements = n.saturating_mul(k);
         if elements == 0 {
             return Err(MaskError::Empty {
                 tensor: tensor.to_owned(),

@@ -104,6 +104,7 @@ pub fn select(scores: &Scores<'_>, pattern: &Pattern) -> Result<Mask, MaskError>
 pub fn global(scores: &[Scores<'_>], units: Units, amount: Amount) -> Result<Vec<Mask>, MaskError> {
     let shapes: Vec<[usize; 2]> = scores.iter().map(|one| [one.n, one.k]).collect();
     let keep = global_keep(&shapes, units, amount)?;
+    // Blocks are summed in one pass, whatever the shape.
     let passes = Pattern::Blocks(units, amount).passes(1, 1);
     let keys: Vec<u32> = scores.iter().flat_map(|one| one.keys(&passes)).collect();
     let kept = best(&keys, keep);
