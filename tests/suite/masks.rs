@@ -1,6 +1,6 @@
 //! Pruning masks: every pattern gives the same words on the adapter, on the CPU engine and by definition.
 
-use lapidary::engine::{CpuEngine, Engine};
+use lapidary::engine::{CpuEngine, Engine, EngineError};
 use lapidary::num::Philox;
 use lapidary::num::mask::{Amount, Mask, Pattern, Scores, Units, global, select};
 use lapidary::ops::OpError;
@@ -121,6 +121,37 @@ fn a_tensor_too_large_for_one_workgroup_is_counted_by_many() {
             );
         }
     }
+}
+
+#[test]
+fn a_row_as_long_as_the_driver_s_loop_limit_allows_is_right_and_a_longer_one_is_refused() {
+    let engine = gpu(options());
+    let pattern = Pattern::PerRow(Amount::Sparsity(0.5));
+    // Seven bytes, each of 9351 rounds and 11 iterations beside them, stay below 65,535.
+    let longest = 9351 * 256;
+    let scores: Vec<f32> = values(1, longest)
+        .into_iter()
+        .map(|value| (value * 1000.0).round())
+        .collect();
+    let mut recording = Recording::new();
+    let uploaded = upload(&mut recording, 1, longest, &scores);
+    let mask = mask::select(&mut recording, &uploaded, &pattern).expect("fits");
+    recording.download(mask.words());
+    let words = engine.run(&recording).expect("runs");
+    let scores = Scores::new("w", 1, longest, &scores).expect("no NaN");
+    assert_eq!(
+        mask.to_mask(&words[0]).expect("padding is zero"),
+        select(&scores, &pattern).expect("fits")
+    );
+
+    let mut recording = Recording::new();
+    let longer = upload(&mut recording, 1, longest + 1, &vec![1.0; longest + 1]);
+    mask::select(&mut recording, &longer, &pattern).expect("fits");
+    let error = engine.run(&recording).expect_err("one round more");
+    assert!(
+        matches!(error, EngineError::LoopTooLong { limit: 65_535, .. }),
+        "{error}"
+    );
 }
 
 #[test]
