@@ -5,20 +5,21 @@
 //! Subnormals count as +0 before and after each addition and every NaN is one NaN, so a result is equal
 //! bit for bit wherever f32 additions round to nearest even.
 
+mod cases;
+
 use std::sync::Arc;
 
 use crate::num::mask::{MAX_BLOCK, unit_sums};
 use crate::record::{
     Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
-use crate::shader::{Capabilities, Edit, Variant};
+use crate::shader::{Capabilities, Variant};
 
 use super::iterations::looped;
-use super::mask_data::ScoreKind;
 use super::mask_shape::{MaskShape, within};
 use super::shape::ShapeError;
 use super::split::{Streams, Tile, cut};
-use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
+use super::{Kernel, Workload, WorkloadError};
 
 const NAME: &str = "mask_scores";
 const SCORES: u32 = 1;
@@ -192,115 +193,16 @@ pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "sums of scores [n, k] over vectors, blocks or strips, in one stated order",
     workload,
-    cases,
-    broken: BROKEN,
+    cases: cases::cases,
+    broken: cases::BROKEN,
     expected_failures: &[],
 };
-
-fn cases(effort: Effort) -> Vec<Case> {
-    let mut shapes = vec![
-        (1, 1, 1, 1),
-        (5, 7, 8, 1),
-        (67, 33, 16, 1),
-        (40, 65, 32, 1),
-        (9, 130, 1, 64),
-        (130, 9, 64, 1),
-        (33, 70, 4, 32),
-        (41, 32, 2, 4),
-        (100, 100, 64, 64),
-    ];
-    if effort == Effort::Full {
-        shapes.extend([
-            (1024, 1024, 8, 1),
-            (1000, 3000, 16, 16),
-            (4097, 65, 1, 64),
-            (70, 70, 70, 58),
-        ]);
-    }
-    let mut cases = Vec::new();
-    for (index, shape) in shapes.into_iter().enumerate() {
-        cases.extend(case(shape, ScoreKind::Data(DataKind::Integers)));
-        if index != 0 {
-            cases.extend(case(shape, ScoreKind::ALL[1 + index % 9]));
-        }
-    }
-    for kind in ScoreKind::ALL {
-        cases.extend(case((21, 50, 8, 3), kind));
-    }
-    cases
-}
-
-fn case((n, k, unit_rows, unit_columns): (u32, u32, u32, u32), kind: ScoreKind) -> Option<Case> {
-    let shape = MaskShape {
-        n,
-        k,
-        unit_rows,
-        unit_columns,
-    };
-    let scores = kind.words(n.into(), n as usize * k as usize);
-    let mut case = Case::new(
-        MaskScores(shape).launch().ok()?,
-        vec![(SCORES, scores)],
-        kind.data(),
-    );
-    case.name.push_str(kind.suffix());
-    Some(case)
-}
-
-const BROKEN: &[Edit] = &[
-    Edit {
-        name: "no_guard",
-        module: NAME,
-        find: "unit >= params.units",
-        replace: "unit > params.units",
-    },
-    Edit {
-        name: "last_unit_reads_past_its_rows",
-        module: NAME,
-        find: "min(params.unit_rows, params.n - first_row)",
-        replace: "params.unit_rows",
-    },
-    Edit {
-        name: "last_unit_reads_the_next_row",
-        module: NAME,
-        find: "min(params.unit_columns, params.k - first_column)",
-        replace: "params.unit_columns",
-    },
-    Edit {
-        name: "from_right_to_left",
-        module: NAME,
-        find: "scores[start + column]",
-        replace: "scores[start + columns - 1u - column]",
-    },
-    Edit {
-        name: "from_the_last_row",
-        module: NAME,
-        find: "(first_row + row) * params.k",
-        replace: "(first_row + rows - 1u - row) * params.k",
-    },
-    Edit {
-        name: "subnormal_scores_added",
-        module: NAME,
-        find: "bitcast<f32>(canonical(score))",
-        replace: "bitcast<f32>(score | 0x00800000u)",
-    },
-    Edit {
-        name: "nan_is_the_largest_sum",
-        module: NAME,
-        find: "return select(sum, NAN_BITS, is_nan_bits(total) || is_nan_bits(score));",
-        replace: "return select(sum, 0x7f800000u, is_nan_bits(total) || is_nan_bits(score));",
-    },
-    Edit {
-        name: "last_column_dropped",
-        module: NAME,
-        find: "column < columns;",
-        replace: "column + 1u < columns;",
-    },
-];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::DataKind;
+    use crate::kernels::mask_data::ScoreKind;
     use crate::kernels::parts_test::check_parts;
 
     const SHAPE: MaskShape = MaskShape {

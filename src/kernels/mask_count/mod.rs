@@ -7,19 +7,20 @@
 //! Levels are those of `mask_threshold`, and so is what becomes of the state in the end: its first two words
 //! are the cut-off.
 
+mod cases;
+
 use std::sync::Arc;
 
 use crate::num::mask::score_key;
 use crate::record::{
     Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
 };
-use crate::shader::{Capabilities, Edit, Variant};
+use crate::shader::{Capabilities, Variant};
 
 use super::iterations::looped;
-use super::mask_data::ScoreKind;
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
-use super::{Case, DataKind, Effort, Kernel, Workload, WorkloadError};
+use super::{Kernel, Workload, WorkloadError};
 
 const NAME: &str = "mask_count";
 const SCORES: u32 = 1;
@@ -231,125 +232,16 @@ pub static KERNEL: Kernel = Kernel {
     name: NAME,
     summary: "counts of one byte of the scores that agree with a cut-off so far",
     workload,
-    cases,
-    broken: BROKEN,
+    cases: cases::cases,
+    broken: cases::BROKEN,
     expected_failures: &[],
 };
 
-fn cases(effort: Effort) -> Vec<Case> {
-    let mut counts = vec![1, 255, 256, 5000, 40_000];
-    if effort == Effort::Full {
-        counts.push(1 << 20);
-    }
-    let mut cases = Vec::new();
-    for count in counts {
-        for level in 0..LEVELS {
-            let kind = [
-                ScoreKind::Data(DataKind::Integers),
-                ScoreKind::Tied,
-                ScoreKind::Special,
-                ScoreKind::Data(DataKind::Normal),
-            ][level as usize % 4];
-            let first_index = [0, 77, 0x0012_3456][level as usize % 3];
-            let shape = MaskCount {
-                count,
-                first_index,
-                level,
-            };
-            cases.extend(case(shape, kind));
-        }
-    }
-    for kind in ScoreKind::ALL {
-        let shape = MaskCount {
-            count: 3001,
-            first_index: 10,
-            level: 2,
-        };
-        cases.extend(case(shape, kind));
-    }
-    cases
-}
-
-/// The cut-off agrees with a score in the middle above the level, and holds other bytes below.
-fn case(shape: MaskCount, kind: ScoreKind) -> Option<Case> {
-    let scores = kind.words(shape.level.into(), shape.count as usize);
-    let middle = shape.count / 2;
-    let mut state = vec![0; STATE_WORDS as usize];
-    let noise = 0x5a5a_5a5a >> 8;
-    let below = noise >> (24 - digit_shift(shape.level));
-    state[0] = score_key(scores[middle as usize]);
-    state[1] = !(shape.first_index + middle);
-    state[usize::from(shape.level >= 4)] ^= below;
-    state[2] = 12;
-    for (index, count) in state[COUNTS..].iter_mut().enumerate() {
-        *count = index as u32 * 3;
-    }
-    let operands = vec![(SCORES, scores), (STATE, state)];
-    let mut case = Case::new(shape.launch().ok()?, operands, kind.data());
-    case.name.push_str(kind.suffix());
-    Some(case)
-}
-
-const BROKEN: &[Edit] = &[
-    Edit {
-        name: "no_guard",
-        module: NAME,
-        find: "at < params.count",
-        replace: "at <= params.count",
-    },
-    Edit {
-        name: "last_score_not_counted",
-        module: NAME,
-        find: "at < params.count",
-        replace: "at + 1u < params.count",
-    },
-    Edit {
-        name: "indices_from_0",
-        module: NAME,
-        find: "params.first_index + at",
-        replace: "at",
-    },
-    Edit {
-        name: "workgroups_overlap",
-        module: NAME,
-        find: "* ROUNDS * WORKGROUP_SIZE",
-        replace: "* WORKGROUP_SIZE",
-    },
-    Edit {
-        name: "counts_begin_with_the_state",
-        module: NAME,
-        find: "&state[4u + lane]",
-        replace: "&state[3u + lane]",
-    },
-    Edit {
-        name: "one_workgroup_s_count_only",
-        module: NAME,
-        find: "atomicAdd(&state[4u + lane], count);",
-        replace: "atomicStore(&state[4u + lane], count);",
-    },
-    Edit {
-        name: "levels_of_the_index_look_at_the_key",
-        module: "mask/radix",
-        find: "(select(key, ~index, level >= 4u) >> digit_shift(level))",
-        replace: "(key >> digit_shift(level))",
-    },
-    Edit {
-        name: "own_byte_must_agree_too",
-        module: "mask/radix",
-        find: "((0x100u << digit_shift(level)) - 1u)",
-        replace: "((1u << digit_shift(level)) - 1u)",
-    },
-    Edit {
-        name: "subnormals_told_apart",
-        module: "mask/key",
-        find: "magnitude < 0x00800000u",
-        replace: "magnitude < 0x00000001u",
-    },
-];
-
 #[cfg(test)]
 mod tests {
+    use super::cases::case;
     use super::*;
+    use crate::kernels::mask_data::ScoreKind;
     use crate::kernels::parts_test::check_parts;
 
     #[test]
