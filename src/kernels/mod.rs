@@ -13,6 +13,8 @@ mod guess;
 mod int8_cases;
 mod int8_product;
 mod iterations;
+mod mask_data;
+mod mask_shape;
 #[cfg(test)]
 mod parts_test;
 mod path;
@@ -31,6 +33,7 @@ pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
 pub use data::DataKind;
 pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
+pub use mask_shape::MaskShape;
 pub use shape::ShapeError;
 pub use workload::{Workload, WorkloadError, WorkloadFn};
 
@@ -60,5 +63,12 @@ registry![
     sparse_nm,
     sparse_block,
     sparse_delta,
+    mask_scores,
+    mask_threshold,
+    mask_count,
+    mask_pick,
+    mask_select,
+    mask_nm,
+    mask_apply,
     roofline,
 ];

@@ -146,7 +146,7 @@ fn cases(effort: Effort) -> Vec<Case> {
                 ((3, 64, 96), (16, 16), int8, Kept::Uneven, F32, plain, F32),
                 all,
             ),
-            (((33, 50, 72), (16, 16), f32, half, F32, plain, F32), BOTH),
+            (((33, 20, 40), (16, 16), f32, half, F32, plain, F32), BOTH),
             (
                 ((2, 34, 128), (16, 16), int4, half, F16, bias_relu, F16),
                 BOTH,

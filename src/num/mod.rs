@@ -8,9 +8,11 @@
 //! * [`float`]: f16 and bf16 packed two to a word, and correctly rounded conversion from f64.
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
+//! * [`mask`]: which weights are kept, by magnitude or any other score.
 //! * [`philox`]: the counter-based generator behind every random number.
 
 pub mod float;
+pub mod mask;
 pub mod philox;
 pub mod quant;
 pub mod sparse;

@@ -3,6 +3,7 @@
 
 mod element;
 mod linear;
+pub mod mask;
 mod matmul;
 mod weight;
 
@@ -14,11 +15,12 @@ pub use weight::{QuantizedWeight, Weight};
 use thiserror::Error;
 
 use crate::kernels::ShapeError;
+use crate::num::mask::MaskError;
 use crate::record::{RecordError, Tensor};
 use crate::tensor::DType;
 
 /// Why an operation was refused. Nothing was recorded.
-#[derive(Debug, Clone, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq)]
 pub enum OpError {
     /// Operands whose shapes do not go together.
     #[error("{op}: {what} has shape {got:?}, expected {expected}")]
@@ -54,6 +56,9 @@ pub enum OpError {
         /// Its value.
         got: usize,
     },
+    /// A mask that the shape or the pattern does not allow.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
     /// A shape the kernel cannot serve.
     #[error(transparent)]
     Kernel(#[from] ShapeError),

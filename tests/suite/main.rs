@@ -7,6 +7,7 @@ mod cli;
 mod engine;
 mod limits;
 mod long_sums;
+mod masks;
 mod memory;
 mod ops;
 mod proof;

@@ -214,9 +214,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_padded_with_zeros_to_sixteen_bytes() {
+    fn rows_are_padded_with_zeros_to_eight_values() {
         let f32s = FloatRows::pack("w", ValueType::F32, [2, 1], &[1.0, -0.0]).unwrap();
-        assert_eq!(f32s.words(), [0x3f80_0000, 0, 0, 0, 0, 0, 0, 0]);
+        let mut expected = [0; 16];
+        expected[0] = 0x3f80_0000;
+        assert_eq!(f32s.words(), expected);
         let f16s = FloatRows::pack(
             "w",
             ValueType::F16,
@@ -228,7 +230,7 @@ mod tests {
         assert_eq!(f16s.to_f32(), [1.0, -2.0, 0.5, 0.0, 0.0, 3.0]);
         let strides =
             |value_type: ValueType| [1, 4, 5, 8, 9].map(|k| value_type.row_stride_words(k));
-        assert_eq!(strides(ValueType::F32), [4, 4, 8, 8, 12]);
+        assert_eq!(strides(ValueType::F32), [8, 8, 8, 8, 16]);
         assert_eq!(strides(ValueType::F16), [4, 4, 4, 4, 8]);
     }
 
@@ -259,9 +261,10 @@ mod tests {
             refused(ValueType::F16, 3, &words),
             "w: the end of value row 1 is not zero; padding must be"
         );
-        words[5] = 0x8000_0000;
+        let mut wide = [0; 16];
+        wide[9] = 0x8000_0000;
         assert_eq!(
-            refused(ValueType::F32, 1, &words),
+            refused(ValueType::F32, 1, &wide),
             "w: the end of value row 1 is not zero; padding must be"
         );
         assert_eq!(
