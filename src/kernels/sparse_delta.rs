@@ -104,9 +104,9 @@ fn cases(effort: Effort) -> Vec<Case> {
                 all,
             ),
             (((2, 34, 256), four, int4, few, F16, bias_relu, F16), BOTH),
-            (((9, 33, 600), eight, f32, few, F32, residual, F32), BOTH),
+            (((12, 16, 192), eight, f32, few, F32, residual, F32), BOTH),
             (
-                ((20, 10, 300), eight, f16, Kept::Uneven, F32, silu, F32),
+                ((20, 10, 600), eight, f16, Kept::Uneven, F32, silu, F32),
                 BOTH,
             ),
             (
