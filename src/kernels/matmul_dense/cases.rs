@@ -68,6 +68,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     let mut shapes = layouts_and_edges(BASE);
     shapes.extend(formats());
     shapes.extend(epilogues());
+    shapes.extend(few_rows());
     if effort == Effort::Full {
         shapes.extend(large());
     }
@@ -225,6 +226,28 @@ fn epilogues() -> Shapes {
     shapes
 }
 
+/// Rows of A that a lane takes at once, past one subgroup's columns of B.
+fn few_rows() -> Shapes {
+    let mut shapes = Vec::new();
+    for (m, n, k, a, b, a_layout) in [
+        (1, 70, 72, F32, F32, KLast),
+        (3, 45, 24, F16, F16, KFirst),
+        (8, 33, 40, F32, Bf16, KLast),
+    ] {
+        let shape = MatmulDense {
+            m,
+            n,
+            k,
+            a,
+            b,
+            a_layout,
+            ..BASE
+        };
+        shapes.extend([(shape, DataKind::Integers), (shape, DataKind::Normal)]);
+    }
+    shapes
+}
+
 /// Longer sums and more tiles for every pair of formats, and every epilogue with both outputs.
 fn large() -> Shapes {
     let mut shapes = Vec::new();
@@ -342,6 +365,24 @@ pub(super) const BROKEN: &[Edit] = &[
         module: "matmul_dense/subgroup",
         find: "if (row < params.m) {",
         replace: "if (row < params.m + 1u) {",
+    },
+    Edit {
+        name: "matvec_last_step_dropped",
+        module: "matmul_dense/matvec",
+        find: "k < terms;",
+        replace: "k + 8u < terms;",
+    },
+    Edit {
+        name: "matvec_rows_of_one_lane",
+        module: "matmul_dense/matvec",
+        find: "subgroupShuffle(source, first_lane + 3u)",
+        replace: "subgroupShuffle(source, first_lane)",
+    },
+    Edit {
+        name: "matvec_second_quad_is_the_first",
+        module: "matmul_dense/matvec",
+        find: "right[j][quad])",
+        replace: "right[j][0])",
     },
     Edit {
         name: "cooperative_last_terms_dropped",
@@ -513,7 +554,14 @@ mod tests {
 
     #[test]
     fn every_case_is_allowed_and_has_a_name_of_its_own() {
-        let shapes = [layouts_and_edges(BASE), formats(), epilogues(), large()].concat();
+        let shapes = [
+            layouts_and_edges(BASE),
+            formats(),
+            epilogues(),
+            few_rows(),
+            large(),
+        ]
+        .concat();
         assert!(
             shapes
                 .iter()

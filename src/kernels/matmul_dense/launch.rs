@@ -14,7 +14,7 @@ use crate::record::{
 use crate::shader::{Capabilities, Variant};
 
 use super::operand::Operand;
-use super::{A, B, MatmulDense, NAME, Precision, cooperative};
+use super::{A, B, MatmulDense, NAME, Precision, cooperative, matvec};
 
 /// Register entry for operands in quads along k.
 const VEC4: &str = "matmul_dense/vec4";
@@ -338,11 +338,22 @@ impl Launch for DenseLaunch {
             });
         let written_out = self.written_out(capabilities);
         let cooperative = self.cooperative(capabilities).into_iter();
-        cooperative.chain(others).chain(written_out).collect()
+        // A lane of a GPU wants neighbours of what other lanes load, which these do not give it.
+        let vectors = self.vectors(capabilities);
+        let (before, after) = if capabilities.software {
+            (vectors, Vec::new())
+        } else {
+            (Vec::new(), vectors)
+        };
+        let all = before.into_iter().chain(cooperative).chain(others);
+        all.chain(after).chain(written_out).collect()
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         let MatmulDense { batch, m, n, .. } = self.shape;
+        if matvec::is(variant) {
+            return u64::from(batch) * matvec::tiles(variant, n);
+        }
         if cooperative::is(variant) {
             return u64::from(batch) * cooperative::tiles(m, n);
         }
@@ -357,6 +368,9 @@ impl Launch for DenseLaunch {
 
     fn iterations(&self, variant: &Variant) -> Iterations {
         let k = u64::from(self.shape.k);
+        if matvec::is(variant) {
+            return matvec::iterations(variant, k);
+        }
         if cooperative::is(variant) {
             return cooperative::iterations(variant, k);
         }
@@ -428,7 +442,7 @@ impl Launch for DenseLaunch {
 }
 
 /// Module that loads one element of a storage type, or four.
-const fn module(storage: FloatType, quads: bool) -> &'static str {
+pub(super) const fn module(storage: FloatType, quads: bool) -> &'static str {
     match (storage, quads) {
         (_, false) => storage.name(),
         (FloatType::F32, true) => "f32_vec4",

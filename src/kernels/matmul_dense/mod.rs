@@ -15,6 +15,7 @@
 mod cases;
 mod cooperative;
 mod launch;
+mod matvec;
 mod operand;
 mod parts;
 
