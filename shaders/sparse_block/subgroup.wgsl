@@ -1,11 +1,11 @@
-// Kept blocks, a subgroup to SUBGROUP * ROWS rows of one row of blocks: its lanes hold eight activations of
-// each of COLUMNS rows of x side by side and hand them round by shuffles.
+// Kept blocks, a subgroup to SUBGROUP * ROWS rows of one row of blocks: its lanes hold the activations of
+// RUN columns of each of COLUMNS rows of x side by side and hand them round by shuffles.
 //
 // Loops run over arrays of their own length, so that drivers unroll them and keep all sums in registers.
 
 @if(web) enable subgroups;
 import package::lib::grid::linear_workgroup;
-import package::variant::{COLUMNS, ROWS, BLOCK_ROWS, BLOCK_COLUMNS, SUBGROUP};
+import package::variant::{COLUMNS, ROWS, RUN, BLOCK_ROWS, BLOCK_COLUMNS, SUBGROUP};
 import package::sparse::params::params;
 import package::sparse_block::blocks::{block_columns, row_starts};
 import package::x1::load_x1;
@@ -16,7 +16,8 @@ import package::lib::epilogue::finish_pair;
 
 const ROW_STEPS = BLOCK_COLUMNS / 8u;
 const WINDOW = min(8u, SUBGROUP);
-const WINDOWS = 8u / WINDOW;
+const WINDOWS = RUN / WINDOW;
+const STEPS = RUN / 8u;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -51,35 +52,39 @@ fn main(
             for (var r = 0u; r < ROWS; r++) {
                 scale[r] = load_scale(scale_start + r * params.scale_row_stride + group);
             }
-            for (var step = group * params.group_steps; step < (group + 1u) * params.group_steps; step++) {
+            for (var first = group * params.group_steps; first < (group + 1u) * params.group_steps; first += STEPS) {
                 var own: array<array<f32, WINDOWS>, COLUMNS>;
                 var nonzero = false;
                 for (var w = 0u; w < WINDOWS; w++) {
-                    let column = first_column + step * 8u + w * WINDOW + lane % WINDOW;
+                    let column = first_column + first * 8u + w * WINDOW + lane % WINDOW;
                     for (var c = 0u; c < COLUMNS; c++) {
                         own[c][w] = select(0.0, load_x1(x_start[c] + min(column, k - 1u)), column < k);
                         nonzero |= own[c][w] != 0.0;
                     }
                 }
-                var weights: array<array<vec4<f32>, 2>, ROWS>;
+                var weights: array<array<array<vec4<f32>, 2>, STEPS>, ROWS>;
                 if (is_wanted(nonzero)) {
                     for (var r = 0u; r < ROWS; r++) {
-                        let stored = load_stored8(value_start, (within + r) * ROW_STEPS + step);
-                        weights[r] = array<vec4<f32>, 2>(scale[r] * stored[0], scale[r] * stored[1]);
+                        for (var s = 0u; s < STEPS; s++) {
+                            let stored = load_stored8(value_start, (within + r) * ROW_STEPS + first + s);
+                            weights[r][s] = array<vec4<f32>, 2>(scale[r] * stored[0], scale[r] * stored[1]);
+                        }
                     }
                 }
-                for (var quad = 0u; quad < 2u; quad++) {
-                    let first_lane = 4u * quad % WINDOW;
-                    for (var c = 0u; c < COLUMNS; c++) {
-                        let source = own[c][4u * quad / WINDOW];
-                        let taken = vec4<f32>(
-                            subgroupShuffle(source, first_lane),
-                            subgroupShuffle(source, first_lane + 1u),
-                            subgroupShuffle(source, first_lane + 2u),
-                            subgroupShuffle(source, first_lane + 3u),
-                        );
-                        for (var r = 0u; r < ROWS; r++) {
-                            sums[c][r] += dot(taken, weights[r][quad]);
+                for (var s = 0u; s < STEPS; s++) {
+                    for (var quad = 0u; quad < 2u; quad++) {
+                        let first_lane = 4u * quad % WINDOW;
+                        for (var c = 0u; c < COLUMNS; c++) {
+                            let source = own[c][(8u * s + 4u * quad) / WINDOW];
+                            let taken = vec4<f32>(
+                                subgroupShuffle(source, first_lane),
+                                subgroupShuffle(source, first_lane + 1u),
+                                subgroupShuffle(source, first_lane + 2u),
+                                subgroupShuffle(source, first_lane + 3u),
+                            );
+                            for (var r = 0u; r < ROWS; r++) {
+                                sums[c][r] += dot(taken, weights[r][s][quad]);
+                            }
                         }
                     }
                 }

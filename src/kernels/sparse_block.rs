@@ -18,6 +18,7 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, Kernel, Workload, Workl
 
 pub(super) const NAME: &str = "sparse_block";
 const SUBGROUP: &str = "sparse_block/subgroup";
+const TILE: &str = "sparse_block/tile";
 
 const fn speed(software: f64, hardware: f64) -> Speed {
     Speed { software, hardware }
@@ -28,7 +29,7 @@ pub(super) fn variants(
     shape: BlockShape,
     capabilities: &Capabilities,
 ) -> Vec<Variant> {
-    let (m, k) = (launch.shape.m, launch.shape.k);
+    let m = launch.shape.m;
     let base = |entry| {
         launch
             .choose(Variant::new(entry))
@@ -36,13 +37,7 @@ pub(super) fn variants(
             .number("BLOCK_COLUMNS", shape.columns() as u32)
     };
     // Blocks past the end of a row need guarded loads.
-    let whole = (k as usize).is_multiple_of(shape.columns());
-    let x = match (launch.shape.x, whole) {
-        (FloatType::F32, true) => "f32_vec4",
-        (FloatType::F32, false) => "f32",
-        (FloatType::F16 | FloatType::Bf16, true) => "f16_vec4",
-        (FloatType::F16 | FloatType::Bf16, false) => "f16",
-    };
+    let x = launch.x8(shape.columns() as u32);
     let lanes = if capabilities.software { 8 } else { 64 };
     let mut variants = Vec::new();
     for (rows, software) in [(4, 12.0), (2, 10.0)] {
@@ -57,6 +52,12 @@ pub(super) fn variants(
     let Some(size) = capabilities.subgroup_size().filter(|&size| size >= 4) else {
         return launch.ordered(variants, capabilities);
     };
+    // Whole runs of a scale, so that a lane has as much between two loop heads as it can.
+    let run = if launch.runs().steps.is_multiple_of(2) {
+        16
+    } else {
+        8
+    };
     // A subgroup stays within one row of blocks.
     let rows: Vec<u32> = [8, 4, 2]
         .into_iter()
@@ -68,6 +69,7 @@ pub(super) fn variants(
             .slot("skip", skip)
             .number("COLUMNS", columns)
             .number("ROWS", rows)
+            .number("RUN", run)
             .number("SUBGROUP", size);
         variants.push((variant, (columns, rows * size), speed));
     };
@@ -78,10 +80,22 @@ pub(super) fn variants(
                 add(m, rows, "zeros", speed(20.0, 25.0));
             }
         } else {
-            add(32, rows, "never", speed(40.0, 40.0));
-            add(16, rows, "never", speed(36.0, 45.0));
-            if rows == 2 {
-                add(64, rows, "never", speed(42.0, 30.0));
+            add(16, rows, "never", speed(16.0, 45.0));
+        }
+    }
+    if m > 8 {
+        for tile_n in rows.into_iter().filter(|&rows| rows <= 4) {
+            for (tile_m, speed) in [
+                (16 / tile_n, speed(40.0, 35.0)),
+                (8 / tile_n, speed(36.0, 40.0)),
+                (1, speed(20.0, 30.0)),
+            ] {
+                let variant = base(TILE)
+                    .slot("x", x)
+                    .number("TILE_M", tile_m)
+                    .number("TILE_N", tile_n)
+                    .number("SUBGROUP", size);
+                variants.push((variant, (tile_m * size, tile_n * size), speed));
             }
         }
     }
@@ -92,13 +106,15 @@ pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations
     let Runs { groups, steps } = launch.runs();
     let (groups, steps) = (u64::from(groups), u64::from(steps));
     let blocks = u64::from(launch.shape.stored.longest);
-    let (columns, rows) = (
-        u64::from(variant.get("COLUMNS")),
-        u64::from(variant.get("ROWS")),
-    );
+    let number = |name| u64::from(variant.get(name));
+    let (columns, rows) = if variant.has("TILE_M") {
+        (number("TILE_M") * number("SUBGROUP"), number("TILE_N"))
+    } else {
+        (number("COLUMNS"), number("ROWS"))
+    };
     let products = looped(columns, looped(rows, 0));
     let step = if variant.has("SUBGROUP") {
-        looped(2, looped(columns, 0)) + looped(rows, 0) + looped(2, products)
+        looped(4, looped(columns, 0)) + looped(rows, looped(2, 0)) + looped(2, looped(2, products))
     } else {
         looped(rows, 0) + products
     };
@@ -230,6 +246,24 @@ const fn int4_free() -> ValueFormat {
 
 const BROKEN: &[Edit] = &[
     Edit {
+        name: "tile_without_its_last_block",
+        module: "sparse_block/tile",
+        find: "block < end;",
+        replace: "block + 1u < end;",
+    },
+    Edit {
+        name: "tile_of_one_row_of_x",
+        module: "sparse_block/tile",
+        find: "subgroupShuffle(source, other)",
+        replace: "subgroupShuffle(source, 0u)",
+    },
+    Edit {
+        name: "tile_of_the_first_rows_of_a_block",
+        module: "sparse_block/tile",
+        find: "(within + j) * ROW_STEPS",
+        replace: "(within / 2u + j) * ROW_STEPS",
+    },
+    Edit {
         name: "last_block_dropped",
         module: "sparse_block",
         find: "block < end;",
@@ -274,8 +308,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "rows_share_the_first_weights",
         module: "sparse_block/subgroup",
-        find: "dot(taken, weights[r][quad])",
-        replace: "dot(taken, weights[0][quad])",
+        find: "dot(taken, weights[r][s][quad])",
+        replace: "dot(taken, weights[0][s][quad])",
     },
 ];
 

@@ -19,6 +19,7 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, Kernel, Workload, Workl
 
 pub(super) const NAME: &str = "sparse_nm";
 const SUBGROUP: &str = "sparse_nm/subgroup";
+const TILE: &str = "sparse_nm/tile";
 
 /// Rows of x by rows of the weight of one lane, for more than eight rows of x.
 const TILES: [(u32, u32, Speed); 4] = [
@@ -26,6 +27,15 @@ const TILES: [(u32, u32, Speed); 4] = [
     (16, 8, speed(40.0, 40.0)),
     (16, 4, speed(38.0, 45.0)),
     (32, 8, speed(35.0, 30.0)),
+];
+
+/// Rows of x by rows of the weight that one lane of a tile with shared indices holds.
+const SHARED_TILES: [(u32, u32, Speed); 5] = [
+    (8, 4, speed(50.0, 30.0)),
+    (4, 4, speed(45.0, 35.0)),
+    (8, 2, speed(44.0, 32.0)),
+    (4, 2, speed(40.0, 35.0)),
+    (2, 2, speed(30.0, 35.0)),
 ];
 
 const fn speed(software: f64, hardware: f64) -> Speed {
@@ -79,6 +89,19 @@ pub(super) fn variants(
         for (columns, rows, speed) in TILES {
             add(columns, rows, "never", speed);
         }
+        for (tile_m, tile_n, speed) in SHARED_TILES {
+            let Some(pick) = by_pick(pattern, tile_n * size) else {
+                continue;
+            };
+            let variant = base(TILE)
+                .slot("x", launch.x8(16))
+                .slot("pick", pick)
+                .without("x1")
+                .number("TILE_M", tile_m)
+                .number("TILE_N", tile_n)
+                .number("SUBGROUP", size);
+            variants.push((variant, (tile_m * size, tile_n * size), speed));
+        }
     }
     launch.ordered(variants, capabilities)
 }
@@ -88,13 +111,25 @@ const fn by_shuffle(pattern: NmPattern, subgroup: u32) -> bool {
     8 % pattern.n() == 0 && pattern.m().is_power_of_two() && pattern.m() <= subgroup
 }
 
+/// Module that picks activations by indices which all `rows` rows of a tile share.
+fn by_pick(pattern: NmPattern, rows: u32) -> Option<&'static str> {
+    let shared = pattern.vector().is_multiple_of(rows);
+    match (pattern.n(), pattern.m()) {
+        (2, 4) if shared => Some("four"),
+        (4, 8) if shared => Some("eight"),
+        _ => None,
+    }
+}
+
 pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations {
     let Runs { groups, steps } = launch.runs();
     let (groups, steps) = (u64::from(groups), u64::from(steps));
-    let (columns, rows) = (
-        u64::from(variant.get("COLUMNS")),
-        u64::from(variant.get("ROWS")),
-    );
+    let number = |name| u64::from(variant.get(name));
+    let (columns, rows) = if variant.has("TILE_M") {
+        (number("TILE_M") * number("SUBGROUP"), number("TILE_N"))
+    } else {
+        (number("COLUMNS"), number("ROWS"))
+    };
     let step = if variant.has("SUBGROUP") {
         // Windows, then loads, then products.
         looped(16, looped(columns, 0))
@@ -105,7 +140,8 @@ pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations
     };
     let around = looped(rows, looped(rows, 0)) + looped(columns, looped(rows, 0));
     Iterations {
-        unrolled: looped(groups, looped(steps, 0)),
+        // Halves of a step stay a loop in one entry.
+        unrolled: looped(groups, looped(steps, 3)),
         rolled: looped(groups, around + looped(steps, step)) + 2 * around + looped(columns, 0),
     }
 }
@@ -136,7 +172,7 @@ fn cases(effort: Effort) -> Vec<Case> {
         Epilogue,
         FloatType,
     );
-    let quick: [(Row, &[DataKind]); 12] = {
+    let quick: [(Row, &[DataKind]); 13] = {
         use FloatType::{F16, F32};
         [
             (((1, 37, 100), (2, 4, 1), f32, F32, plain, F32), all),
@@ -145,7 +181,8 @@ fn cases(effort: Effort) -> Vec<Case> {
             (((2, 40, 128), (2, 4, 1), int4, F16, bias_relu, F16), BOTH),
             (((1, 75, 72), (2, 4, 16), f32, F32, plain, F32), BOTH),
             (((33, 100, 192), (2, 4, 32), int8, F32, residual, F32), BOTH),
-            (((9, 34, 128), (2, 4, 8), int4, F32, silu, F16), BOTH),
+            (((9, 34, 128), (2, 4, 16), int4, F32, silu, F16), BOTH),
+            (((19, 66, 96), (4, 8, 16), f16, F32, plain, F32), BOTH),
             (((5, 20, 96), (4, 8, 1), f16, F16, gelu, F32), BOTH),
             (((2, 33, 48), (3, 4, 1), f32, F32, plain, F32), BOTH),
             (((17, 18, 160), (5, 10, 8), f16, F32, plain, F32), BOTH),
@@ -224,6 +261,30 @@ pub(super) fn finished(made: Vec<SparseCase>) -> Vec<Case> {
 }
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "tile_picks_from_the_first_half",
+        module: "sparse_nm/tile",
+        find: "step * 16u + half * 8u",
+        replace: "step * 16u",
+    },
+    Edit {
+        name: "tile_with_the_weights_of_the_first_half",
+        module: "sparse_nm/tile",
+        find: "weights[j][1], later)",
+        replace: "weights[j][0], later)",
+    },
+    Edit {
+        name: "second_group_takes_from_the_first",
+        module: "pick/four",
+        find: "which / KEPT % 2u == 1u",
+        replace: "which / KEPT % 2u == 2u",
+    },
+    Edit {
+        name: "upper_half_of_a_group_out_of_reach",
+        module: "pick/eight",
+        find: "(index & 4u) == 4u",
+        replace: "(index & 4u) == 8u",
+    },
     Edit {
         name: "indices_shifted_by_one_place",
         module: "sparse_nm/indices",

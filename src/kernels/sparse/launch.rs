@@ -100,6 +100,17 @@ impl SparseLaunch {
         }
     }
 
+    /// Module that loads eight activations at a time, unguarded where rows are whole runs of `run`.
+    pub(in crate::kernels) const fn x8(&self, run: u32) -> &'static str {
+        let whole = self.shape.k.is_multiple_of(8) && self.shape.k.is_multiple_of(run);
+        match (self.shape.x, whole) {
+            (FloatType::F32, true) => "f32_vec4",
+            (FloatType::F32, false) => "f32",
+            (FloatType::F16 | FloatType::Bf16, true) => "f16_vec4",
+            (FloatType::F16 | FloatType::Bf16, false) => "f16",
+        }
+    }
+
     /// Variants in the order of the cheap model, from how many rows of x and of the weight a workgroup
     /// makes.
     pub(in crate::kernels) fn ordered(
@@ -342,19 +353,21 @@ impl Launch for SparseLaunch {
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         let SparseMatmul { m, n, .. } = self.shape;
-        let rows = if variant.has("ROWS") {
-            variant.get("ROWS")
-        } else {
-            2
-        };
-        let tiles =
-            |rows: u32| u64::from(m.div_ceil(variant.get("COLUMNS"))) * u64::from(n.div_ceil(rows));
-        match (self.shape.format.layout, variant.has("SUBGROUP")) {
-            (SparseLayout::Nm(_) | SparseLayout::Block(_), true) => {
-                tiles(rows * variant.get("SUBGROUP"))
+        let number = |name| variant.get(name);
+        let size = if variant.has("SUBGROUP") { number("SUBGROUP") } else { 1 };
+        let (columns, rows) = match self.shape.format.layout {
+            // Two rows of the weight, for a lane or a subgroup.
+            SparseLayout::Delta(_) => (number("COLUMNS"), 2),
+            SparseLayout::Nm(_) | SparseLayout::Block(_) if variant.has("TILE_M") => {
+                (number("TILE_M") * size, number("TILE_N") * size)
             }
-            (SparseLayout::Delta(_), true) => tiles(rows),
-            (_, false) => tiles(rows).div_ceil(variant.get("WORKGROUP_SIZE").into()),
+            SparseLayout::Nm(_) | SparseLayout::Block(_) => (number("COLUMNS"), number("ROWS") * size),
+        };
+        let tiles = u64::from(m.div_ceil(columns)) * u64::from(n.div_ceil(rows));
+        if variant.has("SUBGROUP") {
+            tiles
+        } else {
+            tiles.div_ceil(number("WORKGROUP_SIZE").into())
         }
     }
 
