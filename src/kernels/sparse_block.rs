@@ -40,7 +40,7 @@ pub(super) fn variants(
     let x = launch.x8(shape.columns() as u32);
     let lanes = if capabilities.software { 8 } else { 64 };
     let mut variants = Vec::new();
-    for (rows, software) in [(4, 12.0), (2, 10.0)] {
+    for (rows, software) in [(8, 13.0), (4, 12.0), (2, 10.0)] {
         let columns = m.min(8);
         let variant = base(NAME)
             .slot("x", x)

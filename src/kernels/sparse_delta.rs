@@ -19,6 +19,7 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, Kernel, Workload, Workl
 
 pub(super) const NAME: &str = "sparse_delta";
 const SUBGROUP: &str = "sparse_delta/subgroup";
+const SHARED: &str = "sparse_delta/shared";
 
 /// Rows of the weight that a lane, or a subgroup, makes one after the other.
 const ROWS: u64 = 2;
@@ -51,12 +52,33 @@ pub(super) fn variants(
         let together = base(SUBGROUP).number("SUBGROUP", size);
         variants.push((together, (columns, 2), speed(6.0, 30.0)));
     }
+    // One row of x that fits a workgroup's memory, and enough rows of the weight to make its copy worth it.
+    let shared_k = launch.shape.k.next_multiple_of(1024);
+    if launch.shape.m == 1 && 4 * shared_k <= capabilities.max_workgroup_bytes {
+        let lanes = 64;
+        let near = launch
+            .choose(Variant::new(SHARED))
+            .slot("x1", launch.x1())
+            .slot("deltas", deltas)
+            .number("COLUMNS", 1)
+            .number("SHARED_K", shared_k)
+            .number("WORKGROUP_SIZE", lanes);
+        variants.push((near, (1, 2 * lanes), speed(12.5, 20.0)));
+    }
     launch.ordered(variants, capabilities)
 }
 
 pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations {
     let columns = u64::from(variant.get("COLUMNS"));
     let steps = u64::from(launch.shape.stored.longest.div_ceil(8));
+    let copy = if variant.has("SHARED_K") {
+        looped(
+            u64::from(launch.shape.k.div_ceil(variant.get("WORKGROUP_SIZE"))),
+            0,
+        )
+    } else {
+        0
+    };
     let (rounds, extra) = if variant.has("SUBGROUP") {
         (steps.div_ceil(variant.get("SUBGROUP").into()), looped(8, 0))
     } else {
@@ -64,8 +86,8 @@ pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations
     };
     let around = 2 * looped(columns, 0);
     Iterations {
-        unrolled: looped(ROWS, looped(rounds, 0)),
-        rolled: looped(ROWS, looped(rounds, extra + looped(8, looped(columns, 0)))) + around,
+        unrolled: looped(ROWS, looped(rounds, 0)) + copy,
+        rolled: looped(ROWS, looped(rounds, extra + looped(8, looped(columns, 0)))) + around + copy,
     }
 }
 
@@ -159,6 +181,18 @@ fn cases(effort: Effort) -> Vec<Case> {
 }
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "last_activations_not_copied",
+        module: "sparse_delta/shared",
+        find: "at < params.k;",
+        replace: "at + 1u < params.k;",
+    },
+    Edit {
+        name: "last_step_of_a_row_dropped_near",
+        module: "sparse_delta/shared",
+        find: "step < end;",
+        replace: "step + 1u < end;",
+    },
     Edit {
         name: "distances_swapped",
         module: "deltas/four",

@@ -354,14 +354,20 @@ impl Launch for SparseLaunch {
     fn workgroups(&self, variant: &Variant) -> u64 {
         let SparseMatmul { m, n, .. } = self.shape;
         let number = |name| variant.get(name);
-        let size = if variant.has("SUBGROUP") { number("SUBGROUP") } else { 1 };
+        let size = if variant.has("SUBGROUP") {
+            number("SUBGROUP")
+        } else {
+            1
+        };
         let (columns, rows) = match self.shape.format.layout {
             // Two rows of the weight, for a lane or a subgroup.
             SparseLayout::Delta(_) => (number("COLUMNS"), 2),
             SparseLayout::Nm(_) | SparseLayout::Block(_) if variant.has("TILE_M") => {
                 (number("TILE_M") * size, number("TILE_N") * size)
             }
-            SparseLayout::Nm(_) | SparseLayout::Block(_) => (number("COLUMNS"), number("ROWS") * size),
+            SparseLayout::Nm(_) | SparseLayout::Block(_) => {
+                (number("COLUMNS"), number("ROWS") * size)
+            }
         };
         let tiles = u64::from(m.div_ceil(columns)) * u64::from(n.div_ceil(rows));
         if variant.has("SUBGROUP") {
