@@ -35,7 +35,7 @@ pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
 pub use mask_shape::MaskShape;
 pub use shape::ShapeError;
-pub use workload::{Workload, WorkloadError, WorkloadFn};
+pub use workload::{Workload, WorkloadError, WorkloadFn, value_format};
 
 /// Declares the kernel modules and the registry from one word each.
 macro_rules! registry {

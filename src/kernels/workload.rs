@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::num::{Bits, Granularity, QuantFormat, ScaleType, Zero};
+use crate::num::{Bits, Granularity, QuantFormat, ScaleType, Scheme, ValueFormat, Zero};
 use crate::record::Launch;
 
 use super::{FloatType, ShapeError};
@@ -134,6 +134,26 @@ impl<'a> Workload<'a> {
             "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points";
         self.take(allowed, weight_format)
     }
+}
+
+/// What values a weight of a printed format has, quantized under the usual scheme of that format: `f32`,
+/// `f16`, `int8-channel`, `int4-g64`. `None` for words that are no format, and for zero points.
+pub fn value_format(word: &str) -> Option<ValueFormat> {
+    match word {
+        "f32" => return Some(ValueFormat::F32),
+        "f16" => return Some(ValueFormat::F16),
+        _ => {}
+    }
+    let format = weight_format(word).filter(|format| format.zero == Zero::Symmetric)?;
+    let usual = match format.bits {
+        Bits::Int8 => Scheme::int8_channel(),
+        Bits::Int4 => Scheme::int4_channel(),
+    };
+    Some(ValueFormat::Quantized(Scheme {
+        granularity: format.granularity,
+        scale_type: format.scale_type,
+        ..usual
+    }))
 }
 
 /// A printed [`QuantFormat`], with f16 scales for groups and f32 scales for longer runs.

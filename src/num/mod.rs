@@ -24,6 +24,7 @@ pub use quant::{
     QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
 };
 pub use sparse::{
-    BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, NmMatrix, NmPattern, SparseError,
-    SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType, Values,
+    BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Expanded, NmMatrix, NmPattern,
+    SparseError, SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType,
+    Values,
 };

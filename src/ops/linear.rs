@@ -8,12 +8,13 @@ use crate::kernels::matmul_quant::MatmulQuant;
 use crate::kernels::matvec_int8::MatvecInt8;
 use crate::kernels::matvec_quant::MatvecQuant;
 use crate::kernels::quantize_rows::QuantizeRows;
+use crate::kernels::sparse::SparseMatmul;
 use crate::kernels::{Activation, FloatType};
 use crate::num::Granularity;
 use crate::record::{Buffer, Recording, Tensor};
 
 use super::matmul::{MatmulOptions, epilogue, float, matmul};
-use super::{OpError, QuantizedWeight, Weight, extent};
+use super::{OpError, QuantizedWeight, SparseWeight, Weight, extent};
 
 const OP: &str = "linear";
 
@@ -113,6 +114,15 @@ pub fn linear(
                 expected,
             })
         }
+        (Weight::Sparse(weight), ActivationPath::Float) => sparse(recording, x, weight, m, options),
+        (Weight::Sparse(_), ActivationPath::Int8PerRow | ActivationPath::Int8PerBlock(_)) => {
+            Err(OpError::Type {
+                op: OP,
+                what: "activations",
+                got: x.dtype(),
+                expected: "float activations for a pruned weight",
+            })
+        }
         (Weight::Quantized(weight), path) => {
             let epilogue = epilogue(
                 OP,
@@ -140,6 +150,46 @@ pub fn linear(
             }
         }
     }
+}
+
+fn sparse(
+    recording: &mut Recording,
+    x: &Tensor,
+    weight: &SparseWeight,
+    m: usize,
+    options: &LinearOptions<'_>,
+) -> Result<Tensor, OpError> {
+    let &SparseWeight { n, k, .. } = weight;
+    let epilogue = epilogue(
+        OP,
+        n,
+        &[m, n],
+        options.bias,
+        options.activation,
+        options.residual,
+    )?;
+    let launch = SparseMatmul {
+        m: extent(OP, "m", m)?,
+        n: extent(OP, "n", n)?,
+        k: extent(OP, "k", k)?,
+        x: float(OP, "x", x)?,
+        format: weight.format,
+        stored: weight.stored,
+        epilogue,
+        out: options.out,
+    }
+    .launch()?;
+    let out = recording.tensor(options.out.dtype(), &[m, n]);
+    let mut buffers = vec![(1, x.buffer()), (8, out.buffer())];
+    buffers.extend(
+        weight
+            .buffers
+            .iter()
+            .map(|(binding, buffer)| (*binding, buffer)),
+    );
+    buffers.extend(epilogue_buffers(options));
+    recording.dispatch(launch, &buffers)?;
+    Ok(out)
 }
 
 fn quantized(

@@ -10,7 +10,7 @@ mod weight;
 pub use element::{affine, binary, cast, reduce, transpose, unary};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
-pub use weight::{QuantizedWeight, Weight};
+pub use weight::{QuantizedWeight, SparseWeight, Weight};
 
 use thiserror::Error;
 

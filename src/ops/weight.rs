@@ -1,6 +1,8 @@
 //! A weight matrix `[n, k]` on an engine, in whichever format; callers need not ask which.
 
-use crate::num::{QuantFormat, QuantizedMatrix};
+use crate::kernels::FloatType;
+use crate::kernels::sparse::{Route, Stored, matrix_operands};
+use crate::num::{Expanded, QuantFormat, QuantizedMatrix, SparseFormat, SparseMatrix, ValueType};
 use crate::record::{Buffer, Command, Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
@@ -20,6 +22,20 @@ pub struct QuantizedWeight {
     pub(super) zeros: Option<Buffer>,
 }
 
+/// Values and places of a pruned matrix.
+#[derive(Debug, Clone)]
+pub struct SparseWeight {
+    /// Output features.
+    pub n: usize,
+    /// Input features.
+    pub k: usize,
+    /// How places and values are stored.
+    pub format: SparseFormat,
+    /// How much is stored.
+    pub stored: Stored,
+    pub(super) buffers: Vec<(u32, Buffer)>,
+}
+
 /// A weight matrix `[n, k]`: `n` output features, `k` input features.
 #[derive(Debug, Clone)]
 pub enum Weight {
@@ -27,6 +43,8 @@ pub enum Weight {
     Dense(Tensor),
     /// int8 or int4 codes with scales.
     Quantized(QuantizedWeight),
+    /// Pruned; values are floats, or codes with scales.
+    Sparse(SparseWeight),
 }
 
 impl Weight {
@@ -67,6 +85,54 @@ impl Weight {
         })
     }
 
+    /// Uploads a pruned matrix: as it is stored, or with its zeros written out where that is the faster
+    /// way (see [`Route`]; `lapidary tune` finds out which).
+    pub fn upload_sparse(recording: &mut Recording, matrix: &SparseMatrix, route: Route) -> Self {
+        match route {
+            Route::Sparse => {
+                let buffers = matrix_operands(matrix).into_iter().map(|(binding, words)| {
+                    let tensor = Tensor::new(DType::U32, &[words.len()]);
+                    recording.append(&Command::Upload {
+                        buffer: tensor.buffer().clone(),
+                        words: words.into(),
+                    });
+                    (binding, tensor.buffer().clone())
+                });
+                Self::Sparse(SparseWeight {
+                    n: matrix.n(),
+                    k: matrix.k(),
+                    format: matrix.format(),
+                    stored: Stored::of(matrix),
+                    buffers: buffers.collect(),
+                })
+            }
+            Route::Dense => match matrix.expand() {
+                Expanded::Quantized(values) => Self::upload_quantized(recording, &values),
+                Expanded::Float(value_type, values) => {
+                    let (dtype, words) = match value_type {
+                        ValueType::F32 => (DType::F32, FloatType::F32.pack(&values)),
+                        ValueType::F16 => (DType::F16, FloatType::F16.pack(&values)),
+                    };
+                    let tensor = Tensor::new(dtype, &[matrix.n(), matrix.k()]);
+                    recording.append(&Command::Upload {
+                        buffer: tensor.buffer().clone(),
+                        words: words.into(),
+                    });
+                    Self::Dense(tensor)
+                }
+            },
+        }
+    }
+
+    /// How the weight is stored on the engine: `f16`, `int4-g64`, `2:4x16 int8-channel`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Dense(tensor) => tensor.dtype().to_string(),
+            Self::Quantized(weight) => weight.format.to_string(),
+            Self::Sparse(weight) => weight.format.to_string(),
+        }
+    }
+
     /// Output and input features.
     ///
     /// # Errors
@@ -83,6 +149,7 @@ impl Weight {
                 }
             }),
             Self::Quantized(weight) => Ok([weight.n, weight.k]),
+            Self::Sparse(weight) => Ok([weight.n, weight.k]),
         }
     }
 }

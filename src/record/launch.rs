@@ -181,6 +181,11 @@ pub trait Launch: fmt::Debug + Send + Sync {
     fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {
         example_operands(&self.slots(), seed)
     }
+    /// The launch of a dense kernel that makes the same product from the same weights with their zeros
+    /// written out, for a weight that is pruned: whichever is faster may be used.
+    fn dense(&self) -> Option<Arc<dyn Launch>> {
+        None
+    }
     /// Cuts the launch so that no binding exceeds `max_bytes` and every offset is a multiple of
     /// `alignment`. `None` when the kernel cannot be cut that small.
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {

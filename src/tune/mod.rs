@@ -4,12 +4,16 @@
 
 mod profile;
 mod roofline;
+mod route;
 mod store;
+mod sweep;
 mod timing;
 mod tuner;
 
 pub use profile::{Profile, ProfileStatus, VariantProfile, Verdict, Which, profile};
 pub use roofline::{Roof, Rooflines};
+pub use route::{route_kernel, tune_route};
 pub use store::{Choice, Evidence, Key, Quarantined, Store, StoreError};
+pub use sweep::{Sweep, SweepError, SweepLine, SweepPoint, ValueName, sweep};
 pub use timing::{Effort, Measured, Method, OnTurn, Timing, is_tie, time_variants};
 pub use tuner::{Tuned, pin, tune};

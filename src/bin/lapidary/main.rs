@@ -10,6 +10,7 @@ mod output;
 mod profile;
 mod shaders;
 mod stores;
+mod sweep;
 mod tune;
 mod verify;
 mod workload;

@@ -25,29 +25,41 @@ use crate::workload::launch;
 
 #[derive(Debug, Args)]
 pub struct ProfileOptions {
-    /// Kernel to profile.
-    kernel: String,
+    /// Kernel to profile, or `sparse` with `--sweep`.
+    pub kernel: String,
     /// Extents of the launch, such as 512x512x512; what they are is the kernel's to say.
     #[arg(long, value_name = "MxNxK")]
-    shape: String,
+    pub shape: String,
     /// Formats of the launch, comma-separated, such as int4-g64 or f16,nn; the kernel's own if not given.
     #[arg(long, default_value = "", hide_default_value = true)]
-    format: String,
+    pub format: String,
+    /// Times against the share of zeros in the weight for every format of pruned weights (with the kernel
+    /// `sparse`; --format is then that of the values, such as f32, f16 or int8-channel).
+    #[arg(long, value_enum, value_name = "WHAT")]
+    sweep: Option<Sweep>,
+    /// With --sweep: write the plot to this file.
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub svg: Option<PathBuf>,
     /// All variants, or only the engine's first guess.
     #[arg(long, value_enum, default_value_t = Variants::All)]
     variants: Variants,
     /// auto, gpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: DeviceOption,
+    pub device: DeviceOption,
     /// Probe the adapter's rooflines again.
     #[arg(long)]
     fresh: bool,
     /// Write a report with plots to this file: one page that needs nothing else.
     #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    pub html: Option<PathBuf>,
     /// Write the shader of each variant to this folder, as `lapidary shaders` does.
     #[arg(long, value_name = "DIR")]
     dump: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Sweep {
+    Sparsity,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +69,9 @@ enum Variants {
 }
 
 pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failure> {
+    if options.sweep == Some(Sweep::Sparsity) {
+        return crate::sweep::run(common, options);
+    }
     let launch = launch(&options.kernel, &options.shape, &options.format)?;
     let device = options
         .device

@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::record::Launch;
-use lapidary::tune::{Choice, Key, Store, Tuned, pin, tune};
+use lapidary::tune::{Choice, Key, Store, Tuned, pin, route_kernel, tune, tune_route};
 use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
@@ -204,6 +204,22 @@ fn measure(
                 replaced.into_iter().for_each(|one| store.choose(one));
                 break;
             }
+        }
+        // A pruned weight may be faster with its zeros written out.
+        if fresh && launch.dense().is_some() {
+            store.forget(&route_kernel(launch.kernel()), &class);
+        }
+        let began = Instant::now();
+        let route = tune_route(engine, &sources, store, launch, &mut |label| {
+            bar.set_message(label.to_owned());
+            !stop.load(Ordering::Relaxed)
+        })?;
+        let seconds = began.elapsed().as_secs_f64();
+        match route {
+            Some(Tuned::Known(choice)) => rows.push(row("known", seconds, choice)),
+            Some(Tuned::Measured(choice)) => rows.push(row("measured", seconds, choice)),
+            Some(Tuned::Stopped) => break,
+            None => {}
         }
         bar.inc(1);
     }

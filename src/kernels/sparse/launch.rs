@@ -309,6 +309,10 @@ impl Launch for SparseLaunch {
         super::example::operands(&self.shape, &self.slots(), seed)
     }
 
+    fn dense(&self) -> Option<Arc<dyn Launch>> {
+        self.shape.dense().ok()
+    }
+
     fn params(&self) -> Vec<u8> {
         let SparseMatmul { m, n, k, .. } = self.shape;
         let values = self.shape.values();

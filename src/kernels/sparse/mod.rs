@@ -19,12 +19,17 @@ mod stored;
 
 use std::sync::Arc;
 
-use crate::num::{SparseFormat, SparseLayout, SparseMatrix};
+use crate::num::{SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueType};
 use crate::record::Launch;
 
+use super::matmul_dense::{Broadcast, Layout, MatmulDense, Precision};
+use super::matmul_quant::MatmulQuant;
+use super::matvec_quant::MatvecQuant;
+use super::path::MAX_VECTORS;
 use super::{Epilogue, FloatType, ShapeError};
 
 pub(super) use asked::{asked, block, delta, nm};
+pub use cases::matrix_operands;
 pub(super) use launch::{Runs, SparseLaunch};
 
 /// Bindings besides those of the epilogue.
@@ -74,6 +79,16 @@ impl Stored {
     }
 }
 
+/// How a pruned weight is multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Route {
+    /// As it is stored.
+    #[default]
+    Sparse,
+    /// By a dense kernel, with its zeros written out.
+    Dense,
+}
+
 /// Shape and formats of one product with a pruned weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SparseMatmul {
@@ -117,6 +132,60 @@ impl SparseMatmul {
     /// without a path.
     pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
         Ok(Arc::new(SparseLaunch::new(self)?))
+    }
+
+    /// The same product by a dense kernel, on the weight with its zeros written out
+    /// ([`SparseMatrix::expand`]).
+    ///
+    /// # Errors
+    /// As the dense kernels' launches.
+    pub fn dense(self) -> Result<Arc<dyn Launch>, ShapeError> {
+        let Self {
+            m,
+            n,
+            k,
+            x,
+            epilogue,
+            out,
+            ..
+        } = self;
+        match self.format.dense(k as usize) {
+            StoredFormat::Float(value_type) => MatmulDense {
+                batch: 1,
+                m,
+                n,
+                k,
+                a: x,
+                b: match value_type {
+                    ValueType::F32 => FloatType::F32,
+                    ValueType::F16 => FloatType::F16,
+                },
+                a_layout: Layout::KLast,
+                b_layout: Layout::KLast,
+                a_broadcast: Broadcast::PerBatch,
+                b_broadcast: Broadcast::PerBatch,
+                precision: Precision::Full,
+                epilogue,
+                out,
+            }
+            .launch(),
+            StoredFormat::Quantized(weight) => {
+                let shape = MatmulQuant {
+                    m,
+                    n,
+                    k,
+                    x,
+                    weight,
+                    epilogue,
+                    out,
+                };
+                if m <= MAX_VECTORS {
+                    MatvecQuant(shape).launch()
+                } else {
+                    shape.launch()
+                }
+            }
+        }
     }
 
     /// Kernel for the layout.
