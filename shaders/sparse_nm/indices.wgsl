@@ -1,8 +1,7 @@
 // Places of kept weights within their groups, eight at a time.
 
 import package::variant::INDEX_BITS;
-
-@group(0) @binding(4) var<storage, read> indices: array<u32>; // [ceil(n / vector), index_words], low bits first
+import package::sparse_nm::words::indices;
 
 // Indices of values 8 * step .. 8 * step + 7, the first in the lowest bits.
 fn load_indices8(first: u32, step: u32) -> u32 {

@@ -236,7 +236,7 @@ fn cases(effort: Effort) -> Vec<Case> {
             }
         }
     }
-    finished(made)
+    finished(&made)
 }
 
 /// int4 with a scale for each block.

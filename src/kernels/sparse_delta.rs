@@ -177,7 +177,7 @@ fn cases(effort: Effort) -> Vec<Case> {
             }
         }
     }
-    finished(made)
+    finished(&made)
 }
 
 const BROKEN: &[Edit] = &[

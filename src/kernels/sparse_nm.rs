@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use crate::num::{NmPattern, Scheme, SparseLayout, ValueFormat};
+use crate::num::{NmPattern, Scheme, SparseLayout, StoredFormat, ValueFormat};
 use crate::record::{Iterations, Launch};
 use crate::shader::{Capabilities, Edit, Variant};
 
@@ -19,6 +19,7 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, Kernel, Workload, Workl
 
 pub(super) const NAME: &str = "sparse_nm";
 const SUBGROUP: &str = "sparse_nm/subgroup";
+const ROWS: &str = "sparse_nm/rows";
 const TILE: &str = "sparse_nm/tile";
 
 /// Rows of x by rows of the weight of one lane, for more than eight rows of x.
@@ -69,10 +70,18 @@ pub(super) fn variants(
     else {
         return launch.ordered(variants, capabilities);
     };
+    let runs = m <= 8 && whole_runs(launch, pattern);
     let mut add = |columns: u32, rows: u32, skip, speed| {
         // Rows of one lane share their indices where a vector is at least as long.
         let shared = rows.min(pattern.vector());
-        let variant = base(SUBGROUP)
+        let variant = if runs {
+            let variant = base(ROWS);
+            let module = variant.chosen("stored").unwrap_or("f32");
+            variant.without("stored").slot("run", module)
+        } else {
+            base(SUBGROUP)
+        };
+        let variant = variant
             .slot("skip", skip)
             .number("COLUMNS", columns)
             .number("STREAMS", rows / shared)
@@ -106,6 +115,22 @@ pub(super) fn variants(
     launch.ordered(variants, capabilities)
 }
 
+/// Whether scale groups, and indices up to their padding, are whole runs of what one load of values brings,
+/// and a run chooses from few enough windows.
+fn whole_runs(launch: &SparseLaunch, pattern: NmPattern) -> bool {
+    let run = match launch.shape.format.values {
+        StoredFormat::Float(_) => 8,
+        StoredFormat::Quantized(format) => 128 / format.bits.bits(),
+    };
+    let kept = pattern.kept(launch.shape.k as usize) as u32;
+    let groups = launch.runs().groups;
+    let index_words = (kept.div_ceil(run) * run * pattern.index_bits()).div_ceil(32);
+    let stride = pattern.index_stride_words(launch.shape.k as usize) as u32;
+    (groups == 1 || (kept / groups).is_multiple_of(run))
+        && index_words <= stride
+        && run / pattern.n() * pattern.m() <= 128
+}
+
 /// Whether eight weights choose from whole groups, each of which fits the lanes of a subgroup.
 const fn by_shuffle(pattern: NmPattern, subgroup: u32) -> bool {
     8 % pattern.n() == 0 && pattern.m().is_power_of_two() && pattern.m() <= subgroup
@@ -133,8 +158,8 @@ pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations
     let step = if variant.has("SUBGROUP") {
         // Windows, then loads, then products.
         looped(16, looped(columns, 0))
-            + looped(rows, looped(rows, 0))
-            + looped(rows, looped(2, looped(columns, looped(rows, 0))))
+            + looped(rows, looped(4, looped(rows, 0)))
+            + looped(8, looped(rows, looped(columns, looped(rows, 0))))
     } else {
         looped(rows, looped(8, looped(columns, 0)))
     };
@@ -249,11 +274,11 @@ fn cases(effort: Effort) -> Vec<Case> {
             ..one
         }));
     }
-    finished(made)
+    finished(&made)
 }
 
 /// Cases with distinct names, in order.
-pub(super) fn finished(made: Vec<SparseCase>) -> Vec<Case> {
+pub(super) fn finished(made: &[SparseCase]) -> Vec<Case> {
     let mut cases: Vec<Case> = made.iter().filter_map(SparseCase::build).collect();
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases.dedup_by(|a, b| a.name == b.name);
@@ -261,6 +286,30 @@ pub(super) fn finished(made: Vec<SparseCase>) -> Vec<Case> {
 }
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "rows_take_indices_of_the_quad_before",
+        module: "sparse_nm/rows",
+        find: "bits >> (3u * INDEX_BITS)",
+        replace: "bits >> (2u * INDEX_BITS)",
+    },
+    Edit {
+        name: "rows_lose_the_last_run",
+        module: "sparse_nm/rows",
+        find: "run < (group + 1u) * group_runs;",
+        replace: "run + 1u < (group + 1u) * group_runs;",
+    },
+    Edit {
+        name: "rows_with_the_scale_of_the_first_group",
+        module: "sparse_nm/rows",
+        find: "scale_start[s][r] + group)",
+        replace: "scale_start[s][r])",
+    },
+    Edit {
+        name: "rows_take_from_the_first_window",
+        module: "sparse_nm/rows",
+        find: "own[c][base.z / WINDOW]",
+        replace: "own[c][0]",
+    },
     Edit {
         name: "tile_picks_from_the_first_half",
         module: "sparse_nm/tile",
@@ -347,9 +396,9 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "swapped_nibbles",
-        module: "stored/int4",
-        find: "word & 0x0f0f0f0fu",
-        replace: "(word >> 4u) & 0x0f0f0f0fu",
+        module: "run/int4",
+        find: "unpack4xI8(word & 0x0f0f0f0fu)",
+        replace: "unpack4xI8((word >> 4u) & 0x0f0f0f0fu)",
     },
     Edit {
         name: "unsigned_codes",

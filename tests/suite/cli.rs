@@ -428,3 +428,70 @@ fn tuning_files_of_other_adapters_and_bad_shapes_are_refused() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("k = 96 is not a multiple of group_size 64"));
 }
+
+#[test]
+fn a_sweep_over_sparsity_names_every_format_and_draws_it() {
+    let folder = scratch("sweep");
+    let svg = folder.join("sweep.svg").to_string_lossy().into_owned();
+    let shape = [
+        "profile", "sparse", "--sweep", "sparsity", "--shape", "1x64x128",
+    ];
+    let rest = [
+        "--format",
+        "int8-tensor",
+        "--device",
+        "llvmpipe",
+        "--json",
+        "--svg",
+    ];
+    let output = lapidary(&[&shape[..], &rest[..], &[&svg]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let sweep: serde_json::Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    let formats: Vec<&str> = sweep["lines"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .filter_map(|line| line["format"].as_str())
+        .collect();
+    for format in ["2:4", "2:4x32", "1:8", "block16x16", "block32x32", "delta"] {
+        assert!(
+            formats.contains(&format),
+            "{format} is not among {formats:?}"
+        );
+    }
+    assert!(
+        sweep["dense"]["timing"]["median_ns"]
+            .as_f64()
+            .is_some_and(|median| median > 0.0)
+    );
+    assert!(
+        fs::read_to_string(&svg)
+            .expect("a plot")
+            .contains("block16x16")
+    );
+}
+
+#[test]
+fn a_sweep_refuses_what_it_cannot_measure() {
+    for (arguments, says) in [
+        (["matmul_dense", "1x64x64", "f32"], "profile sparse"),
+        (["sparse", "64x64", "f32"], "MxNxK"),
+        (["sparse", "1x0x64", "f32"], "at least 1"),
+        (["sparse", "1x64x64", "int4-g32-zp"], "symmetric"),
+        (["sparse", "1x64x64", "float"], "f16"),
+    ] {
+        let [kernel, shape, format] = arguments;
+        let output = lapidary(&[
+            "profile", kernel, "--sweep", "sparsity", "--shape", shape, "--format", format,
+        ]);
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains(says), "{}", stderr(&output));
+    }
+    let family = lapidary(&["profile", "sparse", "--shape", "1x64x64"]);
+    assert_eq!(family.status.code(), Some(2));
+    assert!(
+        stderr(&family).contains("sparse_block"),
+        "{}",
+        stderr(&family)
+    );
+}

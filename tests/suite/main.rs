@@ -12,4 +12,5 @@ mod memory;
 mod ops;
 mod proof;
 mod shaders;
+mod sparse;
 mod support;

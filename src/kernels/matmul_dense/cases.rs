@@ -231,8 +231,8 @@ fn few_rows() -> Shapes {
     let mut shapes = Vec::new();
     for (m, n, k, a, b, a_layout) in [
         (1, 70, 72, F32, F32, KLast),
-        (3, 45, 24, F16, F16, KFirst),
-        (8, 33, 40, F32, Bf16, KLast),
+        (3, 45, 24, F16, F16, KLast),
+        (8, 33, 40, F32, F32, KFirst),
     ] {
         let shape = MatmulDense {
             m,
@@ -549,7 +549,7 @@ mod tests {
             .iter()
             .flat_map(|case| case.launch.variants(&software))
             .collect();
-        assert!(variants.len() <= 95, "{}", variants.len());
+        assert!(variants.len() <= 104, "{}", variants.len());
     }
 
     #[test]

@@ -87,8 +87,9 @@ impl SparseMatmul {
             SparseLayout::Block(shape) => {
                 let starts = operands.words(STARTS);
                 let (block_row, within) = (row / shape.rows(), row % shape.rows());
-                for block in starts[block_row] as usize..starts[block_row + 1] as usize {
-                    let first = words[block] as usize * shape.columns();
+                let kept = starts[block_row] as usize..starts[block_row + 1] as usize;
+                for (block, column) in kept.clone().zip(&words[kept]) {
+                    let first = *column as usize * shape.columns();
                     let columns = first..(first + shape.columns()).min(self.k as usize);
                     places.extend(columns.map(|column| Place {
                         column,
