@@ -7,6 +7,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod autograd;
 pub mod engine;
 pub mod io;
 pub mod kernels;

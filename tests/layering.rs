@@ -14,6 +14,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("record", &["num", "tensor", "shader"]),
     ("kernels", &["num", "tensor", "shader", "record"]),
     ("ops", &["num", "tensor", "shader", "record", "kernels"]),
+    (
+        "autograd",
+        &["num", "tensor", "shader", "record", "kernels", "ops"],
+    ),
     ("engine", &["num", "tensor", "shader", "record"]),
     (
         "verify",

@@ -300,10 +300,10 @@ const BROKEN: &[Edit] = &[
         replace: "column < k - 1u);",
     },
     Edit {
-        name: "quads_of_activations_swapped",
+        name: "activation_taken_from_its_neighbour",
         module: "sparse_block/subgroup",
-        find: "let first_lane = 4u * quad % WINDOW;",
-        replace: "let first_lane = 4u * (1u - quad) % WINDOW;",
+        find: "first_lane + 3u",
+        replace: "first_lane + 2u",
     },
     Edit {
         name: "rows_share_the_first_weights",

@@ -5,6 +5,7 @@
 
 mod cli;
 mod engine;
+mod gradients;
 mod limits;
 mod long_sums;
 mod masks;

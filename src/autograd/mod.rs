@@ -1,0 +1,20 @@
+//! Gradients of recorded operations, themselves recorded.
+//!
+//! A [`Tape`] wraps a recording: each function appends the kernels of an operation and remembers how to go
+//! back. [`Tape::backward`] appends the kernels of the backward pass, so that forward, backward and
+//! whatever is appended after them (an optimizer's step) are one recording, and one plan that replays.
+//!
+//! Gradients have the shape of what they belong to and are f32. A variable used more than once gets the sum
+//! of what its uses give, added in the order of the uses, last first.
+//!
+//! **Segments** ([`Tape::segment`]) keep only their inputs and output; the backward pass records their
+//! forward kernels once more. The same kernels on the same bits give the same bits, so gradients are
+//! identical to those without segments, and the memory of what lies inside is free in between (Chen et al.,
+//! "Training Deep Nets with Sublinear Memory Cost", 2016).
+
+mod linear;
+mod segment;
+mod sum;
+mod tape;
+
+pub use tape::{Backward, Gradients, Tape, Var};

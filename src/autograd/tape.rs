@@ -1,0 +1,191 @@
+//! The tape: variables in the order they were made, each with its way back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::kernels::FloatType;
+use crate::kernels::elementwise::{Binary, Broadcast};
+use crate::ops::{OpError, binary};
+use crate::record::{Recording, Tensor};
+
+/// A value on a tape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Var(usize);
+
+/// The way back through one operation.
+pub trait Backward: fmt::Debug {
+    /// Appends kernels that make the gradient of each input from the gradient of the output, and returns
+    /// them in the order of the inputs; `None` for inputs that are not wanted, and for those that the
+    /// output does not depend on.
+    ///
+    /// # Errors
+    /// [`OpError`] of the operations it appends.
+    fn backward(
+        &self,
+        recording: &mut Recording,
+        gradient: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>, OpError>;
+}
+
+#[derive(Debug)]
+struct Node {
+    value: Tensor,
+    inputs: Vec<Var>,
+    backward: Option<Box<dyn Backward>>,
+    /// Some parameter lies behind it.
+    is_differentiable: bool,
+}
+
+/// Operations and how to differentiate them, over one recording.
+#[derive(Debug, Default)]
+pub struct Tape {
+    recording: Recording,
+    nodes: Vec<Node>,
+}
+
+/// Gradients of variables, by variable.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_var: BTreeMap<Var, Tensor>,
+}
+
+impl Gradients {
+    /// The gradient of a variable; `None` where the outputs do not depend on it or it was a constant.
+    pub fn get(&self, var: Var) -> Option<&Tensor> {
+        self.by_var.get(&var)
+    }
+}
+
+impl Tape {
+    /// A tape over an empty recording.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A tape that goes on with a recording.
+    pub const fn over(recording: Recording) -> Self {
+        Self {
+            recording,
+            nodes: Vec::new(),
+        }
+    }
+
+    /// The recording, to append what needs no gradient: uploads, inputs, downloads, an optimizer's step.
+    pub const fn recording(&mut self) -> &mut Recording {
+        &mut self.recording
+    }
+
+    /// The finished recording.
+    pub fn into_recording(self) -> Recording {
+        self.recording
+    }
+
+    /// A variable whose gradient is wanted.
+    pub fn parameter(&mut self, tensor: &Tensor) -> Var {
+        self.leaf(tensor, true)
+    }
+
+    /// A variable without a gradient: data, a frozen weight.
+    pub fn constant(&mut self, tensor: &Tensor) -> Var {
+        self.leaf(tensor, false)
+    }
+
+    /// The tensor of a variable.
+    ///
+    /// # Panics
+    /// When the variable is another tape's and this one has fewer.
+    pub fn value(&self, var: Var) -> &Tensor {
+        &self.nodes[var.0].value
+    }
+
+    /// Whether some parameter lies behind a variable.
+    pub fn is_differentiable(&self, var: Var) -> bool {
+        self.nodes[var.0].is_differentiable
+    }
+
+    fn leaf(&mut self, tensor: &Tensor, is_differentiable: bool) -> Var {
+        self.nodes.push(Node {
+            value: tensor.clone(),
+            inputs: Vec::new(),
+            backward: None,
+            is_differentiable,
+        });
+        Var(self.nodes.len() - 1)
+    }
+
+    /// Puts an operation's result on the tape: its value, which was recorded already, what it was made of,
+    /// and the way back. This is how operations that the tape does not know are added.
+    pub fn push(&mut self, value: Tensor, inputs: &[Var], backward: Box<dyn Backward>) -> Var {
+        let is_differentiable = inputs.iter().any(|&input| self.is_differentiable(input));
+        self.nodes.push(Node {
+            value,
+            inputs: inputs.to_vec(),
+            backward: is_differentiable.then_some(backward),
+            is_differentiable,
+        });
+        Var(self.nodes.len() - 1)
+    }
+
+    /// Appends the backward pass from `outputs`, each with the gradient to begin with, and returns the
+    /// gradients of all parameters, and of what lies between.
+    ///
+    /// # Errors
+    /// [`OpError`]: a first gradient of another shape than its variable, and what the operations say.
+    pub fn backward(&mut self, outputs: &[(Var, &Tensor)]) -> Result<Gradients, OpError> {
+        let mut gradients = Gradients::default();
+        for &(var, gradient) in outputs {
+            let value = &self.nodes[var.0].value;
+            if value.shape() != gradient.shape() {
+                return Err(OpError::Shape {
+                    op: "backward",
+                    what: "gradient of the output",
+                    got: gradient.shape().to_vec(),
+                    expected: format!("{:?}, as the output has", value.shape()),
+                });
+            }
+            accumulate(&mut self.recording, &mut gradients, var, gradient.clone())?;
+        }
+        for index in (0..self.nodes.len()).rev() {
+            let node = &self.nodes[index];
+            let (Some(backward), Some(gradient)) = (&node.backward, gradients.get(Var(index)))
+            else {
+                continue;
+            };
+            let gradient = gradient.clone();
+            let wanted: Vec<bool> = node
+                .inputs
+                .iter()
+                .map(|input| self.nodes[input.0].is_differentiable)
+                .collect();
+            let made = backward.backward(&mut self.recording, &gradient, &wanted)?;
+            for (&input, gradient) in node.inputs.iter().zip(made) {
+                if let Some(gradient) = gradient.filter(|_| self.nodes[input.0].is_differentiable) {
+                    accumulate(&mut self.recording, &mut gradients, input, gradient)?;
+                }
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+/// Adds a gradient to what a variable has so far.
+fn accumulate(
+    recording: &mut Recording,
+    gradients: &mut Gradients,
+    var: Var,
+    gradient: Tensor,
+) -> Result<(), OpError> {
+    let total = match gradients.by_var.get(&var) {
+        None => gradient,
+        Some(sum) => binary(
+            recording,
+            sum,
+            &gradient,
+            (Binary::Add, Broadcast::Full),
+            FloatType::F32,
+        )?,
+    };
+    gradients.by_var.insert(var, total);
+    Ok(())
+}

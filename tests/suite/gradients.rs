@@ -1,0 +1,214 @@
+//! Gradients of the tape against central differences, and segments against none, bit for bit.
+
+use lapidary::autograd::{Tape, Var};
+use lapidary::engine::{CpuEngine, Engine};
+use lapidary::ops::OpError;
+use lapidary::record::Recording;
+use lapidary::tensor::{DType, HostTensor};
+
+use crate::support::{gpu, options, values};
+
+/// Shapes of the parameters of a network.
+type Shapes<'a> = &'a [&'a [usize]];
+
+/// Records a network over its parameters.
+type Network = fn(&mut Tape, &[Var]) -> Result<Var, OpError>;
+
+fn host(seed: u64, shape: &[usize]) -> HostTensor {
+    HostTensor::from_f32(shape.to_vec(), &values(seed, shape.iter().product())).expect("fits")
+}
+
+/// Forward, and backward from the gradient `seed`; downloads the output, then each parameter's gradient.
+fn training_pass(
+    parameters: &[HostTensor],
+    network: Network,
+    seed: Option<&HostTensor>,
+) -> Recording {
+    let mut tape = Tape::new();
+    let vars: Vec<Var> = parameters
+        .iter()
+        .map(|host| {
+            let tensor = tape.recording().upload(host);
+            tape.parameter(&tensor)
+        })
+        .collect();
+    let output = network(&mut tape, &vars).expect("recorded");
+    let value = tape.value(output).clone();
+    tape.recording().download(&value);
+    if let Some(seed) = seed {
+        let seed = tape.recording().upload(seed);
+        let gradients = tape.backward(&[(output, &seed)]).expect("recorded");
+        for var in vars {
+            let gradient = gradients.get(var).expect("every parameter is used").clone();
+            tape.recording().download(&gradient);
+        }
+    }
+    tape.into_recording()
+}
+
+/// Compares every gradient with the central difference of `sum(seed * output)` on the CPU engine.
+fn check(shapes: Shapes<'_>, network: Network) {
+    let parameters: Vec<HostTensor> = (0u64..)
+        .zip(shapes)
+        .map(|(seed, shape)| host(seed + 1, shape))
+        .collect();
+    let cpu = CpuEngine::new();
+    let output = &cpu
+        .run(&training_pass(&parameters, network, None))
+        .expect("runs")[0];
+    let seed = host(99, output.shape());
+    let weights = seed.to_f32().expect("f32");
+    let made = cpu
+        .run(&training_pass(&parameters, network, Some(&seed)))
+        .expect("runs");
+
+    // The sum, and the sum of the sizes of its terms.
+    let loss = |parameters: &[HostTensor]| {
+        let output = cpu
+            .run(&training_pass(parameters, network, None))
+            .expect("runs");
+        let output = output[0].to_f32().expect("f32");
+        let terms = output.iter().zip(&weights);
+        terms.fold((0.0, 0.0), |(sum, size), (value, weight)| {
+            let term = f64::from(*value) * f64::from(*weight);
+            (sum + term, size + term.abs())
+        })
+    };
+    let step = 1.0 / 64.0;
+    for (index, parameter) in parameters.iter().enumerate() {
+        let gradient = made[1 + index].to_f32().expect("f32");
+        let center = parameter.to_f32().expect("f32");
+        for at in (0..center.len()).step_by(1 + center.len() / 12) {
+            let moved = |by: f32| {
+                let mut values = center.clone();
+                values[at] += by;
+                let mut parameters = parameters.clone();
+                parameters[index] =
+                    HostTensor::from_f32(parameter.shape().to_vec(), &values).expect("fits");
+                (loss(&parameters), f64::from(values[at]))
+            };
+            let (((above, size), right), ((below, _), left)) = (moved(step), moved(-step));
+            let expected = (above - below) / (right - left);
+            // Stored values are rounded to f32 once in each of the layers, and the steps see that; second
+            // differences of the functions here vanish or are below step^2.
+            let allowed = 8.0 * size * 2f64.powi(-24) / f64::from(step) + 1e-6;
+            let seen = f64::from(gradient[at]);
+            assert!(
+                (seen - expected).abs() <= allowed,
+                "parameter {index} element {at}: {seen}, expected {expected} within {allowed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gradients_of_layers_equal_central_differences() {
+    check(&[&[5, 6], &[4, 6], &[4]], |tape, vars| {
+        tape.linear(vars[0], vars[1], Some(vars[2]))
+    });
+}
+
+#[test]
+fn a_variable_used_twice_gets_the_sum_of_its_gradients() {
+    // x w^T + x, then once more through the same weight.
+    check(&[&[3, 4], &[4, 4]], |tape, vars| {
+        let first = tape.linear(vars[0], vars[1], None)?;
+        let sum = tape.add(first, vars[0])?;
+        tape.add(sum, sum)
+    });
+}
+
+fn deep(tape: &mut Tape, vars: &[Var], in_segments: bool) -> Result<Var, OpError> {
+    let mut x = vars[0];
+    for pair in vars[1..].chunks_exact(2) {
+        let two = |tape: &mut Tape, vars: &[Var]| {
+            let hidden = tape.linear(vars[0], vars[1], None)?;
+            tape.linear(hidden, vars[2], None)
+        };
+        let inputs = [x, pair[0], pair[1]];
+        x = if in_segments {
+            tape.segment(&inputs, two)?
+        } else {
+            two(tape, &inputs)?
+        };
+    }
+    Ok(x)
+}
+
+const DEEP: Shapes<'_> = &[
+    &[8, 16],
+    &[32, 16],
+    &[16, 32],
+    &[32, 16],
+    &[16, 32],
+    &[32, 16],
+    &[16, 32],
+];
+
+#[test]
+fn segments_give_the_same_bits_and_hold_less_memory() {
+    let parameters: Vec<HostTensor> = (0u64..)
+        .zip(DEEP)
+        .map(|(seed, shape)| host(seed + 1, shape))
+        .collect();
+    let seed = host(99, &[8, 16]);
+    let plain = training_pass(
+        &parameters,
+        |tape, vars| deep(tape, vars, false),
+        Some(&seed),
+    );
+    let segments = training_pass(
+        &parameters,
+        |tape, vars| deep(tape, vars, true),
+        Some(&seed),
+    );
+    assert!(segments.dispatches().count() > plain.dispatches().count());
+    let gpu = gpu(options());
+    for engine in [&CpuEngine::new() as &dyn Engine, &gpu] {
+        let expected = engine.run(&plain).expect("runs");
+        assert_eq!(engine.run(&segments).expect("runs"), expected);
+    }
+}
+
+#[test]
+fn a_constant_gets_no_gradient_and_costs_no_kernel() {
+    let mut tape = Tape::new();
+    let (x, weight) = (host(1, &[2, 3]), host(2, &[4, 3]));
+    let x = tape.recording().upload(&x);
+    let weight = tape.recording().upload(&weight);
+    let (x, weight) = (tape.constant(&x), tape.parameter(&weight));
+    let y = tape.linear(x, weight, None).expect("recorded");
+    let forward = tape.recording().dispatches().count();
+    let seed = tape.recording().upload(&host(3, &[2, 4]));
+    let gradients = tape.backward(&[(y, &seed)]).expect("recorded");
+    assert!(gradients.get(x).is_none());
+    assert!(gradients.get(weight).is_some());
+    // The transposition and one product.
+    assert_eq!(tape.recording().dispatches().count(), forward + 2);
+}
+
+#[test]
+fn a_first_gradient_of_another_shape_is_refused() {
+    let mut tape = Tape::new();
+    let x = tape.recording().tensor(DType::F32, &[2, 3]);
+    let x = tape.parameter(&x);
+    let seed = tape.recording().tensor(DType::F32, &[3, 2]);
+    let refused = tape.backward(&[(x, &seed)]);
+    assert!(
+        matches!(refused, Err(OpError::Shape { op: "backward", .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_was_recorded_before_a_segment_that_fails_is_kept() {
+    let mut tape = Tape::new();
+    let x = tape.recording().upload(&host(1, &[2, 3]));
+    let x = tape.parameter(&x);
+    let before = tape.recording().commands().len();
+    let failed = tape.segment(&[x], |tape, vars| {
+        tape.linear(vars[0], vars[0], Some(vars[0]))
+    });
+    assert!(failed.is_err());
+    assert_eq!(tape.recording().commands().len(), before);
+}
