@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::num::{BlockShape, Scheme, SparseLayout, ValueFormat};
+use crate::num::{BlockShape, Scheme, SparseLayout, StoredFormat, ValueFormat};
 use crate::record::{Iterations, Launch};
 use crate::shader::{Capabilities, Edit, Variant};
 
@@ -18,6 +18,7 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType, Kernel, Workload, Workl
 
 pub(super) const NAME: &str = "sparse_block";
 const SUBGROUP: &str = "sparse_block/subgroup";
+const RUNS: &str = "sparse_block/runs";
 const TILE: &str = "sparse_block/tile";
 
 const fn speed(software: f64, hardware: f64) -> Speed {
@@ -42,7 +43,14 @@ pub(super) fn variants(
     let mut variants = Vec::new();
     for (rows, software) in [(8, 13.0), (4, 12.0), (2, 10.0)] {
         let columns = m.min(8);
-        let variant = base(NAME)
+        let variant = if whole_runs(launch) {
+            let variant = base(RUNS);
+            let module = variant.chosen("stored").unwrap_or("f32");
+            variant.without("stored").slot("run", module)
+        } else {
+            base(NAME)
+        };
+        let variant = variant
             .slot("x", x)
             .number("COLUMNS", columns)
             .number("ROWS", rows)
@@ -100,6 +108,15 @@ pub(super) fn variants(
         }
     }
     launch.ordered(variants, capabilities)
+}
+
+/// Whether scale groups of a row of a block are whole runs of what one load of values brings.
+fn whole_runs(launch: &SparseLaunch) -> bool {
+    let run = match launch.shape.format.values {
+        StoredFormat::Float(_) => 8,
+        StoredFormat::Quantized(format) => 128 / format.bits.bits(),
+    };
+    (8 * launch.runs().steps).is_multiple_of(run)
 }
 
 pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations {
@@ -245,6 +262,24 @@ const fn int4_free() -> ValueFormat {
 }
 
 const BROKEN: &[Edit] = &[
+    Edit {
+        name: "runs_without_the_last_block",
+        module: "sparse_block/runs",
+        find: "block < end;",
+        replace: "block + 1u < end;",
+    },
+    Edit {
+        name: "runs_of_the_first_rows_of_a_block",
+        module: "sparse_block/runs",
+        find: "(within + r) * ROW_RUNS",
+        replace: "r * ROW_RUNS",
+    },
+    Edit {
+        name: "runs_with_half_of_eight",
+        module: "sparse_block/runs",
+        find: "dot(taken.high, weights[r][2u * e + 1u])",
+        replace: "dot(taken.high, weights[r][2u * e])",
+    },
     Edit {
         name: "tile_without_its_last_block",
         module: "sparse_block/tile",
