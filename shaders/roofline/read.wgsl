@@ -1,7 +1,8 @@
-// Memory read once, in steps of sixteen bytes: invocation i takes elements i, i + count, ..
+// Memory read once, in steps of sixteen bytes: invocation i takes elements i, i + count, .., IN_FLIGHT of
+// them between two loop heads.
 
 import package::lib::grid::linear_workgroup;
-import package::variant::WORKGROUP_SIZE;
+import package::variant::{IN_FLIGHT, WORKGROUP_SIZE};
 import package::roofline::params::params;
 
 @group(0) @binding(1) var<storage, read> data: array<vec4<u32>>; // [steps, count]
@@ -18,9 +19,20 @@ fn main(
         return;
     }
     let count = params.count;
+    let steps = params.steps;
+    var each: array<vec4<u32>, IN_FLIGHT>;
+    var step = 0u;
+    for (; step + IN_FLIGHT <= steps; step += IN_FLIGHT) {
+        for (var i = 0u; i < IN_FLIGHT; i++) {
+            each[i] ^= data[(step + i) * count + index];
+        }
+    }
     var folded = vec4<u32>();
-    for (var step = 0u; step < params.steps; step++) {
+    for (; step < steps; step++) {
         folded ^= data[step * count + index];
+    }
+    for (var i = 0u; i < IN_FLIGHT; i++) {
+        folded ^= each[i];
     }
     out[index] = folded.x ^ folded.y ^ folded.z ^ folded.w;
 }

@@ -200,7 +200,12 @@ impl Launch for Roofline {
             sizes.map(sized).to_vec()
         };
         let chain = match self.probe {
-            Probe::Read => return entry("roofline/read"),
+            Probe::Read => {
+                let both = entry("roofline/read").into_iter();
+                return both
+                    .flat_map(|one| [1, 8].map(|loads| one.clone().number("IN_FLIGHT", loads)))
+                    .collect();
+            }
             Probe::Copy => return entry("roofline/copy"),
             Probe::FmaF32 => "fma_f32",
             // Without f16 the launch is still defined; its results are the same numbers.
@@ -228,10 +233,11 @@ impl Launch for Roofline {
 
     fn iterations(&self, _: &Variant) -> Iterations {
         if self.probe.moves_memory() {
-            let steps = looped(self.steps.into(), 0);
+            let steps = looped(self.steps.into(), 0) + 4 * looped(8, 0);
             return Iterations {
                 unrolled: steps,
-                rolled: steps,
+                // One more look at the inner loop for each load.
+                rolled: 3 * steps,
             };
         }
         let chains = u64::from(self.chains);
@@ -398,7 +404,7 @@ const BROKEN: &[Edit] = &[
         name: "first_element_not_read",
         module: "roofline/read",
         find: "var step = 0u;",
-        replace: "var step = 1u;",
+        replace: "var step = min(1u, params.steps);",
     },
     Edit {
         name: "last_invocation_does_not_copy",
