@@ -71,6 +71,8 @@ registry![
     mask_select,
     mask_nm,
     mask_apply,
+    grad_stats,
+    loss_scale,
     optimizer,
     roofline,
 ];
