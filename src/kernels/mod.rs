@@ -4,6 +4,7 @@
 //! A kernel file holds, in this order: the maths, `Params`, the launch (shape and formats), its
 //! variants, grid, reference, bound and cost, then its cases and broken shaders.
 
+mod approx;
 mod bounds;
 mod case;
 mod data;
@@ -70,5 +71,8 @@ registry![
     mask_select,
     mask_nm,
     mask_apply,
+    grad_stats,
+    loss_scale,
+    optimizer,
     roofline,
 ];

@@ -9,12 +9,16 @@
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
+//! * [`optim`]: what one training step makes of parameters, gradients and state.
+//! * [`schedule`]: learning rates over time.
 //! * [`philox`]: the counter-based generator behind every random number.
 
 pub mod float;
 pub mod mask;
+pub mod optim;
 pub mod philox;
 pub mod quant;
+pub mod schedule;
 pub mod sparse;
 
 pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, unpack_f16};

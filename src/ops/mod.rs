@@ -5,6 +5,7 @@ mod element;
 mod linear;
 pub mod mask;
 mod matmul;
+pub mod optim;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
@@ -16,6 +17,7 @@ use thiserror::Error;
 
 use crate::kernels::ShapeError;
 use crate::num::mask::MaskError;
+use crate::num::optim::OptimError;
 use crate::record::{RecordError, Tensor};
 use crate::tensor::DType;
 
@@ -59,6 +61,9 @@ pub enum OpError {
     /// A mask that the shape or the pattern does not allow.
     #[error(transparent)]
     Mask(#[from] MaskError),
+    /// An optimizer whose numbers are out of range.
+    #[error(transparent)]
+    Optim(#[from] OptimError),
     /// A shape the kernel cannot serve.
     #[error(transparent)]
     Kernel(#[from] ShapeError),

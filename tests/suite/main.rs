@@ -11,6 +11,8 @@ mod long_sums;
 mod masks;
 mod memory;
 mod ops;
+mod optim;
+mod optim_overflow;
 mod proof;
 mod shaders;
 mod sparse;

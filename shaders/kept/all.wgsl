@@ -1,0 +1,5 @@
+// Nothing is pruned.
+
+fn is_kept(index: u32) -> bool {
+    return true;
+}

@@ -1,0 +1,4 @@
+// A rule without state.
+
+fn forget(index: u32) {
+}

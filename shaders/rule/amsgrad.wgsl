@@ -1,0 +1,15 @@
+// m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p - a m / (sqrt(w) c + eps),
+// where w is the largest v so far
+
+import package::optimizer::params::coefficient;
+import package::memory::state;
+
+fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
+    let m = coefficient(row, 3u) * state[3u * index] + coefficient(row, 4u) * g;
+    let v = coefficient(row, 5u) * state[3u * index + 1u] + coefficient(row, 6u) * (g * g);
+    state[3u * index] = m;
+    state[3u * index + 1u] = v;
+    let largest = max(state[3u * index + 2u], v);
+    state[3u * index + 2u] = largest;
+    return p - coefficient(row, 7u) * (m / (sqrt(largest) * coefficient(row, 8u) + coefficient(row, 9u)));
+}

@@ -1,0 +1,10 @@
+// v = a v + b g; p - (c v + d g)
+
+import package::optimizer::params::coefficient;
+import package::memory::state;
+
+fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(row, 3u) * state[index] + coefficient(row, 4u) * g;
+    state[index] = v;
+    return p - (coefficient(row, 5u) * v + coefficient(row, 6u) * g);
+}

@@ -1,0 +1,12 @@
+// v = rho v + (1 - rho) g^2; s = mu s + b g / (sqrt(v + inside) + outside); p - c s
+
+import package::optimizer::params::coefficient;
+import package::memory::state;
+
+fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(row, 3u) * state[2u * index] + coefficient(row, 4u) * (g * g);
+    state[2u * index] = v;
+    let s = coefficient(row, 7u) * state[2u * index + 1u] + coefficient(row, 8u) * (g / (sqrt(v + coefficient(row, 5u)) + coefficient(row, 6u)));
+    state[2u * index + 1u] = s;
+    return p - coefficient(row, 9u) * s;
+}
