@@ -10,6 +10,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("num", &[]),
     ("tensor", &["num"]),
     ("io", &["num", "tensor"]),
+    ("data", &["num", "tensor", "io"]),
+    ("eval", &[]),
     ("shader", &["num", "tensor"]),
     ("record", &["num", "tensor", "shader"]),
     ("kernels", &["num", "tensor", "shader", "record"]),
@@ -43,6 +45,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("futures_intrusive", &["src/engine/gpu"]),
     ("safetensors", &["src/io"]),
     ("memmap2", &["src/io"]),
+    ("flate2", &["src/io"]),
+    ("csv", &["src/io"]),
     ("tempfile", &["src/io", "src/tune"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
@@ -54,8 +58,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
     ("std::fs", &["src/io", "src/tune", "src/bin"]),
-    // Pipelines compile in parallel; nothing else below the trainer uses threads.
-    ("std::thread", &["src/engine/gpu", "src/bin"]),
+    // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
+    // threads.
+    ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
     ("std::time", &["src/tune", "src/bin"]),
 ];
 
