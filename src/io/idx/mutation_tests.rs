@@ -44,8 +44,12 @@ fn reference(bytes: &[u8]) -> Option<(DType, Vec<usize>, &[u8])> {
                 .fold(0, |all, &byte| all << 8 | usize::from(byte))
         })
         .collect();
-    let length = shape.iter().map(|&n| n as u128).product::<u128>() * dtype.bytes() as u128;
-    ((1..=8).contains(n) && length == data.len() as u128).then_some((dtype, shape, data))
+    // Zeros count as one where a product must not overflow, as in `tensor::n_elements`.
+    let product = shape
+        .iter()
+        .try_fold(dtype.bytes(), |all, &n| all.checked_mul(n.max(1)))?;
+    let length = if shape.contains(&0) { 0 } else { product };
+    ((1..=8).contains(n) && length == data.len()).then_some((dtype, shape, data))
 }
 
 #[test]
