@@ -12,7 +12,7 @@ use crate::tensor::{DType, TensorError};
 pub enum DataError {
     /// A file could not be read or written.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(Box<IoError>),
     /// A tensor of a file does not convert.
     #[error("{}: tensor {name:?}: {reason}", file.display())]
     Tensor {
@@ -21,7 +21,7 @@ pub enum DataError {
         /// The tensor.
         name: String,
         /// What is wrong with it.
-        reason: TensorError,
+        reason: Box<TensorError>,
     },
     /// The folder holds none of the layouts known.
     #[error("{}: no data set found; looked for {looked_for}", folder.display())]
@@ -233,4 +233,10 @@ pub enum DataError {
         /// What it said.
         reason: std::io::Error,
     },
+}
+
+impl From<IoError> for DataError {
+    fn from(reason: IoError) -> Self {
+        Self::Io(Box::new(reason))
+    }
 }

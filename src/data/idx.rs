@@ -108,7 +108,7 @@ pub(super) fn inputs_of(file: &Path, inputs: &HostTensor) -> Result<Vec<f32>, Da
     let tensor = |reason| DataError::Tensor {
         file: file.to_owned(),
         name: "inputs".into(),
-        reason,
+        reason: Box::new(reason),
     };
     match inputs.dtype() {
         DType::U8 => Ok(inputs
@@ -142,7 +142,7 @@ pub(super) fn labels_of(file: &Path, labels: &HostTensor) -> Result<Vec<i32>, Da
     labels.to_i32().map_err(|reason| DataError::Tensor {
         file: file.to_owned(),
         name: "labels".into(),
-        reason,
+        reason: Box::new(reason),
     })
 }
 
