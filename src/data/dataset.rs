@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::DataError;
+use crate::io::safetensors::shown;
 
 /// The most samples of a set: what the random numbers of an epoch number
 /// ([`Augmentation`](super::Augmentation)).
@@ -25,15 +26,6 @@ pub struct Dataset {
     class_names: Vec<String>,
     /// One a feature, for tables.
     feature_names: Option<Vec<String>>,
-}
-
-/// What a network learns from and what it is judged by: the same sample shape and classes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrainTest {
-    /// For training; every class has samples.
-    pub train: Dataset,
-    /// For judging.
-    pub test: Dataset,
 }
 
 impl Dataset {
@@ -175,7 +167,7 @@ impl Dataset {
         let Some(class) = counts.iter().position(|&found| found < needed) else {
             return Ok(());
         };
-        let name = self.class_names[class].clone();
+        let name = shown(&self.class_names[class]);
         Err(match counts[class] {
             0 => DataError::EmptyClass { class, name },
             found => DataError::SmallClass {
@@ -286,6 +278,14 @@ impl Dataset {
             .for_each(change);
     }
 
+    /// Makes class `c` class `codes[c]` of `class_names`, for each class that has samples.
+    pub(super) fn rename_classes(&mut self, codes: &[u32], class_names: &[String]) {
+        for label in &mut self.labels {
+            *label = codes[*label as usize];
+        }
+        self.class_names = class_names.to_vec();
+    }
+
     /// Everything but the samples.
     fn empty_like(&self) -> Self {
         Self {
@@ -296,59 +296,6 @@ impl Dataset {
             class_names: self.class_names.clone(),
             feature_names: self.feature_names.clone(),
         }
-    }
-}
-
-impl TrainTest {
-    /// A pair of sets. The labels of `test` are renumbered to the classes of `train` by name.
-    ///
-    /// # Errors
-    /// [`DataError::OtherShape`] or [`DataError::OtherColumn`] if samples differ in kind,
-    /// [`DataError::UnknownClass`] for a class that training has not, [`DataError::EmptyClass`] if
-    /// one of training has no samples.
-    pub fn new(train: Dataset, mut test: Dataset) -> Result<Self, DataError> {
-        train.require_per_class(1)?;
-        if test.sample_shape != train.sample_shape {
-            return Err(DataError::OtherShape {
-                found: test.sample_shape,
-                expected: train.sample_shape,
-            });
-        }
-        let name = |data: &Dataset, index: usize| {
-            let names = data.feature_names.as_ref();
-            names.map_or_else(String::new, |names| names[index].clone())
-        };
-        for index in 0..train.n_features {
-            if train.feature_names == test.feature_names {
-                break;
-            }
-            let (found, expected) = (name(&test, index), name(&train, index));
-            if found != expected {
-                return Err(DataError::OtherColumn {
-                    index,
-                    found,
-                    expected,
-                });
-            }
-        }
-        if test.class_names != train.class_names {
-            let mut codes = Vec::new();
-            for (class, count) in test.class_names.iter().zip(test.class_counts()) {
-                let code = train.class_names.iter().position(|name| name == class);
-                if code.is_none() && count > 0 {
-                    return Err(DataError::UnknownClass {
-                        name: class.clone(),
-                        n_classes: train.n_classes(),
-                    });
-                }
-                codes.push(code.unwrap_or(0) as u32);
-            }
-            for label in &mut test.labels {
-                *label = codes[*label as usize];
-            }
-            test.class_names.clone_from(&train.class_names);
-        }
-        Ok(Self { train, test })
     }
 }
 
@@ -370,7 +317,7 @@ fn check_classes(names: &[String]) -> Result<(), DataError> {
     }
     let mut seen = BTreeSet::new();
     match names.iter().find(|&name| !seen.insert(name)) {
-        Some(name) => Err(DataError::DuplicateClass { name: name.clone() }),
+        Some(name) => Err(DataError::DuplicateClass { name: shown(name) }),
         None => Ok(()),
     }
 }

@@ -114,37 +114,3 @@ fn what_does_not_fit_together_is_named() {
         })
     ));
 }
-
-#[test]
-fn labels_of_the_test_set_are_renumbered_by_the_names_of_training() {
-    let set = |labels: &[u32], classes: &[&str]| {
-        let classes = classes.iter().map(|&name| name.to_owned()).collect();
-        Dataset::new(vec![0.0; labels.len()], vec![1], labels.to_vec(), classes).unwrap()
-    };
-    let train = set(&[0, 1, 2], &["a", "b", "c"]);
-    let pair = TrainTest::new(train.clone(), set(&[0, 1, 1], &["c", "a"])).unwrap();
-    assert_eq!(pair.test.labels(), [2, 0, 0]);
-    assert_eq!(pair.test.class_names(), ["a", "b", "c"]);
-    assert!(TrainTest::new(train.clone(), set(&[0], &["a", "unused"])).is_ok());
-    assert_eq!(
-        TrainTest::new(train.clone(), set(&[1], &["a", "d"]))
-            .unwrap_err()
-            .to_string(),
-        "class \"d\" is not one of the 3 of training"
-    );
-    assert!(matches!(
-        TrainTest::new(set(&[0, 0], &["a", "b"]), train.clone()),
-        Err(DataError::EmptyClass { class: 1, .. })
-    ));
-    let wide = Dataset::new(vec![0.0; 2], vec![2], vec![0], names(1)).unwrap();
-    assert!(matches!(
-        TrainTest::new(train.clone(), wide),
-        Err(DataError::OtherShape { .. })
-    ));
-    let named = |name: &str| train.clone().with_feature_names(vec![name.into()]).unwrap();
-    assert!(TrainTest::new(named("x"), named("x")).is_ok());
-    assert!(matches!(
-        TrainTest::new(named("x"), named("y")),
-        Err(DataError::OtherColumn { index: 0, .. })
-    ));
-}

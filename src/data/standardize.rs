@@ -63,6 +63,60 @@ impl Standardization {
         })
     }
 
+    /// Statistics that were kept: those of a checkpoint, or published ones. `mean` and `std` are one
+    /// for [`StandardizeBy::Whole`], and one a channel or feature otherwise; samples have
+    /// `n_features`.
+    ///
+    /// # Errors
+    /// [`DataError::FeatureCount`] unless both are as many as `by` needs and divide the features,
+    /// [`DataError::Setting`] for a mean that is not finite, or a deviation that is not finite or is
+    /// negative.
+    pub fn from_parts(
+        by: StandardizeBy,
+        mean: Vec<f32>,
+        std: Vec<f32>,
+        n_features: usize,
+    ) -> Result<Self, DataError> {
+        let fits = match by {
+            StandardizeBy::Whole => mean.len() == 1,
+            StandardizeBy::Channel => !mean.is_empty() && n_features.is_multiple_of(mean.len()),
+            StandardizeBy::Feature => mean.len() == n_features,
+        };
+        if !fits || n_features == 0 {
+            return Err(DataError::FeatureCount {
+                what: "means",
+                given: mean.len(),
+                n_features,
+            });
+        }
+        if std.len() != mean.len() {
+            return Err(DataError::FeatureCount {
+                what: "deviations",
+                given: std.len(),
+                n_features,
+            });
+        }
+        let refuse = |what, given: f32, allowed| {
+            Err(DataError::Setting {
+                what,
+                given: given.into(),
+                allowed,
+            })
+        };
+        if let Some(&mean) = mean.iter().find(|mean| !mean.is_finite()) {
+            return refuse("mean", mean, "finite");
+        }
+        if let Some(&std) = std.iter().find(|std| !(std.is_finite() && **std >= 0.0)) {
+            return refuse("deviation", std, "0 or more, finite");
+        }
+        Ok(Self {
+            by,
+            mean,
+            std,
+            n_features,
+        })
+    }
+
     /// What shares one mean.
     pub fn by(&self) -> StandardizeBy {
         self.by
@@ -76,6 +130,11 @@ impl Standardization {
     /// The deviations, as many; 0 where all values are equal.
     pub fn std(&self) -> &[f32] {
         &self.std
+    }
+
+    /// Features of a sample.
+    pub fn n_features(&self) -> usize {
+        self.n_features
     }
 
     /// What a value becomes; `group` is its channel or feature, or 0.
@@ -158,6 +217,43 @@ mod tests {
         channels.apply(&mut test).unwrap();
         assert_eq!(test.inputs()[..3], [0.0; 3]);
         assert!(test.inputs()[3].is_nan());
+    }
+
+    #[test]
+    fn statistics_that_were_kept_are_the_same_again() {
+        let set = data(&[1.0, 3.0, 10.0, 30.0], &[2, 1, 2]);
+        for by in [
+            StandardizeBy::Whole,
+            StandardizeBy::Channel,
+            StandardizeBy::Feature,
+        ] {
+            let fit = Standardization::fit(&set, by).unwrap();
+            let (mean, std) = (fit.mean().to_vec(), fit.std().to_vec());
+            let kept = Standardization::from_parts(by, mean, std, fit.n_features());
+            assert_eq!(kept.unwrap(), fit);
+        }
+        let parts = |by, mean: &[f32], std: &[f32], n| {
+            Standardization::from_parts(by, mean.to_vec(), std.to_vec(), n)
+        };
+        for (by, n_means, n_stds, n) in [
+            (StandardizeBy::Whole, 2, 2, 2),
+            (StandardizeBy::Channel, 3, 3, 4),
+            (StandardizeBy::Channel, 0, 0, 4),
+            (StandardizeBy::Feature, 1, 1, 2),
+            (StandardizeBy::Feature, 0, 0, 0),
+            (StandardizeBy::Whole, 1, 2, 2),
+        ] {
+            assert!(matches!(
+                parts(by, &[0.0; 3][..n_means], &[1.0; 3][..n_stds], n),
+                Err(DataError::FeatureCount { .. })
+            ));
+        }
+        for (mean, std) in [(f32::NAN, 1.0), (0.0, -1.0), (0.0, f32::INFINITY)] {
+            assert!(matches!(
+                parts(StandardizeBy::Whole, &[mean], &[std], 2),
+                Err(DataError::Setting { .. })
+            ));
+        }
     }
 
     #[test]

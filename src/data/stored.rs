@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::idx::{checked, inputs_of, labels_of, numbered};
+use super::convert::{checked, inputs_of, labels_of, numbered};
 use super::{DataError, Dataset};
 use crate::io::safetensors::{SafetensorsFile, write_safetensors};
 use crate::tensor::HostTensor;

@@ -8,6 +8,12 @@
 /// or counted from 1 where there is no name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsvError {
+    /// The separator asked for has another meaning.
+    #[error("separator {:?}; allowed: any byte but a quote and the ends of lines", char::from(*separator))]
+    Separator {
+        /// The byte.
+        separator: u8,
+    },
     /// There is no header.
     #[error("is empty; it needs a header with the names of its columns")]
     Empty,

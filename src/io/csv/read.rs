@@ -27,6 +27,11 @@ pub fn read_csv(path: impl AsRef<Path>, options: &CsvOptions) -> Result<Table, I
 /// # Errors
 /// A [`CsvError`] naming the first thing wrong, with its line and column. Never panics.
 pub fn parse_csv(text: &[u8], options: &CsvOptions) -> Result<Table, CsvError> {
+    if matches!(options.separator, b'"' | b'\n' | b'\r') {
+        return Err(CsvError::Separator {
+            separator: options.separator,
+        });
+    }
     let mut reader = ReaderBuilder::new()
         .delimiter(options.separator)
         .has_headers(false)

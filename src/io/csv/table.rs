@@ -3,7 +3,7 @@
 /// How to read a CSV file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsvOptions {
-    /// The byte between two fields: a comma, a semicolon, a tab.
+    /// The byte between two fields: a comma, a semicolon, a tab. Not `"`, LF or CR.
     pub separator: u8,
     /// Name of the column that holds labels; every other column holds numbers.
     pub label: Option<String>,
@@ -44,8 +44,8 @@ pub struct Column {
 pub struct LabelColumn {
     /// Its name in the header.
     pub name: String,
-    /// The different labels: in ascending order if all are numbers (written shortest, so `1.0` and
-    /// `1` are both `1`), else in the order of their bytes.
+    /// The different labels: in ascending order if all are numbers below 2^53 (written shortest, so
+    /// `1.0` and `1` are both `1`), else in the order of their bytes.
     pub classes: Vec<String>,
     /// For each row the index of its label in `classes`.
     pub codes: Vec<u32>,
@@ -82,8 +82,10 @@ impl LabelColumn {
     }
 }
 
-/// A finite number; both zeros are the positive one.
+/// A number, if it is one that f64 tells from its neighbours: longer ones are names, so that two
+/// never become one class. Both zeros are the positive one.
 fn number(label: &str) -> Option<f64> {
+    const LIMIT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
     let number: f64 = label.parse().ok()?;
-    number.is_finite().then_some(number + 0.0)
+    (number.abs() < LIMIT).then_some(number + 0.0)
 }

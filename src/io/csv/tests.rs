@@ -50,6 +50,9 @@ fn numeric_classes_are_sorted_by_value_and_text_by_bytes() {
     let texts = label("x,class\n1,10\n1,9\n1,nine\n");
     assert_eq!(texts.classes, ["10", "9", "nine"]);
     assert_eq!(texts.codes, [0, 1, 2]);
+    // Equal in f64.
+    let long = label("x,class\n1,9007199254740993\n1,9007199254740992\n");
+    assert_eq!(long.classes, ["9007199254740992", "9007199254740993"]);
 }
 
 #[test]
@@ -125,6 +128,20 @@ fn a_wrong_header_is_refused() {
         message("class\na\n"),
         "column \"class\" is the label and there is no other"
     );
+}
+
+#[test]
+fn a_separator_that_means_something_else_is_refused() {
+    for separator in [b'"', b'\n', b'\r'] {
+        let options = CsvOptions {
+            separator,
+            label: None,
+        };
+        assert_eq!(
+            parse_csv(b"x\n1\n", &options),
+            Err(CsvError::Separator { separator })
+        );
+    }
 }
 
 #[test]
