@@ -2,13 +2,15 @@
 //! proves on the user's own adapter that every kernel computes what its CPU reference defines.
 //!
 //! The floors, from the ground up; each uses only what stands below it:
-//! [`num`] and [`tensor`], [`io`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
+//! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
 //! [`ops`], [`verify`], [`tune`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+pub mod data;
 pub mod engine;
+pub mod eval;
 pub mod io;
 pub mod kernels;
 pub mod num;

@@ -10,6 +10,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("num", &[]),
     ("tensor", &["num"]),
     ("io", &["num", "tensor"]),
+    ("data", &["num", "tensor", "io"]),
+    ("eval", &["num"]),
     ("shader", &["num", "tensor"]),
     ("record", &["num", "tensor", "shader"]),
     ("kernels", &["num", "tensor", "shader", "record"]),
@@ -47,7 +49,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("futures_intrusive", &["src/engine/gpu"]),
     ("safetensors", &["src/io"]),
     ("memmap2", &["src/io"]),
-    ("tempfile", &["src/io", "src/tune"]),
+    ("flate2", &["src/io"]),
+    ("csv", &["src/io"]),
+    ("tempfile", &["src/io", "src/tune", "src/data"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
@@ -58,8 +62,9 @@ const FENCES: &[(&str, &[&str])] = &[
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
     ("std::fs", &["src/io", "src/tune", "src/bin"]),
-    // Pipelines compile in parallel; nothing else below the trainer uses threads.
-    ("std::thread", &["src/engine/gpu", "src/bin"]),
+    // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
+    // threads.
+    ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
     ("std::time", &["src/tune", "src/bin"]),
 ];
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::compressed_tensors::BitmaskError;
+use super::csv::CsvError;
+use super::idx::IdxError;
 use super::safetensors::SafetensorsError;
 
 /// A file that could not be read or written.
@@ -55,6 +57,30 @@ pub enum IoError {
         file: PathBuf,
         /// What is wrong with it.
         reason: SafetensorsError,
+    },
+    /// The bytes are not an IDX file.
+    #[error("{}: {reason}", file.display())]
+    Idx {
+        /// The file read.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: IdxError,
+    },
+    /// The text is not a table of numbers, or does not hold what was asked for.
+    #[error("{}: {reason}", file.display())]
+    Csv {
+        /// The file read.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: CsvError,
+    },
+    /// The file should be text and is not.
+    #[error("{}: not UTF-8 from byte {at} on", file.display())]
+    NotUtf8 {
+        /// The file read.
+        file: PathBuf,
+        /// First wrong byte, from the start of the file.
+        at: usize,
     },
     /// A pruned tensor of the file is not stored as compressed-tensors stores it.
     #[error("{}: {reason}", file.display())]

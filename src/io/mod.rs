@@ -3,14 +3,19 @@
 //! Readers parse at this edge and nowhere else: what they return is already checked, what they
 //! refuse is a typed error naming the file, the tensor, the values found and the values allowed. No
 //! input, however hostile, panics or makes a reader allocate more than a small multiple of the
-//! file's own size. Writers go through [`atomic`], so that a file either is complete or is not
+//! file's own size; a compressed file counts with the size it expands to, which its header must
+//! announce. Writers go through [`atomic`], so that a file either is complete or is not
 //! there.
 
 pub mod atomic;
 pub mod compressed_tensors;
+pub mod csv;
 mod error;
+pub mod idx;
 mod near_names;
 pub mod safetensors;
+mod whole;
 
 pub use error::IoError;
 pub use near_names::near_names;
+pub use whole::{read_bytes, read_text};

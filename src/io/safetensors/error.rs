@@ -195,7 +195,7 @@ impl std::fmt::Display for Near<'_> {
 }
 
 /// `name`, cut to a length that fits a message: a hostile name may have megabytes.
-pub(in crate::io) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     const MAX_SHOWN_BYTES: usize = 200;
     match name.len() {
         0..=MAX_SHOWN_BYTES => name.to_owned(),

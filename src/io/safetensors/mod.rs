@@ -23,7 +23,7 @@ use super::near_names::near_names;
 use crate::tensor::{DType, HostTensor};
 
 pub use error::SafetensorsError;
-pub(super) use error::shown;
+pub(crate) use error::shown;
 pub use file::SafetensorsFile;
 pub use write::write_safetensors;
 

@@ -1,0 +1,68 @@
+//! The data set in a folder, whichever of the known layouts it has.
+
+use std::path::Path;
+
+use super::idx::is_idx_folder;
+use super::{DataError, TrainTest, load_csv, load_idx_folder, load_safetensors};
+use crate::io::csv::CsvOptions;
+
+/// How to read the files of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Name of the column of labels in CSV files.
+    pub label: String,
+    /// The byte between two fields of CSV files.
+    pub separator: u8,
+}
+
+impl Default for LoadOptions {
+    /// The column `label`, and commas.
+    fn default() -> Self {
+        Self {
+            label: "label".into(),
+            separator: b',',
+        }
+    }
+}
+
+/// Loads the data set in `folder`: the first of these layouts that it has.
+///
+/// 1. `train-images-idx3-ubyte` and its three companions, plain or `.gz` ([`load_idx_folder`]);
+/// 2. `train.csv` and `test.csv` ([`load_csv`]);
+/// 3. `train.safetensors` and `test.safetensors` ([`load_safetensors`]).
+///
+/// # Errors
+/// [`DataError::UnknownLayout`] if it has none, and what the loader of the layout refuses.
+pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<TrainTest, DataError> {
+    let folder = folder.as_ref();
+    let [train_csv, test_csv] = ["train.csv", "test.csv"].map(|name| folder.join(name));
+    let [train_tensors, test_tensors] =
+        ["train.safetensors", "test.safetensors"].map(|name| folder.join(name));
+    if is_idx_folder(folder) {
+        load_idx_folder(folder)
+    } else if train_csv.exists() {
+        let options = CsvOptions {
+            separator: options.separator,
+            label: Some(options.label.clone()),
+        };
+        TrainTest::new(
+            load_csv(train_csv, &options)?,
+            load_csv(test_csv, &options)?,
+        )
+    } else if train_tensors.exists() {
+        TrainTest::new(
+            load_safetensors(train_tensors)?,
+            load_safetensors(test_tensors)?,
+        )
+    } else {
+        Err(DataError::UnknownLayout {
+            folder: folder.to_owned(),
+            looked_for: "train-images-idx3-ubyte (plain or .gz), train.csv, train.safetensors"
+                .into(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

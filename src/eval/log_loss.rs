@@ -1,0 +1,138 @@
+//! Mean negative logarithm of the probability given to the truth, in nats.
+
+use super::{EvalError, check_scores};
+
+/// How far the probabilities of a sample may be from adding up to 1: sixteen-bit storage of a
+/// hundred classes stays within it.
+const SUM_TOLERANCE: f64 = 1e-3;
+
+/// `-mean(ln p)` of the probabilities `[n, n_classes]` given to `labels` `[n]`. A probability below
+/// the f32 epsilon, 1.2e-7, counts as that, so that one sure mistake costs 15.9 and not infinity (as
+/// scikit-learn does with f32).
+///
+/// # Errors
+/// [`EvalError::NoSamples`], [`EvalError::NoClasses`], [`EvalError::LabelOutOfRange`],
+/// [`EvalError::Count`], [`EvalError::NanScore`], [`EvalError::Probability`] for a value outside of
+/// 0 to 1, [`EvalError::ProbabilitySum`] for a row that is not within 1e-3 of 1.
+pub fn log_loss(probabilities: &[f32], labels: &[u32], n_classes: usize) -> Result<f64, EvalError> {
+    check_scores(probabilities, labels, n_classes)?;
+    if let Some(at) = probabilities.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        return Err(EvalError::Probability {
+            row: at / n_classes,
+            class: at % n_classes,
+            value: probabilities[at],
+        });
+    }
+    let mut total = 0.0;
+    for (row, (p, &label)) in probabilities
+        .chunks_exact(n_classes)
+        .zip(labels)
+        .enumerate()
+    {
+        let sum: f64 = p.iter().map(|&p| f64::from(p)).sum();
+        if (sum - 1.0).abs() > SUM_TOLERANCE {
+            return Err(EvalError::ProbabilitySum { row, sum });
+        }
+        total -= f64::from(p[label as usize].max(f32::EPSILON)).ln();
+    }
+    Ok(total / labels.len() as f64)
+}
+
+/// The same from logits `[n, n_classes]`, whose softmax are the probabilities: `mean(ln(sum_c
+/// exp(z_c)) - z_label)` in f64 with the largest logit taken out, so nothing overflows and nothing
+/// is cut off.
+///
+/// # Errors
+/// As [`log_loss`], and [`EvalError::InfiniteLogit`] instead of those of probabilities.
+pub fn cross_entropy(logits: &[f32], labels: &[u32], n_classes: usize) -> Result<f64, EvalError> {
+    check_scores(logits, labels, n_classes)?;
+    if let Some(at) = logits.iter().position(|logit| logit.is_infinite()) {
+        return Err(EvalError::InfiniteLogit {
+            row: at / n_classes,
+            class: at % n_classes,
+            value: logits[at],
+        });
+    }
+    let rows = logits.chunks_exact(n_classes).zip(labels);
+    let losses = rows.map(|(row, &label)| {
+        let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        let sum: f64 = row.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
+        sum.ln() + largest - f64::from(row[label as usize])
+    });
+    Ok(losses.sum::<f64>() / labels.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(found: f64, expected: f64) {
+        assert!(
+            (found - expected).abs() <= 1e-14 * expected.abs().max(1.0),
+            "{found} {expected}"
+        );
+    }
+
+    #[test]
+    fn losses_are_those_worked_out_by_hand() {
+        let p = [0.5, 0.25, 0.25, 0.125, 0.375, 0.5];
+        close(
+            log_loss(&p, &[0, 0], 3).unwrap(),
+            (2f64.ln() + 8f64.ln()) / 2.0,
+        );
+        assert_eq!(log_loss(&[1.0, 0.0], &[0], 2).unwrap(), 0.0);
+        let sure_mistake = log_loss(&[1.0, 0.0], &[1], 2).unwrap();
+        close(sure_mistake, 23.0 * 2f64.ln());
+        close(cross_entropy(&[3.0; 10], &[4], 10).unwrap(), 10f64.ln());
+    }
+
+    #[test]
+    fn logits_of_any_size_have_a_loss() {
+        close(cross_entropy(&[1e4, -1e4], &[1], 2).unwrap(), 2e4);
+        close(cross_entropy(&[1e4, -1e4], &[0], 2).unwrap(), 0.0);
+        let limit = f64::from(f32::MAX);
+        close(
+            cross_entropy(&[f32::MAX, f32::MIN], &[1], 2).unwrap() / (2.0 * limit),
+            1.0,
+        );
+    }
+
+    #[test]
+    fn logits_lose_what_their_softmax_loses() {
+        let logits: [f32; 3] = [0.3, -1.2, 2.0];
+        let total: f32 = logits.iter().map(|z| z.exp()).sum();
+        let p = logits.map(|z| z.exp() / total);
+        let [a, b] = [cross_entropy(&logits, &[1], 3), log_loss(&p, &[1], 3)].map(Result::unwrap);
+        assert!((a - b).abs() < 1e-6, "{a} {b}");
+    }
+
+    #[test]
+    fn what_is_no_probability_is_named() {
+        let message = |p: &[f32]| log_loss(p, &[0], 2).unwrap_err().to_string();
+        assert_eq!(
+            message(&[1.5, -0.5]),
+            "row 0, class 0: probability 1.5; allowed: 0 to 1"
+        );
+        assert_eq!(
+            message(&[0.25, 0.5]),
+            "row 0: probabilities add up to 0.75; allowed: 1, to within 1e-3"
+        );
+        assert_eq!(
+            message(&[0.5, f32::NAN]),
+            "row 0, class 1: the score is NaN"
+        );
+        assert_eq!(message(&[1.0]), "1 scores; needed: 2");
+        assert_eq!(
+            cross_entropy(&[0.0, f32::INFINITY], &[0], 2),
+            Err(EvalError::InfiniteLogit {
+                row: 0,
+                class: 1,
+                value: f32::INFINITY
+            })
+        );
+        assert_eq!(
+            cross_entropy(&[0.0, 0.0], &[2], 2).unwrap_err().to_string(),
+            "row 0: label 2; allowed: 0 to 1"
+        );
+    }
+}
