@@ -9,6 +9,7 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod functions;
 mod guess;
 mod int8_cases;
 mod int8_product;
@@ -21,6 +22,8 @@ mod path;
 mod quant_cases;
 mod quant_product;
 mod row_codes;
+mod rows;
+mod running;
 mod shape;
 pub mod sparse;
 mod split;
@@ -53,6 +56,7 @@ registry![
     copy,
     transpose,
     elementwise,
+    activation_backward,
     row_reduce,
     quantize_rows,
     matmul_dense,

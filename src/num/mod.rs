@@ -9,8 +9,10 @@
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
+//! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
 
+pub mod erf;
 pub mod float;
 pub mod mask;
 pub mod philox;
