@@ -17,8 +17,8 @@ import package::norm::store::store_two;
 
 fn normalized(row: u32, column: u32, mean: f32, scale: f32) -> f32 {
     let channel = channel_of(row, column);
-    let x = bitcast<f32>(load_bits(element_index(row, column)));
-    return (x - mean) * scale * gamma[channel] + load_beta(channel);
+    let value = bitcast<f32>(load_bits(element_index(row, column)));
+    return (value - mean) * scale * gamma[channel] + load_beta(channel);
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -1,4 +1,4 @@
-// dx = y (dy - sum of y dy)
+// dx = y (dy - the sum of y dy)
 
 fn weighted(y: f32, dy: f32) -> f32 {
     return y * dy;

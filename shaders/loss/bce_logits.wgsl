@@ -19,9 +19,9 @@ fn load_x(row: u32, column: u32) -> f32 {
 }
 
 fn loss_term(facts: Facts, row: u32, column: u32) -> f32 {
-    let x = load_x(row, column);
+    let v = load_x(row, column);
     let wanted = load_b_element(row * params.columns + column);
-    return (max(x, 0.0) - x * wanted) + log1p_of(exp(-abs(x)));
+    return (max(v, 0.0) - v * wanted) + log1p_of(exp(-abs(v)));
 }
 
 fn loss_gradient(facts: Facts, row: u32, column: u32) -> f32 {
