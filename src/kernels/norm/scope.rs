@@ -93,6 +93,11 @@ impl NormShape {
         }
     }
 
+    /// How many runs are normalized: rows of the statistics.
+    pub fn row_count(&self) -> usize {
+        self.extents().rows as usize
+    }
+
     pub(in crate::kernels) const fn elements(&self) -> u64 {
         self.items as u64 * self.channels as u64 * self.inner as u64
     }
