@@ -9,9 +9,7 @@
 use std::sync::Arc;
 
 use crate::num::Philox;
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Edit, Variant};
 
 use super::rows::{parts, read, slot_bytes, write};
@@ -359,7 +357,10 @@ mod tests {
                 ..DROPOUT
             }
             .launch();
-            assert!(matches!(launch, Err(ShapeError::Unsupported { .. })), "{probability}");
+            assert!(
+                matches!(launch, Err(ShapeError::Unsupported { .. })),
+                "{probability}"
+            );
         }
     }
 
@@ -376,7 +377,8 @@ mod tests {
         let kept = (0..10_000).filter(|&index| DROPOUT.keeps(1, index)).count() as f32;
         assert!((kept / 10_000.0 - 0.7).abs() < 0.02, "{kept}");
         assert!((DROPOUT.scale() * 0.7 - 1.0).abs() < 1e-6);
-        let differing = (0..1000).filter(|&index| DROPOUT.keeps(1, index) != DROPOUT.keeps(2, index));
+        let differing =
+            (0..1000).filter(|&index| DROPOUT.keeps(1, index) != DROPOUT.keeps(2, index));
         assert!(differing.count() > 300);
     }
 

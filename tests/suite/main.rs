@@ -9,6 +9,7 @@ mod limits;
 mod long_sums;
 mod masks;
 mod memory;
+mod nn;
 mod ops;
 mod proof;
 mod shaders;

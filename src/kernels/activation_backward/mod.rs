@@ -10,9 +10,7 @@ mod curve;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{parts, read, slot_bytes, write};
@@ -91,7 +89,10 @@ impl Launch for ActivationBackward {
         } = self;
         let setting = curve.setting();
         let setting = setting.map_or_else(String::new, |value| format!(" setting={value}"));
-        format!("{} count={count}{setting} x-{x} dy-{dy} out-{out}", curve.name())
+        format!(
+            "{} count={count}{setting} x-{x} dy-{dy} out-{out}",
+            curve.name()
+        )
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -152,10 +153,16 @@ impl Launch for ActivationBackward {
     }
 
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {
-        parts(self.count, &self.slots(), &[], (max_bytes, alignment), |run| {
-            let count = run.end - run.start;
-            Arc::new(Self { count, ..*self })
-        })
+        parts(
+            self.count,
+            &self.slots(),
+            &[],
+            (max_bytes, alignment),
+            |run| {
+                let count = run.end - run.start;
+                Arc::new(Self { count, ..*self })
+            },
+        )
     }
 }
 

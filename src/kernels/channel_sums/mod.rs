@@ -11,9 +11,7 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::mask_shape::within;
@@ -92,7 +90,11 @@ impl ChannelSums {
         check_extents(NAME, &extents)?;
         let rows = u64::from(self.items) * u64::from(self.channels);
         check_index(NAME, "items * channels", rows)?;
-        check_index(NAME, "items * channels * inner", rows * u64::from(self.inner))?;
+        check_index(
+            NAME,
+            "items * channels * inner",
+            rows * u64::from(self.inner),
+        )?;
         self.extents().check(NAME)?;
         if let Term::Grouped { groups, .. } = self.term {
             let of = ("groups", groups.into());
@@ -258,7 +260,10 @@ impl Launch for ChannelSums {
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {
         let of_chunk = u64::from(self.chunk) * u64::from(self.channels) * u64::from(self.inner);
         let mut streams = Streams {
-            by_row: vec![(X, of_chunk * self.x.bytes()), (OUT, 4 * u64::from(self.channels))],
+            by_row: vec![
+                (X, of_chunk * self.x.bytes()),
+                (OUT, 4 * u64::from(self.channels)),
+            ],
             ..Streams::default()
         };
         match self.term {
@@ -270,7 +275,9 @@ impl Launch for ChannelSums {
             }
             Term::PerChannel { y } => {
                 streams.by_row.push((Y, of_chunk * y.bytes()));
-                streams.whole.push((STATISTICS, 8 * u64::from(self.channels)));
+                streams
+                    .whole
+                    .push((STATISTICS, 8 * u64::from(self.channels)));
             }
         }
         let part = |mut tile: Tile| {
@@ -293,13 +300,14 @@ impl Launch for ChannelSums {
 }
 
 fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
-    let [items, channels, inner] = match asked.extents::<3>("ITEMSxCHANNELS or ITEMSxCHANNELSxINNER") {
-        Ok(extents) => extents,
-        Err(_) => {
-            let [items, channels] = asked.extents("ITEMSxCHANNELS or ITEMSxCHANNELSxINNER")?;
-            [items, channels, 1]
-        }
-    };
+    let [items, channels, inner] =
+        match asked.extents::<3>("ITEMSxCHANNELS or ITEMSxCHANNELSxINNER") {
+            Ok(extents) => extents,
+            Err(_) => {
+                let [items, channels] = asked.extents("ITEMSxCHANNELS or ITEMSxCHANNELSxINNER")?;
+                [items, channels, 1]
+            }
+        };
     let sums = ChannelSums {
         items,
         channels,
@@ -349,7 +357,10 @@ mod tests {
             y: FloatType::F32,
         };
         let uneven = ChannelSums { term, ..SHAPE }.launch();
-        assert!(matches!(uneven, Err(ShapeError::NotMultiple { value: 64, .. })));
+        assert!(matches!(
+            uneven,
+            Err(ShapeError::NotMultiple { value: 64, .. })
+        ));
     }
 
     #[test]

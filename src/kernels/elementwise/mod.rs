@@ -85,9 +85,7 @@ impl Elementwise {
             Operation::Unary(unary) => [("setting", unary.setting().unwrap_or(1.0)), ("", 0.0)],
             Operation::Binary(..) => [("", 0.0); 2],
         };
-        let unfinished = settings
-            .into_iter()
-            .find(|(_, value)| !value.is_finite());
+        let unfinished = settings.into_iter().find(|(_, value)| !value.is_finite());
         if let Some((name, value)) = unfinished {
             let (value, allowed) = (value.to_string(), "finite numbers");
             return Err(ShapeError::Unsupported {

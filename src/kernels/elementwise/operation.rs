@@ -266,8 +266,13 @@ impl Unary {
                 let rising = operand(a) * Running::rounded(1.0 / 6.0) + Running::exact(0.5);
                 // Past the ends the rounded factor is exactly 0 or 1, or within its error of it.
                 let factor = Running::within((a / 6.0 + 0.5).clamp(0.0, 1.0), rising.error);
-                let saturated = rising.value.abs() - rising.error > 1.0 || rising.value < -rising.error;
-                if saturated { U * size + TINY } else { (operand(a) * factor).error }
+                let saturated =
+                    rising.value.abs() - rising.error > 1.0 || rising.value < -rising.error;
+                if saturated {
+                    U * size + TINY
+                } else {
+                    (operand(a) * factor).error
+                }
             }
         }
     }

@@ -7,7 +7,13 @@ use crate::shader::Edit;
 use super::{Embedding, INDICES, NAME, TABLE};
 
 pub(super) fn cases(effort: Effort) -> Vec<Case> {
-    let mut shapes = vec![(1, 1, 1), (7, 6, 20), (65, 33, 10), (130, 64, 3), (3, 1000, 2)];
+    let mut shapes = vec![
+        (1, 1, 1),
+        (7, 6, 20),
+        (65, 33, 10),
+        (130, 64, 3),
+        (3, 1000, 2),
+    ];
     if effort == Effort::Full {
         shapes.extend([(1024, 576, 1000), (70_000, 3, 5)]);
     }

@@ -5,9 +5,7 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{check_pairs, parts, read, write};
@@ -225,11 +223,20 @@ mod tests {
             vocabulary: 0,
             ..shape
         };
-        assert!(matches!(empty.launch(), Err(ShapeError::Zero { name: "vocabulary", .. })));
+        assert!(matches!(
+            empty.launch(),
+            Err(ShapeError::Zero {
+                name: "vocabulary",
+                ..
+            })
+        ));
         let odd = Embedding {
             out: FloatType::F16,
             ..shape
         };
-        assert!(matches!(odd.launch(), Err(ShapeError::NotMultiple { name: "width", .. })));
+        assert!(matches!(
+            odd.launch(),
+            Err(ShapeError::NotMultiple { name: "width", .. })
+        ));
     }
 }

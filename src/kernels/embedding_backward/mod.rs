@@ -9,9 +9,7 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::embedding::with_indices;
@@ -256,7 +254,10 @@ mod tests {
             vocabulary: 5,
             dy: FloatType::F32,
         };
-        assert!(matches!(shape.launch(), Err(ShapeError::TooLarge { name: "tokens", .. })));
+        assert!(matches!(
+            shape.launch(),
+            Err(ShapeError::TooLarge { name: "tokens", .. })
+        ));
     }
 
     #[test]
@@ -269,7 +270,10 @@ mod tests {
         };
         let launch = shape.launch().expect("valid");
         let dy = FloatType::F32.pack(&DataKind::Normal.values(1, 800));
-        let operands = [(DY, dy), (INDICES, (0..50).map(|one| one * 7 % 300).collect())];
+        let operands = [
+            (DY, dy),
+            (INDICES, (0..50).map(|one| one * 7 % 300).collect()),
+        ];
         assert!(check_parts(launch.as_ref(), &operands, 4096, 256) > 3);
     }
 }

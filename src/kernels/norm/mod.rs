@@ -11,9 +11,7 @@ mod scope;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot,
-};
+use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, parts, read, slot_bytes, write};
@@ -97,7 +95,9 @@ impl Norm {
     fn computed(&self, operands: &HostOperands<'_>) -> Vec<Computed> {
         let RowExtents { rows, columns } = self.shape.extents();
         let (rows, columns) = (rows as usize, columns as usize);
-        let x = self.x.unpack(operands.words(X), self.shape.elements() as usize);
+        let x = self
+            .x
+            .unpack(operands.words(X), self.shape.elements() as usize);
         let mut results = vec![Running::exact(0.0); x.len()];
         let (mut statistics, mut running) = (Vec::new(), Vec::new());
         let count = Running::exact(columns as f64);
@@ -189,13 +189,18 @@ impl Launch for Norm {
                 bytes: 8 * channels,
             });
         }
-        slots.push(write(STATISTICS, "statistics", 8 * self.shape.extents().rows));
+        slots.push(write(
+            STATISTICS,
+            "statistics",
+            8 * self.shape.extents().rows,
+        ));
         slots.push(write(OUT, "out", elements * self.out.bytes()));
         slots
     }
 
     fn params(&self) -> Vec<u8> {
-        self.shape.params(self.epsilon, self.momentum.unwrap_or(0.0))
+        self.shape
+            .params(self.epsilon, self.momentum.unwrap_or(0.0))
     }
 
     fn param_fields(&self) -> &'static [(&'static str, usize)] {
@@ -246,13 +251,19 @@ impl Launch for Norm {
             return None;
         };
         let limits = (max_bytes, alignment);
-        parts(self.shape.items, &self.slots(), &[GAMMA, BETA], limits, |run| {
-            let shape = NormShape {
-                items: run.end - run.start,
-                ..self.shape
-            };
-            Arc::new(Self { shape, ..*self })
-        })
+        parts(
+            self.shape.items,
+            &self.slots(),
+            &[GAMMA, BETA],
+            limits,
+            |run| {
+                let shape = NormShape {
+                    items: run.end - run.start,
+                    ..self.shape
+                };
+                Arc::new(Self { shape, ..*self })
+            },
+        )
     }
 }
 
@@ -302,10 +313,19 @@ mod tests {
             ..NORM.shape
         };
         let uneven = Norm { shape, ..NORM }.launch();
-        assert!(matches!(uneven, Err(ShapeError::NotMultiple { value: 6, .. })));
+        assert!(matches!(
+            uneven,
+            Err(ShapeError::NotMultiple { value: 6, .. })
+        ));
         for epsilon in [0.0, -1.0, f32::NAN, 1e-40] {
             let launch = Norm { epsilon, ..NORM }.launch();
-            assert!(matches!(launch, Err(ShapeError::Unsupported { name: "epsilon", .. })));
+            assert!(matches!(
+                launch,
+                Err(ShapeError::Unsupported {
+                    name: "epsilon",
+                    ..
+                })
+            ));
         }
     }
 
@@ -324,7 +344,10 @@ mod tests {
             shape: single,
             ..NORM
         };
-        assert!(matches!(batch.launch(), Err(ShapeError::Unsupported { .. })));
+        assert!(matches!(
+            batch.launch(),
+            Err(ShapeError::Unsupported { .. })
+        ));
         let shape = NormShape { items: 2, ..single };
         assert!(Norm { shape, ..batch }.launch().is_ok());
     }

@@ -65,7 +65,11 @@ impl NormShape {
         check_extents(kernel, &extents)?;
         let rows = u64::from(self.items) * u64::from(self.channels);
         check_index(kernel, "items * channels", rows)?;
-        check_index(kernel, "items * channels * inner", rows * u64::from(self.inner))?;
+        check_index(
+            kernel,
+            "items * channels * inner",
+            rows * u64::from(self.inner),
+        )?;
         let run = match self.scope {
             Scope::Groups(groups) => {
                 let of = ("groups", groups.into());
@@ -116,7 +120,10 @@ impl NormShape {
             Scope::Groups(groups) => {
                 let group_channels = self.group_channels() as usize;
                 let first = row % groups as usize * group_channels;
-                (row * group_channels * inner + column, first + column / inner)
+                (
+                    row * group_channels * inner + column,
+                    first + column / inner,
+                )
             }
             Scope::Channel => {
                 let row_start = (column / inner * self.channels as usize + row) * inner;

@@ -60,8 +60,7 @@ impl NormBackward {
         let count = Running::exact(columns as f64);
         let mut results = vec![Running::exact(0.0); len];
         for row in 0..rows {
-            let [mean, scale] =
-                [statistics[2 * row], statistics[2 * row + 1]].map(Running::loaded);
+            let [mean, scale] = [statistics[2 * row], statistics[2 * row + 1]].map(Running::loaded);
             let arrived = |column| {
                 let (at, channel) = self.shape.place(row, column);
                 let gamma = Running::loaded(operands.f32(GAMMA)[channel]);
@@ -204,6 +203,9 @@ mod tests {
             dy: FloatType::F16,
             out: FloatType::F16,
         };
-        assert!(matches!(odd.launch(), Err(ShapeError::NotMultiple { value: 7, .. })));
+        assert!(matches!(
+            odd.launch(),
+            Err(ShapeError::NotMultiple { value: 7, .. })
+        ));
     }
 }

@@ -68,7 +68,10 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
 /// The case with `level` added to every x; `None` only when the shape itself is refused, which the shape
 /// tests cover.
 fn case(shape: RowLoss, data: DataKind, level: f32) -> Option<Case> {
-    let (rows, len) = (shape.rows as usize, shape.rows as usize * shape.columns as usize);
+    let (rows, len) = (
+        shape.rows as usize,
+        shape.rows as usize * shape.columns as usize,
+    );
     let seed = u64::from(shape.rows) << 32 | u64::from(shape.columns);
     let mut x = data.values(seed, len);
     x.iter_mut().for_each(|value| *value += level);

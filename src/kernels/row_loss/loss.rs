@@ -137,13 +137,17 @@ impl Loss {
                 let away: Vec<Running> = x.iter().zip(target).map(|(&x, &t)| x - t).collect();
                 RowLossTerms {
                     terms: away.iter().map(|&away| away * away).collect(),
-                    slopes: away.iter().map(|&away| Running::exact(2.0) * away).collect(),
+                    slopes: away
+                        .iter()
+                        .map(|&away| Running::exact(2.0) * away)
+                        .collect(),
                 }
             }
             Self::BceLogits => {
                 let both = || x.iter().zip(target);
                 let zero = Running::exact(0.0);
-                let term = |(&x, &t): (&Running, &Running)| (x.max(zero) - x * t) + log1p(shrunk(x));
+                let term =
+                    |(&x, &t): (&Running, &Running)| (x.max(zero) - x * t) + log1p(shrunk(x));
                 RowLossTerms {
                     terms: both().map(term).collect(),
                     slopes: both().map(|(&x, &t)| logistic(x) - t).collect(),

@@ -17,9 +17,7 @@ mod loss;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, check_pairs, parts, read, slot_bytes, write};
@@ -107,10 +105,7 @@ impl RowLoss {
             losses.push(Running::sum(terms));
             gradients.extend(slopes.into_iter().map(|slope| factor * slope));
         }
-        vec![
-            (LOSSES, FloatType::F32, losses),
-            (OUT, self.out, gradients),
-        ]
+        vec![(LOSSES, FloatType::F32, losses), (OUT, self.out, gradients)]
     }
 }
 
@@ -260,7 +255,10 @@ mod tests {
             },
         ] {
             let launch = RowLoss { loss, ..SHAPE }.launch();
-            assert!(matches!(launch, Err(ShapeError::Unsupported { .. })), "{loss}");
+            assert!(
+                matches!(launch, Err(ShapeError::Unsupported { .. })),
+                "{loss}"
+            );
         }
     }
 

@@ -21,7 +21,11 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         };
         for (turn, columns) in LENGTHS.into_iter().enumerate() {
             let rows = [3, 65, 1, 130][(index + turn) % 4];
-            cases.extend(case(shape(rows, columns), DataKind::ALL[(index + turn) % 7], 0.0));
+            cases.extend(case(
+                shape(rows, columns),
+                DataKind::ALL[(index + turn) % 7],
+                0.0,
+            ));
             cases.extend(case(shape(rows, columns), DataKind::Normal, 0.0));
         }
         for data in DataKind::ALL {

@@ -9,9 +9,7 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, check_pairs, parts, read, slot_bytes, write};
@@ -197,10 +195,16 @@ impl Launch for Softmax {
     }
 
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {
-        parts(self.rows, &self.slots(), &[], (max_bytes, alignment), |run| {
-            let rows = run.end - run.start;
-            Arc::new(Self { rows, ..*self })
-        })
+        parts(
+            self.rows,
+            &self.slots(),
+            &[],
+            (max_bytes, alignment),
+            |run| {
+                let rows = run.end - run.start;
+                Arc::new(Self { rows, ..*self })
+            },
+        )
     }
 }
 
@@ -246,14 +250,24 @@ mod tests {
             columns: 0,
             ..SHAPE
         };
-        assert!(matches!(empty.launch(), Err(ShapeError::Zero { name: "columns", .. })));
+        assert!(matches!(
+            empty.launch(),
+            Err(ShapeError::Zero {
+                name: "columns",
+                ..
+            })
+        ));
         let odd = Softmax {
             out: FloatType::F16,
             ..SHAPE
         };
         assert!(matches!(
             odd.launch(),
-            Err(ShapeError::NotMultiple { name: "columns", value: 3, .. })
+            Err(ShapeError::NotMultiple {
+                name: "columns",
+                value: 3,
+                ..
+            })
         ));
     }
 

@@ -5,9 +5,7 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
-};
+use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, check_pairs, parts, read, slot_bytes, write};
@@ -161,10 +159,16 @@ impl Launch for SoftmaxBackward {
     }
 
     fn split(&self, max_bytes: u64, alignment: u64) -> Option<Vec<Part>> {
-        parts(self.rows, &self.slots(), &[], (max_bytes, alignment), |run| {
-            let rows = run.end - run.start;
-            Arc::new(Self { rows, ..*self })
-        })
+        parts(
+            self.rows,
+            &self.slots(),
+            &[],
+            (max_bytes, alignment),
+            |run| {
+                let rows = run.end - run.start;
+                Arc::new(Self { rows, ..*self })
+            },
+        )
     }
 }
 
@@ -209,7 +213,11 @@ mod tests {
         };
         assert!(matches!(
             odd.launch(),
-            Err(ShapeError::NotMultiple { name: "columns", value: 7, .. })
+            Err(ShapeError::NotMultiple {
+                name: "columns",
+                value: 7,
+                ..
+            })
         ));
     }
 }

@@ -17,7 +17,13 @@ const CHUNK: u32 = 64;
 /// [`OpError`] for tensors that are not float or have no elements; nothing is recorded then.
 pub fn column_sums(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpError> {
     let [items, channels] = rows_and_columns("column_sums", x)?;
-    sums(recording, "column_sums", x, [items, channels, 1], &Factor::NONE)
+    sums(
+        recording,
+        "column_sums",
+        x,
+        [items, channels, 1],
+        &Factor::NONE,
+    )
 }
 
 /// f32 `[channels]`: sums over all but the second dimension of x `[items, channels, ..]`, for the bias of a
