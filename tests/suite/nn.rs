@@ -11,8 +11,8 @@ use lapidary::ops::OpError;
 use lapidary::ops::nn::{
     Curve, Distribution, DropoutOptions, Indices, NormKind, NormOptions, Running, Target,
     activation, activation_backward, channel_sums, column_sums, dropout, embedding,
-    embedding_backward, norm, norm_backward, norm_parameters_backward, row_loss, softmax,
-    softmax_backward,
+    embedding_backward, norm, norm_backward, norm_by_running, norm_by_running_backward,
+    norm_parameters_backward, row_loss, softmax, softmax_backward,
 };
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::{DType, HostTensor};
@@ -416,6 +416,51 @@ fn running_statistics_move_by_the_momentum_with_the_unbiased_variance() {
         assert!((running[2 * channel] - 0.19 * mean).abs() < 1e-6);
         assert!((running[2 * channel + 1] - (0.81 + 0.19 * variance)).abs() < 1e-6);
     }
+}
+
+#[test]
+fn a_batch_normalized_by_its_own_statistics_is_what_training_makes_of_it() {
+    let (shape, x) = ([3, 4, 5], values(1, 60));
+    let mut recording = Recording::new();
+    let at = upload(&mut recording, &shape, &x);
+    let gamma = upload(&mut recording, &[4], &values(2, 4));
+    let beta = upload(&mut recording, &[4], &values(3, 4));
+    let statistics: Vec<f32> = (0..4)
+        .flat_map(|channel| {
+            let of_item = |item: usize| x[(4 * item + channel) * 5..][..5].to_vec();
+            let values: Vec<f32> = (0..3).flat_map(of_item).collect();
+            let mean = values.iter().sum::<f32>() / 15.0;
+            let squares = values.iter().map(|one| (one - mean).powi(2));
+            [mean, squares.sum::<f32>() / 15.0]
+        })
+        .collect();
+    let running = upload(&mut recording, &[4, 2], &statistics);
+    let options = NormOptions {
+        kind: NormKind::Batch,
+        gamma: &gamma,
+        beta: Some(&beta),
+        epsilon: 1e-5,
+        running: None,
+        out: F32,
+    };
+    let trained = norm(&mut recording, &at, &options).expect("served");
+    let parameters = (&gamma, &beta, 1e-5);
+    let applied = norm_by_running(&mut recording, &at, &running, parameters, F32).expect("served");
+    let dy = upload(&mut recording, &shape, &values(4, 60));
+    let dx = norm_by_running_backward(&mut recording, &dy, &running, (&gamma, 1e-5), F32);
+    recording.download(&trained.y);
+    recording.download(&applied);
+    recording.download(&dx.expect("served"));
+    prove(&recording);
+    let results = downloaded(&recording);
+    let pairs = results[0].iter().zip(&results[1]);
+    assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-5));
+    let weights = values(4, 60);
+    check_differences(&shape, (&x, &weights, &results[2]), &|recording, x| {
+        let gamma = upload(recording, &[4], &values(2, 4));
+        let running = upload(recording, &[4, 2], &statistics);
+        norm_by_running(recording, x, &running, (&gamma, &gamma, 1e-5), F32).expect("served")
+    });
 }
 
 #[test]

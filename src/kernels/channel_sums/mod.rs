@@ -368,6 +368,6 @@ mod tests {
         // 100 items in chunks of 8: the last has 4.
         let launch = SHAPE.launch().expect("valid");
         let x = FloatType::F16.pack(&DataKind::Integers.values(1, 100 * 128));
-        assert_eq!(check_parts(launch.as_ref(), &[(X, x)], 4096, 256), 7);
+        assert_eq!(check_parts(launch.as_ref(), &[(X, x)], 4096, 256), 13);
     }
 }

@@ -24,7 +24,8 @@ pub use embedding::{embedding, embedding_backward};
 pub use indices::Indices;
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
-    NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_parameters_backward,
+    NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
+    norm_by_running_backward, norm_parameters_backward,
 };
 pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};

@@ -1,10 +1,13 @@
 //! Normalizations and their gradients.
 
+use std::sync::Arc;
+
 use crate::kernels::FloatType;
 use crate::kernels::channel_sums::Term;
 use crate::kernels::norm::{Center, Norm, NormShape, Scope};
 use crate::kernels::norm_backward::NormBackward;
-use crate::record::{Recording, Tensor};
+use crate::kernels::norm_running::{Direction, NormRunning};
+use crate::record::{Launch, Recording, Tensor};
 use crate::tensor::DType;
 
 use super::super::element::rows_and_columns;
@@ -218,6 +221,82 @@ pub fn norm_parameters_backward(
         Center::Zero => None,
     };
     Ok((gamma, beta))
+}
+
+/// Batch normalization of x `[items, channels, ..]` by running statistics, f32 `[channels, 2]`, as a trained
+/// net applies it; the result has the type `out`.
+///
+/// # Errors
+/// As [`norm`]; nothing is recorded then.
+pub fn norm_by_running(
+    recording: &mut Recording,
+    x: &Tensor,
+    running: &Tensor,
+    (gamma, beta, epsilon): (&Tensor, &Tensor, f32),
+    out: FloatType,
+) -> Result<Tensor, OpError> {
+    const OP: &str = "norm_by_running";
+    let launch = by_running(OP, (x, running), gamma, Direction::Forward, epsilon, out)?;
+    check_vector(OP, "beta", beta, gamma.len())?;
+    let y = recording.tensor(out.dtype(), x.shape());
+    let buffers = [
+        (1, x.buffer()),
+        (2, gamma.buffer()),
+        (3, beta.buffer()),
+        (6, running.buffer()),
+        (8, y.buffer()),
+    ];
+    recording.dispatch(launch, &buffers)?;
+    Ok(y)
+}
+
+/// The gradient of x through [`norm_by_running`], from the gradient `dy` of what it gave, for a layer whose
+/// statistics are frozen; the result has the type `out`.
+///
+/// # Errors
+/// As [`norm`]; nothing is recorded then.
+pub fn norm_by_running_backward(
+    recording: &mut Recording,
+    dy: &Tensor,
+    running: &Tensor,
+    (gamma, epsilon): (&Tensor, f32),
+    out: FloatType,
+) -> Result<Tensor, OpError> {
+    const OP: &str = "norm_by_running_backward";
+    let launch = by_running(OP, (dy, running), gamma, Direction::Backward, epsilon, out)?;
+    let dx = recording.tensor(out.dtype(), dy.shape());
+    let buffers = [
+        (1, dy.buffer()),
+        (2, gamma.buffer()),
+        (6, running.buffer()),
+        (8, dx.buffer()),
+    ];
+    recording.dispatch(launch, &buffers)?;
+    Ok(dx)
+}
+
+fn by_running(
+    op: &'static str,
+    (x, running): (&Tensor, &Tensor),
+    gamma: &Tensor,
+    direction: Direction,
+    epsilon: f32,
+    out: FloatType,
+) -> Result<Arc<dyn Launch>, OpError> {
+    let [items, channels, inner] = items_and_channels(op, x)?;
+    check_vector(op, "gamma", gamma, channels)?;
+    check_shape(op, "running statistics", running, &[channels, 2])?;
+    check_type(op, "running statistics", running, DType::F32)?;
+    let shape = NormRunning {
+        items: extent(op, "items", items)?,
+        channels: extent(op, "channels", channels)?,
+        inner: extent(op, "inner", inner)?,
+        direction,
+        epsilon,
+        x: float(op, "x", x)?,
+        out,
+    };
+    Ok(shape.launch()?)
 }
 
 /// Checks x, its statistics and the gradient that arrives.
