@@ -10,6 +10,7 @@ mod case;
 mod data;
 mod epilogue;
 mod float;
+mod functions;
 mod guess;
 mod int8_cases;
 mod int8_product;
@@ -22,6 +23,8 @@ mod path;
 mod quant_cases;
 mod quant_product;
 mod row_codes;
+mod rows;
+mod running;
 mod shape;
 pub mod sparse;
 mod split;
@@ -54,7 +57,18 @@ registry![
     copy,
     transpose,
     elementwise,
+    activation_backward,
     row_reduce,
+    softmax,
+    softmax_backward,
+    row_loss,
+    channel_sums,
+    norm,
+    norm_backward,
+    norm_running,
+    dropout,
+    embedding,
+    embedding_backward,
     quantize_rows,
     matmul_dense,
     matmul_quant,

@@ -11,8 +11,10 @@
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
 //! * [`optim`]: what one training step makes of parameters, gradients and state.
 //! * [`schedule`]: learning rates over time.
+//! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
 
+pub mod erf;
 pub mod float;
 pub mod mask;
 pub mod optim;

@@ -160,7 +160,7 @@ pub fn transpose(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpErro
     Ok(out)
 }
 
-fn rows_and_columns(op: &'static str, x: &Tensor) -> Result<[usize; 2], OpError> {
+pub(super) fn rows_and_columns(op: &'static str, x: &Tensor) -> Result<[usize; 2], OpError> {
     match x.shape() {
         [] => {
             let expected = "at least one dimension".to_owned();

@@ -5,6 +5,7 @@ mod element;
 mod linear;
 pub mod mask;
 mod matmul;
+pub mod nn;
 pub mod optim;
 mod weight;
 
@@ -57,6 +58,18 @@ pub enum OpError {
         what: &'static str,
         /// Its value.
         got: usize,
+    },
+    /// A label or token past the last one there is.
+    #[error("{what}[{at}] is {value}, allowed: 0 to {}", limit.saturating_sub(1))]
+    Index {
+        /// Which indices.
+        what: &'static str,
+        /// Position of the first that is refused.
+        at: usize,
+        /// Its value.
+        value: u32,
+        /// The first value that is not allowed.
+        limit: u32,
     },
     /// A mask that the shape or the pattern does not allow.
     #[error(transparent)]

@@ -10,6 +10,7 @@ mod limits;
 mod long_sums;
 mod masks;
 mod memory;
+mod nn;
 mod ops;
 mod optim;
 mod optim_overflow;

@@ -209,6 +209,42 @@ fn away_from_zero(value: f32) -> f32 {
 
 pub(super) const BROKEN: &[Edit] = &[
     Edit {
+        name: "leak_above_zero",
+        module: "operation/leaky_relu",
+        find: "a < 0.0",
+        replace: "a > 0.0",
+    },
+    Edit {
+        name: "distribution_of_the_magnitude",
+        module: "lib/normal",
+        find: "select(1.0 - tail, tail, v < 0.0)",
+        replace: "1.0 - tail",
+    },
+    Edit {
+        name: "elu_series_without_its_second_term",
+        module: "operation/elu",
+        find: "near * (0.5 + near",
+        replace: "near * (near",
+    },
+    Edit {
+        name: "softplus_of_the_magnitude",
+        module: "operation/softplus",
+        find: "max(a, 0.0)",
+        replace: "abs(a)",
+    },
+    Edit {
+        name: "log1p_series_off",
+        module: "lib/log1p",
+        find: "0.33333333",
+        replace: "0.33",
+    },
+    Edit {
+        name: "hardswish_not_clamped",
+        module: "operation/hardswish",
+        find: "clamp(a * 0.16666667 + 0.5, 0.0, 1.0)",
+        replace: "(a * 0.16666667 + 0.5)",
+    },
+    Edit {
         name: "operands_swapped",
         module: "operation/sub",
         find: "return a - b",

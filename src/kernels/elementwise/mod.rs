@@ -68,8 +68,8 @@ impl Elementwise {
     /// Checks the shape and makes a launch of it.
     ///
     /// # Errors
-    /// [`ShapeError`] for empty extents, more elements than 32 bits index, and an affine factor or
-    /// addend that is not finite.
+    /// [`ShapeError`] for empty extents, more elements than 32 bits index, and settings that are
+    /// not finite.
     pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
         let Self {
             rows,
@@ -80,19 +80,20 @@ impl Elementwise {
         check_extents(NAME, &[("rows", rows.into()), ("columns", columns.into())])?;
         let elements = u64::from(rows) * u64::from(columns);
         check_index(NAME, "rows * columns", elements)?;
-        if let Operation::Affine { alpha, beta } = operation {
-            let unfinished = [("alpha", alpha), ("beta", beta)]
-                .into_iter()
-                .find(|(_, value)| !value.is_finite());
-            if let Some((name, value)) = unfinished {
-                let (value, allowed) = (value.to_string(), "finite numbers");
-                return Err(ShapeError::Unsupported {
-                    kernel: NAME,
-                    name,
-                    value,
-                    allowed,
-                });
-            }
+        let settings = match operation {
+            Operation::Affine { alpha, beta } => [("alpha", alpha), ("beta", beta)],
+            Operation::Unary(unary) => [("setting", unary.setting().unwrap_or(1.0)), ("", 0.0)],
+            Operation::Binary(..) => [("", 0.0); 2],
+        };
+        let unfinished = settings.into_iter().find(|(_, value)| !value.is_finite());
+        if let Some((name, value)) = unfinished {
+            let (value, allowed) = (value.to_string(), "finite numbers");
+            return Err(ShapeError::Unsupported {
+                kernel: NAME,
+                name,
+                value,
+                allowed,
+            });
         }
         Ok(Arc::new(ElementwiseLaunch {
             shape: self,
@@ -156,6 +157,11 @@ impl Launch for ElementwiseLaunch {
         if let Operation::Affine { alpha, beta } = operation {
             text.push_str(&format!(" alpha={alpha} beta={beta}"));
         }
+        if let Operation::Unary(unary) = operation
+            && let Some(setting) = unary.setting()
+        {
+            text.push_str(&format!(" setting={setting}"));
+        }
         text.push_str(&format!(" out-{out}"));
         if self.count != rows * columns {
             text.push_str(&format!(" from {} count={}", self.first, self.count));
@@ -195,7 +201,8 @@ impl Launch for ElementwiseLaunch {
     fn params(&self) -> Vec<u8> {
         let (alpha, beta) = match self.shape.operation {
             Operation::Affine { alpha, beta } => (alpha, beta),
-            Operation::Binary(..) | Operation::Unary(_) => (1.0, 0.0),
+            Operation::Unary(unary) => (unary.setting().unwrap_or(1.0), 0.0),
+            Operation::Binary(..) => (1.0, 0.0),
         };
         let (count, first, columns) = (self.count, self.first, self.shape.columns);
         bytemuck::bytes_of(&Params {

@@ -1,7 +1,10 @@
 //! The operations: their definition in f64 and the error the WGSL specification allows each.
 
 use crate::kernels::bounds::{TINY, U};
+use crate::kernels::functions::{log1p, normal_distribution, shrunk};
+use crate::kernels::running::Running;
 use crate::kernels::{Activation, FloatType};
+use crate::num::erf;
 
 /// A function of two operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub enum Binary {
 }
 
 /// A function of one operand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Unary {
     /// `-a`
     Neg,
@@ -47,6 +50,22 @@ pub enum Unary {
     Sigmoid,
     /// Hyperbolic tangent, within 1e-5.
     Tanh,
+    /// `a`, or `slope a` below 0.
+    LeakyRelu {
+        /// Slope below 0; finite.
+        slope: f32,
+    },
+    /// `a Phi(a)` with the normal distribution function (Hendrycks and Gimpel 2016).
+    GeluErf,
+    /// `a`, or `alpha (e^a - 1)` below 0 (Clevert et al. 2015).
+    Elu {
+        /// Factor below 0; finite.
+        alpha: f32,
+    },
+    /// `log(1 + e^a)`
+    Softplus,
+    /// `a clamp(a + 3, 0, 6) / 6` (Howard et al. 2019)
+    Hardswish,
 }
 
 /// How the second operand is spread over `[rows, columns]`.
@@ -136,8 +155,8 @@ impl Binary {
 }
 
 impl Unary {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
+    /// All of them, with PyTorch's settings.
+    pub const ALL: [Self; 17] = [
         Self::Neg,
         Self::Abs,
         Self::Square,
@@ -150,6 +169,11 @@ impl Unary {
         Self::GeluTanh,
         Self::Sigmoid,
         Self::Tanh,
+        Self::LeakyRelu { slope: 0.01 },
+        Self::GeluErf,
+        Self::Elu { alpha: 1.0 },
+        Self::Softplus,
+        Self::Hardswish,
     ];
 
     /// Name in slots and printed shapes.
@@ -167,6 +191,20 @@ impl Unary {
             Self::GeluTanh => "gelu_tanh",
             Self::Sigmoid => "sigmoid",
             Self::Tanh => "tanh",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::GeluErf => "gelu_erf",
+            Self::Elu { .. } => "elu",
+            Self::Softplus => "softplus",
+            Self::Hardswish => "hardswish",
+        }
+    }
+
+    /// The setting of those that have one.
+    pub const fn setting(self) -> Option<f32> {
+        match self {
+            Self::LeakyRelu { slope } => Some(slope),
+            Self::Elu { alpha } => Some(alpha),
+            _ => None,
         }
     }
 
@@ -184,6 +222,13 @@ impl Unary {
             Self::GeluTanh => Activation::GeluTanh.apply(a),
             Self::Sigmoid => 1.0 / (1.0 + (-a).exp()),
             Self::Tanh => a.tanh(),
+            Self::LeakyRelu { slope } if a < 0.0 => f64::from(slope) * a,
+            Self::LeakyRelu { .. } => a,
+            Self::GeluErf => a * erf::normal_distribution(a),
+            Self::Elu { alpha } if a < 0.0 => f64::from(alpha) * a.exp_m1(),
+            Self::Elu { .. } => a,
+            Self::Softplus => a.max(0.0) + (-a.abs()).exp().ln_1p(),
+            Self::Hardswish => a * (a / 6.0 + 0.5).clamp(0.0, 1.0),
         }
     }
 
@@ -204,6 +249,31 @@ impl Unary {
             // exp within 3 + 2|a| units, one addition, a division of 2.5; exp may be flushed.
             Self::Sigmoid => (8.0 + 2.0 * a.abs()) * U * size + TINY,
             Self::Tanh => 1e-5,
+            Self::LeakyRelu { .. } => U * size + flushed(a) + TINY,
+            Self::GeluErf => (operand(a) * normal_distribution(operand(a))).error,
+            Self::Elu { .. } if a >= 0.0 => flushed(a),
+            // By series: seven terms whose later ones are small.
+            Self::Elu { .. } if a >= -0.25 => 4.0 * U * size + TINY,
+            Self::Elu { alpha } => {
+                let below = operand(a).exp() - Running::exact(1.0);
+                (operand(alpha.into()) * below).error
+            }
+            Self::Softplus => {
+                let above = operand(a).max(Running::exact(0.0));
+                (above + log1p(shrunk(operand(a)))).error
+            }
+            Self::Hardswish => {
+                let rising = operand(a) * Running::rounded(1.0 / 6.0) + Running::exact(0.5);
+                // Past the ends the rounded factor is exactly 0 or 1, or within its error of it.
+                let factor = Running::within((a / 6.0 + 0.5).clamp(0.0, 1.0), rising.error);
+                let saturated =
+                    rising.value.abs() - rising.error > 1.0 || rising.value < -rising.error;
+                if saturated {
+                    U * size + TINY
+                } else {
+                    (operand(a) * factor).error
+                }
+            }
         }
     }
 }
@@ -280,6 +350,11 @@ impl Broadcast {
             Self::Scalar => "scalar",
         }
     }
+}
+
+/// An f32 operand as it is loaded.
+fn operand(value: f64) -> Running {
+    Running::within(value, flushed(value))
 }
 
 /// What flushing may remove from an f32 operand.

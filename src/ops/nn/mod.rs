@@ -1,0 +1,31 @@
+//! Operations of neural networks with their gradients, apart from products: activations, softmax, losses,
+//! normalizations, dropout, embeddings and the sums that make gradients of parameters.
+//!
+//! A function and its gradient are separate operations, so that a tape can record the one and later the
+//! other. Activations and their gradients may be f32, f16 or bf16; statistics, losses and gradients of
+//! parameters are f32. Every sum has a fixed order: results repeat bit for bit on one adapter.
+
+mod activation;
+mod dropout;
+mod embedding;
+mod indices;
+mod loss;
+mod norm;
+mod softmax;
+mod sums;
+
+pub use crate::kernels::activation_backward::Curve;
+pub use crate::kernels::norm::Center;
+pub use crate::kernels::softmax::Distribution;
+
+pub use activation::{activation, activation_backward};
+pub use dropout::{DropoutOptions, dropout};
+pub use embedding::{embedding, embedding_backward};
+pub use indices::Indices;
+pub use loss::{RowLosses, Target, row_loss};
+pub use norm::{
+    NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
+    norm_by_running_backward, norm_parameters_backward,
+};
+pub use softmax::{softmax, softmax_backward};
+pub use sums::{channel_sums, column_sums};
