@@ -8,6 +8,8 @@ use std::{env, fs, io};
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=shaders");
     println!("cargo::rerun-if-changed=build.rs");
+    // The table holds absolute paths: a checkout that was moved must not read its old place.
+    println!("cargo::rerun-if-env-changed=CARGO_MANIFEST_DIR");
     let root =
         PathBuf::from(env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?).join("shaders");
     let mut files = Vec::new();

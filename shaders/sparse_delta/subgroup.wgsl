@@ -37,7 +37,7 @@ fn main(
         let end = row_starts[row + 1u] / 8u;
         var reached = 0u;
         for (var first = row_starts[row] / 8u; first < end; first += SUBGROUP) {
-            // Lanes past the end repeat the last step with weights of zero, at columns that exist.
+            // Lanes past the end stay at a column that exists and add nothing.
             let step = min(first + lane, end - 1u);
             let inside = first + lane < end;
             var distance = load_deltas8(step);
@@ -48,14 +48,15 @@ fn main(
             }
             var column = reached + subgroupExclusiveAdd(total);
             reached += subgroupAdd(total);
-            let scale = select(0.0, load_scale((8u * step) >> params.group_shift), inside);
+            let scale = load_scale((8u * step) >> params.group_shift);
             let stored = load_stored8(0u, step);
             var weights = array<vec4<f32>, 2>(scale * stored[0], scale * stored[1]);
             for (var t = 0u; t < 8u; t++) {
                 column += distance[t];
                 let weight = weights[t / 4u][t % 4u];
                 for (var c = 0u; c < COLUMNS; c++) {
-                    sums[r][c] += load_x1(x_start[c] + column) * weight;
+                    // Whatever the weight of a lane past the end meets must not reach the sum.
+                    sums[r][c] += select(0.0, load_x1(x_start[c] + column) * weight, inside);
                 }
             }
         }

@@ -53,8 +53,9 @@ pub(super) fn variants(
         variants.push((together, (columns, 2), speed(6.0, 30.0)));
     }
     // One row of x that fits a workgroup's memory, and enough rows of the weight to make its copy worth it.
-    let shared_k = launch.shape.k.next_multiple_of(1024);
-    if launch.shape.m == 1 && 4 * shared_k <= capabilities.max_workgroup_bytes {
+    let most = capabilities.max_workgroup_bytes / 4;
+    let shared_k = launch.shape.k.min(most).next_multiple_of(1024);
+    if launch.shape.m == 1 && launch.shape.k <= most && shared_k <= most {
         let lanes = 64;
         let near = launch
             .choose(Variant::new(SHARED))

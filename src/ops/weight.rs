@@ -11,12 +11,9 @@ use super::OpError;
 /// Codes, scales and zero points of a quantized matrix.
 #[derive(Debug, Clone)]
 pub struct QuantizedWeight {
-    /// Output features.
-    pub n: usize,
-    /// Input features.
-    pub k: usize,
-    /// Widths, granularity and scale type.
-    pub format: QuantFormat,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) format: QuantFormat,
     pub(super) codes: Buffer,
     pub(super) scales: Buffer,
     pub(super) zeros: Option<Buffer>,
@@ -25,15 +22,31 @@ pub struct QuantizedWeight {
 /// Values and places of a pruned matrix.
 #[derive(Debug, Clone)]
 pub struct SparseWeight {
-    /// Output features.
-    pub n: usize,
-    /// Input features.
-    pub k: usize,
-    /// How places and values are stored.
-    pub format: SparseFormat,
-    /// How much is stored.
-    pub stored: Stored,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) format: SparseFormat,
+    pub(super) stored: Stored,
     pub(super) buffers: Vec<(u32, Buffer)>,
+}
+
+// What a weight says of its buffers is read only: kernels trust it.
+impl QuantizedWeight {
+    /// Widths, granularity and scale type.
+    pub const fn format(&self) -> QuantFormat {
+        self.format
+    }
+}
+
+impl SparseWeight {
+    /// How places and values are stored.
+    pub const fn format(&self) -> SparseFormat {
+        self.format
+    }
+
+    /// How much is stored.
+    pub const fn stored(&self) -> Stored {
+        self.stored
+    }
 }
 
 /// A weight matrix `[n, k]`: `n` output features, `k` input features.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::engine::EngineError;
 use crate::engine::gpu::GpuEngine;
 use crate::kernels::sparse::{Route, SparseMatmul};
-use crate::record::Launch;
-use crate::shader::Sources;
+use crate::record::{Build, Launch, usable_variants};
+use crate::shader::{Sources, Variant};
 
 use super::store::{Choice, Evidence, Store};
-use super::timing::{OnTurn, is_tie};
+use super::timing::{Effort, OnTurn, is_tie, time_variants};
 use super::tuner::{Tuned, tune};
 
 /// Names of the two ways in a stored choice.
@@ -54,6 +54,7 @@ pub fn tune_route(
     if let Some(choice) = store.choice(&kernel, &class) {
         return Ok(Some(Tuned::Known(choice.clone())));
     }
+    // Choices are for classes of shapes; the two ways are compared on this very one.
     let mut evidence = Vec::new();
     let mut method = None;
     for (way, launch) in [(SPARSE, launch), (DENSE, &dense)] {
@@ -61,19 +62,27 @@ pub fn tune_route(
             Tuned::Known(choice) | Tuned::Measured(choice) => choice,
             Tuned::Stopped => return Ok(Some(Tuned::Stopped)),
         };
-        let chosen = choice
-            .evidence
-            .iter()
-            .find(|one| one.variant == choice.variant);
-        // A choice made by hand has no times, and so nothing to compare.
-        let Some(chosen) = chosen else {
-            return Ok(None);
+        let usable = usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
+        let chosen = usable
+            .into_iter()
+            .filter(|variant| variant.to_string() == choice.variant);
+        let chosen: Vec<Variant> = chosen.collect();
+        let mut stopped = false;
+        let mut watched = |label: &str| {
+            stopped |= !on_turn(label);
+            !stopped
         };
-        method = choice.method;
-        evidence.push(Evidence {
-            variant: way.to_owned(),
-            timing: chosen.timing.clone(),
-        });
+        let (how, measured) = time_variants(engine, launch, &chosen, Effort::TUNE, &mut watched)?;
+        if stopped {
+            return Ok(Some(Tuned::Stopped));
+        }
+        method = Some(how);
+        for one in measured {
+            evidence.push(Evidence {
+                variant: way.to_owned(),
+                timing: one.timing?,
+            });
+        }
     }
     let [sparse, dense] = evidence.as_slice() else {
         return Ok(None);

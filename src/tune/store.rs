@@ -219,6 +219,19 @@ impl Store {
                 ours: key.describe(),
             });
         }
+        let is_time = |ns: f64| ns.is_finite() && ns > 0.0;
+        for choice in &parsed.choices {
+            if let Some(one) = choice
+                .evidence
+                .iter()
+                .find(|one| !is_time(one.timing.median_ns))
+            {
+                return Err(corrupt(format!(
+                    "{} {}: a median time of {} ns",
+                    choice.kernel, choice.class, one.timing.median_ns
+                )));
+            }
+        }
         let mut store = Self::empty(parsed.key);
         store.rooflines = parsed.rooflines;
         parsed.choices.into_iter().for_each(|one| store.choose(one));

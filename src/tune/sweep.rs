@@ -14,9 +14,12 @@ use crate::num::{
     BlockShape, DeltaBits, DeltaMatrix, Dense, NmPattern, Philox, SparseError, SparseLayout,
     SparseMatrix, ValueFormat,
 };
-use crate::record::{Build, Launch, usable_variants};
+use crate::record::Launch;
+use crate::shader::Sources;
 
-use super::timing::{Effort, Method, OnTurn, Timing, time_variants};
+use super::store::{Key, Store};
+use super::timing::{Method, OnTurn, Timing};
+use super::tuner::{Tuned, tune};
 
 /// Shares of zeros that formats without a share of their own are tried at.
 const SPARSITIES: [f64; 9] = [0.25, 0.5, 0.625, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98];
@@ -98,46 +101,29 @@ pub enum SweepError {
     Sparse(#[from] SparseError),
 }
 
-/// The fastest of a launch's variants; `None` when the caller stopped it first.
+/// The fastest of a launch's variants that compute what they should; `None` when the caller stopped it first.
 fn fastest(
     engine: &GpuEngine,
+    sources: &Sources,
     launch: &Arc<dyn Launch>,
     on_turn: &mut OnTurn<'_>,
 ) -> Result<Option<(Method, Timing, String)>, EngineError> {
-    let variants = usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
-    let mut stopped = false;
-    let mut watched = |label: &str| {
-        stopped |= !on_turn(label);
-        !stopped
+    // A store of its own: what was measured for another shape of the class says nothing about this one.
+    let mut store = Store::empty(Key::new(engine.summary(), sources));
+    let choice = match tune(engine, sources, &mut store, launch, on_turn)? {
+        Tuned::Known(choice) | Tuned::Measured(choice) => choice,
+        Tuned::Stopped => return Ok(None),
     };
-    let (method, measured) = time_variants(engine, launch, &variants, Effort::TUNE, &mut watched)?;
-    if stopped {
-        return Ok(None);
-    }
-    let mut best: Option<(Timing, String)> = None;
-    let mut error = None;
-    for one in measured {
-        match one.timing {
-            Ok(timing) => {
-                if best
-                    .as_ref()
-                    .is_none_or(|(best, _)| timing.median_ns < best.median_ns)
-                {
-                    best = Some((timing, one.variant.to_string()));
-                }
-            }
-            Err(why) => error = Some(why),
-        }
-    }
-    match (best, error) {
-        (Some((timing, variant)), _) => Ok(Some((method, timing, variant))),
-        (None, Some(error)) => Err(error),
-        (None, None) => Err(EngineError::LoopTooLong {
-            kernel: launch.kernel(),
-            shape: launch.describe(),
-            limit: engine.capabilities().max_loop_iterations,
-        }),
-    }
+    let mut evidence = choice.evidence.into_iter();
+    let chosen = evidence.find(|one| one.variant == choice.variant);
+    let none = || EngineError::Quarantined {
+        kernel: launch.kernel(),
+        shape: launch.describe(),
+    };
+    let (Some(chosen), Some(method)) = (chosen, choice.method) else {
+        return Err(none());
+    };
+    Ok(Some((method, chosen.timing, chosen.variant)))
 }
 
 /// A random weight pruned to a layout at a sparsity; `None` for an N:M layout at another than its own.
@@ -194,6 +180,7 @@ fn pruned(
 /// out, and so is a pattern that does not divide k.
 pub fn sweep(
     engine: &GpuEngine,
+    sources: &Sources,
     [m, n, k]: [u32; 3],
     values: ValueFormat,
     on_turn: &mut OnTurn<'_>,
@@ -222,7 +209,7 @@ pub fn sweep(
     let two_four = pruned(extents, nm(2, 4, 1).or(block(16, 16)), 0.5, values)?;
     let dense_launch = shape_of(&two_four).dense()?;
     let dense_bytes = two_four.dense_bytes() as f64 / (f64::from(n) * f64::from(k));
-    let Some((method, timing, variant)) = fastest(engine, &dense_launch, on_turn)? else {
+    let Some((method, timing, variant)) = fastest(engine, sources, &dense_launch, on_turn)? else {
         return Ok(None);
     };
     let dense = SweepPoint {
@@ -262,12 +249,12 @@ pub fn sweep(
             };
             let launch = shape_of(&matrix).launch()?;
             let mut told = |label: &str| on_turn(&format!("{format} at {sparsity}: {label}"));
-            let Some((_, timing, variant)) = fastest(engine, &launch, &mut told)? else {
+            let Some((_, timing, variant)) = fastest(engine, sources, &launch, &mut told)? else {
                 made.stopped = true;
                 break;
             };
             points.push(SweepPoint {
-                sparsity,
+                sparsity: matrix.sparsity(),
                 bytes_per_weight: matrix.bytes_per_weight(),
                 speedup: made.dense.timing.median_ns / timing.median_ns,
                 timing,

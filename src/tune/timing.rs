@@ -143,6 +143,23 @@ struct Runner {
     left_out: bool,
 }
 
+/// Refuses operands that the device cannot hold, before the host makes them.
+///
+/// # Errors
+/// [`EngineError::BufferTooLarge`].
+pub(super) fn check_size(engine: &GpuEngine, launch: &dyn Launch) -> Result<(), EngineError> {
+    let limit = engine.capabilities().max_buffer_bytes;
+    let largest = launch.slots().iter().map(|slot| slot.bytes).max();
+    match largest {
+        Some(bytes) if bytes > limit => Err(EngineError::BufferTooLarge {
+            adapter: engine.summary().name.clone(),
+            bytes,
+            limit,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Times every variant of `launch` on operands of its own making, in turns.
 ///
 /// # Errors
@@ -154,6 +171,7 @@ pub fn time_variants(
     effort: Effort,
     on_turn: &mut OnTurn<'_>,
 ) -> Result<(Method, Vec<Measured>), EngineError> {
+    check_size(engine, launch.as_ref())?;
     let operands = Operands::upload(engine, launch)?;
     let mut method = Method::Timestamps;
     let mut runners: Vec<Runner> = Vec::new();

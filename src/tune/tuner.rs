@@ -10,7 +10,7 @@ use crate::shader::{Sources, Target, Variant, check, link};
 use crate::verify::check_example;
 
 use super::store::{Choice, Evidence, Store};
-use super::timing::{Effort, Measured, OnTurn, Timing, is_tie, time_variants};
+use super::timing::{Effort, Measured, OnTurn, Timing, check_size, is_tie, time_variants};
 
 /// What became of one launch.
 #[derive(Debug, Clone)]
@@ -35,11 +35,25 @@ pub fn tune(
     on_turn: &mut OnTurn<'_>,
 ) -> Result<Tuned, EngineError> {
     let (kernel, class) = (launch.kernel(), launch.shape_class());
-    if let Some(choice) = store.choice(kernel, &class) {
+    check_size(engine, launch.as_ref())?;
+    let usable = usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted);
+    if usable.is_empty() {
+        return Err(EngineError::LoopTooLong {
+            kernel,
+            shape: launch.describe(),
+            limit: engine.capabilities().max_loop_iterations,
+        });
+    }
+    // A choice of a variant that this version does not have is none.
+    let known = store.choice(kernel, &class).filter(|choice| {
+        let mut names = usable.iter().map(ToString::to_string);
+        names.any(|name| name == choice.variant)
+    });
+    if let Some(choice) = known {
         return Ok(Tuned::Known(choice.clone()));
     }
     let mut candidates = Vec::new();
-    for variant in usable_variants(launch.as_ref(), engine.capabilities(), Build::Trusted) {
+    for variant in usable {
         if store.why_quarantined(&variant.to_string()).is_some() {
             continue;
         }

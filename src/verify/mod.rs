@@ -159,7 +159,12 @@ pub fn check_example(
     launch: &Arc<dyn Launch>,
     variant: &Variant,
 ) -> Result<Option<String>, EngineError> {
-    let reduced = launch.reduced().unwrap_or_else(|| Arc::clone(launch));
+    // A variant that the smaller launch does not offer may not suit it.
+    let smaller = launch.reduced().filter(|smaller| {
+        let variants = smaller.variants(engine.capabilities());
+        variants.contains(variant)
+    });
+    let reduced = smaller.unwrap_or_else(|| Arc::clone(launch));
     let operands = reduced.example(1);
     let prepared = Prepared::new(Case::new(reduced, operands, DataKind::Normal));
     match run::run_trusted(engine, &prepared, variant) {

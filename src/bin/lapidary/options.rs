@@ -151,6 +151,31 @@ impl From<EngineError> for Failure {
     }
 }
 
+/// A shape that no variant can serve on this adapter is no fault of the device.
+pub fn missed(error: EngineError) -> Failure {
+    match error {
+        EngineError::LoopTooLong { .. }
+        | EngineError::GridTooLarge { .. }
+        | EngineError::BindingTooLarge { .. }
+        | EngineError::BufferTooLarge { .. } => Failure::Mismatch(error.to_string()),
+        _ => error.into(),
+    }
+}
+
+/// Refuses a file to be written whose folder is not there, before anything that takes time.
+pub fn folder_exists(file: &Path) -> Result<(), Failure> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Failure::Usage(format!(
+                "{}: there is no folder {}",
+                file.display(),
+                folder.display()
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// What to do on a machine without any adapter.
 pub const INSTALL_HINT: &str =
     "no GPU driver? A software adapter will do: apt-get install -y mesa-vulkan-drivers";

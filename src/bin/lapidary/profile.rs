@@ -17,7 +17,7 @@ use lapidary::tune::{
     profile,
 };
 
-use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::options::{CommonOptions, DeviceOption, Failure, announce, folder_exists, missed};
 use crate::output::{number, print, print_json, table};
 use crate::shaders::write_variants;
 use crate::stores;
@@ -30,7 +30,8 @@ pub struct ProfileOptions {
     /// Extents of the launch, such as 512x512x512; what they are is the kernel's to say.
     #[arg(long, value_name = "MxNxK")]
     pub shape: String,
-    /// Formats of the launch, comma-separated, such as int4-g64 or f16,nn; the kernel's own if not given.
+    /// Formats of the launch, comma-separated, such as int4-g64 or f16,nn, or of pruned weights
+    /// 2:4x16,int8-channel, block16x16,75% and delta4,90%; the kernel's own if not given.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub format: String,
     /// Times against the share of zeros in the weight for every format of pruned weights (with the kernel
@@ -73,6 +74,9 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
         return crate::sweep::run(common, options);
     }
     let launch = launch(&options.kernel, &options.shape, &options.format)?;
+    if let Some(file) = &options.html {
+        folder_exists(file)?;
+    }
     let device = options
         .device
         .adapter("profile times shaders on an adapter")?;
@@ -87,7 +91,7 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     // What no variant can serve is said before seconds go into probes.
     let capabilities = engine.capabilities();
     if usable_variants(launch.as_ref(), capabilities, Build::Trusted).is_empty() {
-        return Err(failure(EngineError::LoopTooLong {
+        return Err(missed(EngineError::LoopTooLong {
             kernel: launch.kernel(),
             shape: launch.describe(),
             limit: capabilities.max_loop_iterations,
@@ -126,7 +130,7 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
         &mut on_turn,
     );
     bar.finish_and_clear();
-    let profile = profile.map_err(failure)?;
+    let profile = profile.map_err(missed)?;
 
     if common.json {
         print_json(&profile)?;
@@ -172,17 +176,6 @@ fn rooflines(
         stores::save(folder, store)?;
     }
     Ok(probed)
-}
-
-/// A shape that no variant can serve on this adapter is no fault of the device.
-fn failure(error: EngineError) -> Failure {
-    match error {
-        EngineError::LoopTooLong { .. }
-        | EngineError::GridTooLarge { .. }
-        | EngineError::BindingTooLarge { .. }
-        | EngineError::BufferTooLarge { .. } => Failure::Mismatch(error.to_string()),
-        _ => error.into(),
-    }
 }
 
 /// The command that makes this report again, without the names of files.

@@ -13,9 +13,12 @@ use lapidary::report::Page;
 use lapidary::report::plot::{self, Axis, Lines, PlotError, Series};
 use lapidary::tune::{Sweep, SweepError, SweepPoint, sweep};
 
-use crate::options::{CommonOptions, Failure, announce};
+use crate::options::{CommonOptions, Failure, announce, folder_exists, missed};
 use crate::output::{number, print, print_json, table};
 use crate::profile::ProfileOptions;
+
+/// Spread of times above which a number is not to be trusted.
+const BUSY: f64 = 0.2;
 
 /// Largest weight of a sweep: each format is packed on the CPU at each sparsity.
 const MOST_WEIGHTS: u64 = 1 << 28;
@@ -40,9 +43,13 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     let device = options
         .device
         .adapter("profile times shaders on an adapter")?;
+    for file in options.svg.iter().chain(&options.html) {
+        folder_exists(file)?;
+    }
+    let sources = common.sources()?;
     let engine = GpuEngine::open(GpuOptions {
         device,
-        sources: common.sources()?,
+        sources: sources.clone(),
         cooperative_matrix: common.cooperative_matrix,
         ..GpuOptions::default()
     })?;
@@ -55,14 +62,14 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} {wide_msg}") {
         bar.set_style(style);
     }
-    let made = sweep(&engine, shape, values, &mut |label| {
+    let made = sweep(&engine, &sources, shape, values, &mut |label| {
         bar.set_message(label.to_owned());
         bar.tick();
         !stop.load(Ordering::Relaxed)
     });
     bar.finish_and_clear();
     let made = made.map_err(|error| match error {
-        SweepError::Engine(error) => error.into(),
+        SweepError::Engine(error) => missed(error),
         SweepError::Shape(_) | SweepError::Sparse(_) => Failure::Mismatch(error.to_string()),
     })?;
     let stopped =
@@ -84,12 +91,14 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     };
     if let Some(file) = &options.svg {
         let svg = picture(&made).map_err(|error| unwritten(file, &error))?;
-        atomic::write_bytes(file, svg.as_bytes()).map_err(|error| unwritten(file, &error))?;
+        atomic::write_bytes(file, svg.as_bytes())
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         eprintln!("plot written to {}", file.display());
     }
     if let Some(file) = &options.html {
         let html = page(&made, &command).map_err(|error| unwritten(file, &error))?;
-        atomic::write_bytes(file, html.as_bytes()).map_err(|error| unwritten(file, &error))?;
+        atomic::write_bytes(file, html.as_bytes())
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         eprintln!("report written to {}", file.display());
     }
     if made.stopped { Err(stopped()) } else { Ok(()) }
@@ -140,9 +149,15 @@ fn cells((format, point): (&str, &SweepPoint)) -> [String; 6] {
         format!("{:.1}%", 100.0 * point.sparsity),
         format!("{:.3}", point.bytes_per_weight),
         format!("{:.4}", point.timing.median_ns / 1e6),
-        format!("{:.0}%", 100.0 * point.timing.spread()),
+        spread(point.timing.spread()),
         format!("{:.2}x", point.speedup),
     ]
+}
+
+/// A spread, and a word where the machine was doing something else too.
+fn spread(share: f64) -> String {
+    let busy = if share > BUSY { ", busy" } else { "" };
+    format!("{:.0}%{busy}", 100.0 * share)
 }
 
 /// One sentence for each format.

@@ -12,7 +12,7 @@ use lapidary::record::Launch;
 use lapidary::tune::{Choice, Key, Store, Tuned, pin, route_kernel, tune, tune_route};
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::options::{CommonOptions, DeviceOption, Failure, announce, folder_exists, missed};
 use crate::output::{number, print, print_json, table};
 use crate::stores;
 use crate::workload::launch;
@@ -24,8 +24,15 @@ pub struct TuneOptions {
     /// Extents, such as 1024x1024x1024 for m, n and k.
     #[arg(long, value_name = "MxNxK", requires = "kernel")]
     shape: Option<String>,
-    /// Formats, such as int4-g64 or f16,nn.
-    #[arg(long, default_value = "", value_name = "FORMAT", requires = "kernel")]
+    /// Formats, such as int4-g64, f16,nn, or of pruned weights 2:4x16,int8-channel, block16x16,75% and
+    /// delta4,90%.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "FORMAT",
+        requires = "kernel"
+    )]
     format: String,
     /// auto, gpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
@@ -46,6 +53,9 @@ pub struct TuneOptions {
     #[arg(long, conflicts_with = "kernel")]
     clear: bool,
 }
+
+/// Spread of times above which the machine was doing something else too.
+const BUSY: f64 = 0.2;
 
 /// What is tuned when nothing is named.
 const COMMON: [(&str, &str, &str); 7] = [
@@ -93,6 +103,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
     let (folder, mut store) = stores::open(engine.summary(), &sources)?;
     let key = Key::new(engine.summary(), &sources);
     if let Some(file) = &options.export {
+        folder_exists(file)?;
         store.write(file).map_err(usage)?;
         return print(&format!(
             "{} choices written to {}",
@@ -194,7 +205,8 @@ fn measure(
         let tuned = tune(engine, &sources, store, launch, &mut |label| {
             bar.set_message(label.to_owned());
             !stop.load(Ordering::Relaxed)
-        })?;
+        })
+        .map_err(missed)?;
         let seconds = began.elapsed().as_secs_f64();
         match tuned {
             Tuned::Known(choice) => rows.push(row("known", seconds, choice)),
@@ -206,14 +218,19 @@ fn measure(
             }
         }
         // A pruned weight may be faster with its zeros written out.
-        if fresh && launch.dense().is_some() {
+        if let Some(dense) = launch.dense().filter(|_| fresh) {
             store.forget(&route_kernel(launch.kernel()), &class);
+            let (kernel, class) = (dense.kernel(), dense.shape_class());
+            if store.choice(kernel, &class).is_some_and(|one| !one.pinned) {
+                store.forget(kernel, &class);
+            }
         }
         let began = Instant::now();
         let route = tune_route(engine, &sources, store, launch, &mut |label| {
             bar.set_message(label.to_owned());
             !stop.load(Ordering::Relaxed)
-        })?;
+        })
+        .map_err(missed)?;
         let seconds = began.elapsed().as_secs_f64();
         match route {
             Some(Tuned::Known(choice)) => rows.push(row("known", seconds, choice)),
@@ -276,7 +293,14 @@ fn print_report(report: &Report) -> Result<(), Failure> {
             .find(|one| one.variant != row.choice.variant);
         let ms = chosen.map_or_else(
             || "not measured".to_owned(),
-            |one| format!("{:.3}", one.timing.median_ns / 1e6),
+            |one| {
+                let busy = if one.timing.spread() > BUSY {
+                    ", busy"
+                } else {
+                    ""
+                };
+                format!("{:.3}{busy}", one.timing.median_ns / 1e6)
+            },
         );
         let ratio = chosen.zip(next).map_or_else(String::new, |(one, next)| {
             format!("{:.2}x", next.timing.median_ns / one.timing.median_ns)

@@ -56,7 +56,7 @@ fn stored(format: SparseFormat, [n, k]: [u32; 2], sparsity: f64) -> Stored {
             let [rows, columns] = shape.grid(n as usize, k as usize);
             let longest = kept(columns as u32);
             Stored {
-                count: rows as u32 * longest,
+                count: (rows as u32).saturating_mul(longest),
                 longest,
             }
         }
@@ -68,7 +68,9 @@ fn stored(format: SparseFormat, [n, k]: [u32; 2], sparsity: f64) -> Stored {
                 }) => size.max(1),
                 StoredFormat::Quantized(_) | StoredFormat::Float(_) => 8,
             };
-            let longest = kept(k).next_multiple_of(multiple);
+            let longest = kept(k)
+                .checked_next_multiple_of(multiple)
+                .unwrap_or(u32::MAX);
             Stored {
                 count: n.saturating_mul(longest),
                 longest,

@@ -95,7 +95,7 @@ fn deltas(shape: &SparseMatmul, random: &mut Random) -> (Vec<u32>, Vec<u32>) {
         for at in 0..count {
             // Twice the mean distance at most, and never past the last column.
             let mean = (shape.k / count.max(1)).max(1);
-            let widest = (2 * mean - 1).min(bits.max() as u32);
+            let widest = (mean.saturating_mul(2) - 1).min(bits.max() as u32);
             let room = shape.k - 1 - column;
             let delta = if at == 0 {
                 random.below(widest.min(room + 1))

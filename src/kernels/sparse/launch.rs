@@ -64,6 +64,7 @@ impl SparseLaunch {
         check_index(kernel, "m * n", u64::from(m) * u64::from(n))?;
         let values = shape.values();
         values.check(kernel, shape.format.layout)?;
+        shape.check_stored(kernel)?;
         let words = u64::from(values.rows) * u64::from(values.columns);
         check_index(kernel, "stored values", words)?;
         check_storage(kernel, shape.x, shape.out, n)?;

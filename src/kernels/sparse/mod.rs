@@ -1,8 +1,8 @@
 //! Matrix products with pruned weights: `y[m, n] = finish(sum over stored (n, k) of x[m, k] * w[n, k])`.
 //!
-//! The definition sums over what is *stored*, padding included: a stored zero meets its activation as any
-//! weight does, and what is not stored meets nothing, so an infinite activation does not reach an output
-//! whose weight for it was pruned away. Values are f32, f16, or symmetric int8 or int4 codes with scales,
+//! The definition sums over what is *stored*, padding included: a stored zero (a place of an N:M group that
+//! is not needed, a zero inside a kept block, a bridge between distant weights) meets its activation as any
+//! weight does, and makes NaN of an infinite one; what is not stored meets nothing. Values are f32, f16, or symmetric int8 or int4 codes with scales,
 //! widened exactly, so a term passes through one scale, one product and the additions: at most as many
 //! roundings as a row has entries, plus 2.
 //!

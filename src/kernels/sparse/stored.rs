@@ -3,13 +3,13 @@
 use half::f16;
 
 use crate::kernels::bounds::TINY;
-use crate::kernels::shape::{ShapeError, check_multiple};
+use crate::kernels::shape::{ShapeError, check_index, check_multiple};
 use crate::kernels::weight::{STEP, WeightShape};
-use crate::num::{Granularity, SparseLayout, StoredFormat, ValueType};
+use crate::num::{Granularity, SparseLayout, StoredFormat, ValueType, Zero};
 use crate::record::{Access, HostOperands, Slot};
 use crate::shader::Variant;
 
-use super::{SCALES, SparseMatmul, VALUES};
+use super::{SCALES, SparseMatmul, Stored, VALUES};
 
 /// The matrix of stored values: `[n, kept]`, `[blocks, area]` or `[1, entries]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,52 @@ impl SparseMatmul {
         }
     }
 
+    /// Refuses counts that no matrix of this shape has: kernels trust them, for indices and for how long a
+    /// loop is.
+    pub(super) fn check_stored(&self, kernel: &'static str) -> Result<(), ShapeError> {
+        let (count, longest) = (u64::from(self.stored.count), u64::from(self.stored.longest));
+        let (n, k) = (self.n as usize, self.k as usize);
+        let (rows, most) = match self.format.layout {
+            SparseLayout::Nm(pattern) => {
+                let kept = pattern.kept(k) as u64;
+                check_index(kernel, "stored values", u64::from(self.n) * kept)?;
+                if (count, longest) != (u64::from(self.n) * kept, kept) {
+                    return Err(self.impossible(kernel, "n * k / m values in each of n rows"));
+                }
+                return Ok(());
+            }
+            SparseLayout::Block(shape) => {
+                let [rows, columns] = shape.grid(n, k);
+                (rows as u64, columns as u64)
+            }
+            SparseLayout::Delta(_) => {
+                let multiple = u64::from(self.row_multiple());
+                check_multiple(
+                    kernel,
+                    ("stored entries", count),
+                    ("the row multiple", multiple),
+                )?;
+                // Bridges and padding come on top of at most k weights.
+                (u64::from(self.n), u64::from(u32::MAX))
+            }
+        };
+        check_index(kernel, "stored", rows.saturating_mul(longest))?;
+        if longest > most || count > rows * longest || (longest > count) {
+            return Err(self.impossible(kernel, "as many as the longest row allows, in all rows"));
+        }
+        Ok(())
+    }
+
+    fn impossible(&self, kernel: &'static str, allowed: &'static str) -> ShapeError {
+        let Stored { count, longest } = self.stored;
+        ShapeError::Unsupported {
+            kernel,
+            name: "what is stored",
+            value: format!("{count} in all, {longest} in the longest row"),
+            allowed,
+        }
+    }
+
     /// Entries that rows of single weights come in multiples of.
     pub(super) const fn row_multiple(&self) -> u32 {
         match self.format.values {
@@ -53,6 +99,22 @@ impl StoredShape {
         let StoredFormat::Quantized(format) = self.format else {
             return Ok(());
         };
+        if format.zero == Zero::ZeroPoint {
+            return Err(ShapeError::Unsupported {
+                kernel,
+                name: "weight format",
+                value: format.to_string(),
+                allowed: "symmetric ones: a pruned weight is exactly zero",
+            });
+        }
+        if matches!(layout, SparseLayout::Delta(_)) && format.granularity == Granularity::Channel {
+            return Err(ShapeError::Unsupported {
+                kernel,
+                name: "weight format",
+                value: format.to_string(),
+                allowed: "one scale for the tensor, or one for each group of entries",
+            });
+        }
         if let Granularity::Group(size) = format.granularity {
             let size = u64::from(size);
             check_multiple(
