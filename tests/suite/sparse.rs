@@ -1,13 +1,15 @@
 //! Pruned weights in layers: both routes, both engines, and what the tuner remembers of them.
 
+use std::sync::Arc;
+
 use lapidary::engine::{CpuEngine, Engine};
-use lapidary::kernels::FloatType;
-use lapidary::kernels::sparse::{Route, SparseMatmul};
+use lapidary::kernels::sparse::{Route, SparseMatmul, Stored, matrix_operands};
+use lapidary::kernels::{FloatType, REGISTRY, Workload};
 use lapidary::num::{
     BlockShape, DeltaBits, Dense, NmPattern, Scheme, SparseLayout, SparseMatrix, ValueFormat,
 };
 use lapidary::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
-use lapidary::record::Recording;
+use lapidary::record::{Build, Pin, Recording, usable_variants};
 use lapidary::shader::Sources;
 use lapidary::tensor::{DType, HostTensor};
 use lapidary::tune::{Key, Store, Tuned, tune_route};
@@ -164,4 +166,83 @@ fn the_tuner_measures_both_routes_once_and_remembers_the_faster() {
     let dense = shape.dense().expect("a launch");
     let none = tune_route(&gpu, &sources, &mut store, &dense, &mut on_turn).expect("tunes");
     assert!(none.is_none());
+}
+
+#[test]
+fn refuses_counts_and_formats_that_no_matrix_has() {
+    let shape = SparseMatmul::of(&matrix(layouts()[2], ValueFormat::F32), 1);
+    let stored = |count, longest| SparseMatmul {
+        stored: Stored { count, longest },
+        ..shape
+    };
+    assert!(stored(64, 16).launch().is_ok());
+    // Not whole steps; a longest row of none; more than the rows can hold; one longer than all.
+    for (count, longest) in [(3, 3), (8, 0), (8 * N as u32 + 8, 8), (8, 16)] {
+        let refused = stored(count, longest).launch();
+        assert!(refused.is_err(), "{count} {longest}: {refused:?}");
+    }
+    for (kernel, format, says) in [
+        ("sparse_nm", "2:4,int4-g16-zp", "symmetric"),
+        ("sparse_delta", "delta4,int4-channel", "group of entries"),
+        ("sparse_block", "block16x16,0%,1x1", "knows"),
+    ] {
+        let known = REGISTRY
+            .iter()
+            .find(|one| one.name == kernel)
+            .expect("a kernel");
+        let refused = Workload::new(kernel, "1x64x64", format).launch(known.workload);
+        let message = refused.expect_err("refused").to_string();
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn an_infinite_activation_reaches_only_rows_that_keep_its_weight() {
+    // Whole steps of eight, so that no padding is stored: the last columns, but in the second row the first.
+    let mut weights = vec![0.0; 4 * 16];
+    for (row, first) in [(0, 8), (1, 0), (2, 8), (3, 8)] {
+        weights[row * 16 + first..row * 16 + first + 8].fill(1.0);
+    }
+    let dense = Dense {
+        name: "w",
+        weights: &weights,
+        n: 4,
+        k: 16,
+    };
+    let layout = SparseLayout::Delta(DeltaBits::Four);
+    let matrix = SparseMatrix::compress(&dense, layout, ValueFormat::F32).expect("packs");
+    let shape = SparseMatmul::of(&matrix, 1);
+    let launch = shape.launch().expect("a launch");
+    let mut x = vec![1.0; 16];
+    x[15] = f32::INFINITY;
+    let gpu = gpu(options());
+    for variant in usable_variants(launch.as_ref(), gpu.capabilities(), Build::Trusted) {
+        let mut recording = Recording::new();
+        let x = recording.upload(&HostTensor::from_f32(vec![1, 16], &x).expect("fits"));
+        let y = recording.tensor(DType::F32, &[1, 4]);
+        let mut buffers = vec![(1, x.buffer().clone()), (8, y.buffer().clone())];
+        for (binding, words) in matrix_operands(&matrix) {
+            let tensor = recording.tensor(DType::U32, &[words.len()]);
+            recording
+                .upload_words(tensor.buffer(), words)
+                .expect("fits");
+            buffers.push((binding, tensor.buffer().clone()));
+        }
+        let pin = Pin {
+            variant: variant.clone(),
+            edits: Vec::new(),
+            build: Build::Trusted,
+        };
+        let bound: Vec<_> = buffers
+            .iter()
+            .map(|(binding, buffer)| (*binding, buffer))
+            .collect();
+        recording
+            .dispatch_pinned(Arc::clone(&launch), &bound, pin)
+            .expect("recorded");
+        recording.download(&y);
+        let y = gpu.run(&recording).expect("runs")[0].to_f32().expect("f32");
+        let infinite = f32::INFINITY;
+        assert_eq!(y, [infinite, 8.0, infinite, infinite], "{variant}");
+    }
 }
