@@ -3,8 +3,8 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
+fn update(index: u32, p: f32, g: f32) -> f32 {
     let sum = state[index] + g * g;
     state[index] = sum;
-    return p - coefficient(row, 3u) * (g / (sqrt(sum + coefficient(row, 4u)) + coefficient(row, 5u)));
+    return p - coefficient(3u) * (g / (sqrt(sum + coefficient(4u)) + coefficient(5u)));
 }

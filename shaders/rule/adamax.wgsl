@@ -3,10 +3,10 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let m = coefficient(row, 3u) * state[2u * index] + coefficient(row, 4u) * g;
-    let u = max(coefficient(row, 5u) * state[2u * index + 1u], abs(g) + coefficient(row, 6u));
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let m = coefficient(3u) * state[2u * index] + coefficient(4u) * g;
+    let u = max(coefficient(5u) * state[2u * index + 1u], abs(g) + coefficient(6u));
     state[2u * index] = m;
     state[2u * index + 1u] = u;
-    return p - coefficient(row, 8u) * (m / (u + coefficient(row, 7u)));
+    return p - coefficient(8u) * (m / (u + coefficient(7u)));
 }

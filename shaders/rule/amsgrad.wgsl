@@ -4,12 +4,12 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let m = coefficient(row, 3u) * state[3u * index] + coefficient(row, 4u) * g;
-    let v = coefficient(row, 5u) * state[3u * index + 1u] + coefficient(row, 6u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let m = coefficient(3u) * state[3u * index] + coefficient(4u) * g;
+    let v = coefficient(5u) * state[3u * index + 1u] + coefficient(6u) * (g * g);
     state[3u * index] = m;
     state[3u * index + 1u] = v;
     let largest = max(state[3u * index + 2u], v);
     state[3u * index + 2u] = largest;
-    return p - coefficient(row, 7u) * (m / (sqrt(largest) * coefficient(row, 8u) + coefficient(row, 9u)));
+    return p - coefficient(7u) * (m / (sqrt(largest) * coefficient(8u) + coefficient(9u)));
 }

@@ -3,8 +3,8 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let v = coefficient(row, 3u) * state[index] + coefficient(row, 4u) * g;
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(3u) * state[index] + coefficient(4u) * g;
     state[index] = v;
-    return p - (coefficient(row, 5u) * v + coefficient(row, 6u) * g);
+    return p - (coefficient(5u) * v + coefficient(6u) * g);
 }

@@ -3,10 +3,10 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let m = coefficient(row, 3u) * state[2u * index] + coefficient(row, 4u) * g;
-    let v = coefficient(row, 5u) * state[2u * index + 1u] + coefficient(row, 6u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let m = coefficient(3u) * state[2u * index] + coefficient(4u) * g;
+    let v = coefficient(5u) * state[2u * index + 1u] + coefficient(6u) * (g * g);
     state[2u * index] = m;
     state[2u * index + 1u] = v;
-    return p - (coefficient(row, 7u) * g + coefficient(row, 8u) * m) / (sqrt(v) * coefficient(row, 9u) + coefficient(row, 10u));
+    return p - (coefficient(7u) * g + coefficient(8u) * m) / (sqrt(v) * coefficient(9u) + coefficient(10u));
 }

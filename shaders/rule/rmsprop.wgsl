@@ -3,8 +3,8 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let v = coefficient(row, 3u) * state[index] + coefficient(row, 4u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(3u) * state[index] + coefficient(4u) * (g * g);
     state[index] = v;
-    return p - coefficient(row, 9u) * (coefficient(row, 8u) * (g / (sqrt(v + coefficient(row, 5u)) + coefficient(row, 6u))));
+    return p - coefficient(9u) * (coefficient(8u) * (g / (sqrt(v + coefficient(5u)) + coefficient(6u))));
 }

@@ -4,11 +4,11 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let v = coefficient(row, 3u) * state[2u * index] + coefficient(row, 4u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(3u) * state[2u * index] + coefficient(4u) * (g * g);
     state[2u * index] = v;
-    let mean = coefficient(row, 3u) * state[2u * index + 1u] + coefficient(row, 4u) * g;
+    let mean = coefficient(3u) * state[2u * index + 1u] + coefficient(4u) * g;
     state[2u * index + 1u] = mean;
     let variance = max(v - mean * mean, 0.0);
-    return p - coefficient(row, 9u) * (coefficient(row, 8u) * (g / (sqrt(variance + coefficient(row, 5u)) + coefficient(row, 6u))));
+    return p - coefficient(9u) * (coefficient(8u) * (g / (sqrt(variance + coefficient(5u)) + coefficient(6u))));
 }

@@ -4,13 +4,13 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let v = coefficient(row, 3u) * state[3u * index] + coefficient(row, 4u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(3u) * state[3u * index] + coefficient(4u) * (g * g);
     state[3u * index] = v;
-    let mean = coefficient(row, 3u) * state[3u * index + 1u] + coefficient(row, 4u) * g;
+    let mean = coefficient(3u) * state[3u * index + 1u] + coefficient(4u) * g;
     state[3u * index + 1u] = mean;
     let variance = max(v - mean * mean, 0.0);
-    let s = coefficient(row, 7u) * state[3u * index + 2u] + coefficient(row, 8u) * (g / (sqrt(variance + coefficient(row, 5u)) + coefficient(row, 6u)));
+    let s = coefficient(7u) * state[3u * index + 2u] + coefficient(8u) * (g / (sqrt(variance + coefficient(5u)) + coefficient(6u)));
     state[3u * index + 2u] = s;
-    return p - coefficient(row, 9u) * s;
+    return p - coefficient(9u) * s;
 }

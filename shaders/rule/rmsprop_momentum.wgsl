@@ -3,10 +3,10 @@
 import package::optimizer::params::coefficient;
 import package::memory::state;
 
-fn update(index: u32, row: u32, p: f32, g: f32) -> f32 {
-    let v = coefficient(row, 3u) * state[2u * index] + coefficient(row, 4u) * (g * g);
+fn update(index: u32, p: f32, g: f32) -> f32 {
+    let v = coefficient(3u) * state[2u * index] + coefficient(4u) * (g * g);
     state[2u * index] = v;
-    let s = coefficient(row, 7u) * state[2u * index + 1u] + coefficient(row, 8u) * (g / (sqrt(v + coefficient(row, 5u)) + coefficient(row, 6u)));
+    let s = coefficient(7u) * state[2u * index + 1u] + coefficient(8u) * (g / (sqrt(v + coefficient(5u)) + coefficient(6u)));
     state[2u * index + 1u] = s;
-    return p - coefficient(row, 9u) * s;
+    return p - coefficient(9u) * s;
 }

@@ -239,8 +239,8 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "factor_ignored",
         module: NAME,
-        find: " * bitcast<f32>(control[0])",
-        replace: "",
+        find: " * factor;",
+        replace: ";",
     },
     Edit {
         name: "never_clipped",
@@ -257,26 +257,26 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "no_l1",
         module: NAME,
-        find: "coefficient(row, 1u) * sign(old) + ",
+        find: "coefficient(1u) * sign(old) + ",
         replace: "",
     },
     Edit {
         name: "no_decoupled_decay",
         module: NAME,
-        find: "coefficient(row, 0u) * old",
+        find: "coefficient(0u) * old",
         replace: "old",
     },
     Edit {
         name: "second_of_a_pair_missing",
         module: NAME,
-        find: "second = step(index + 1u, row)",
+        find: "second = step(index + 1u, factor, limit)",
         replace: "second = 0u",
     },
     Edit {
         name: "last_pair_missing",
         module: NAME,
-        find: "index >= params.count",
-        replace: "index + 2u >= params.count",
+        find: "index < params.count",
+        replace: "index + 2u < params.count",
     },
     Edit {
         name: "pruned_parameters_stay",
@@ -305,13 +305,13 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "momentum_without_looking_ahead",
         module: "rule/momentum",
-        find: " + coefficient(row, 6u) * g",
+        find: " + coefficient(6u) * g",
         replace: "",
     },
     Edit {
         name: "epsilon_of_adagrad_missing",
         module: "rule/adagrad",
-        find: " + coefficient(row, 5u)",
+        find: " + coefficient(5u)",
         replace: "",
     },
     Edit {
@@ -323,7 +323,7 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "adam_not_corrected",
         module: "rule/adam",
-        find: "sqrt(v) * coefficient(row, 8u)",
+        find: "sqrt(v) * coefficient(8u)",
         replace: "sqrt(v)",
     },
     Edit {
@@ -335,13 +335,13 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "epsilon_of_rmsprop_missing",
         module: "rule/rmsprop",
-        find: " + coefficient(row, 6u)",
+        find: " + coefficient(6u)",
         replace: "",
     },
     Edit {
         name: "rmsprop_without_momentum",
         module: "rule/rmsprop_momentum",
-        find: "coefficient(row, 7u) * state[2u * index + 1u] + ",
+        find: "coefficient(7u) * state[2u * index + 1u] + ",
         replace: "",
     },
     Edit {
@@ -359,19 +359,19 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "nadam_without_the_gradient",
         module: "rule/nadam",
-        find: "coefficient(row, 7u) * g + ",
+        find: "coefficient(7u) * g + ",
         replace: "",
     },
     Edit {
         name: "adamax_without_decay",
         module: "rule/adamax",
-        find: "coefficient(row, 5u) * state[2u * index + 1u]",
+        find: "coefficient(5u) * state[2u * index + 1u]",
         replace: "state[2u * index + 1u]",
     },
     Edit {
         name: "radam_always_adaptive",
         module: "rule/radam",
-        find: " + coefficient(row, 9u) * m",
+        find: " + coefficient(9u) * m",
         replace: "",
     },
 ];

@@ -41,6 +41,9 @@ pub const CONTROL_WORDS: u32 = 4;
 /// Most slots that a rule has.
 const MAX_SLOTS: usize = 3;
 
+/// Fewer parameters than this are dealt to as many lanes as there are pairs.
+const FEW: u64 = 1 << 9;
+
 params! {
     struct Params {
         count: u32,
@@ -254,18 +257,25 @@ impl Launch for OptimizerStep {
                 .slot("memory", "slots")
                 .number("STATE_SLOTS", slots as u32),
         };
-        vec![variant.number("WORKGROUP_SIZE", 64)]
+        let variant = variant.number("WORKGROUP_SIZE", 64);
+        // A row of coefficients is read once for all pairs of a lane; few parameters want more lanes.
+        let pairs: &[u32] = if self.count() < FEW { &[1] } else { &[4, 1] };
+        let with = |&pairs| variant.clone().number("PAIRS", pairs);
+        pairs.iter().map(with).collect()
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         self.count()
-            .div_ceil(2 * u64::from(variant.get("WORKGROUP_SIZE")))
+            .div_ceil(2 * u64::from(variant.get("PAIRS") * variant.get("WORKGROUP_SIZE")))
     }
 
-    fn iterations(&self, _: &Variant) -> Iterations {
+    fn iterations(&self, variant: &Variant) -> Iterations {
+        let forgotten = 2 * looped(self.slot_count() as u64, 0);
+        let row = looped(ROW as u64, 0);
+        let pairs = variant.get("PAIRS").into();
         Iterations {
-            unrolled: 0,
-            rolled: 2 * looped(self.slot_count() as u64, 0),
+            unrolled: looped(pairs, 0),
+            rolled: row + looped(pairs, forgotten),
         }
     }
 
