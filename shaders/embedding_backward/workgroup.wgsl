@@ -1,12 +1,15 @@
-// A workgroup makes one row of the gradient: its lanes look at 64 tokens at once and note those of the
-// row as bits, then each lane adds its columns of the noted tokens in order.
+// A workgroup makes a run of columns of one row of the gradient, a column a lane: its lanes look at
+// WORKGROUP_SIZE tokens at once and note those of the row as bits, then each adds its column of the noted
+// tokens in order.
 
 import package::lib::grid::linear_workgroup;
 import package::variant::WORKGROUP_SIZE;
 import package::embedding_backward::params::{params, indices, out};
 import package::element::load_bits;
 
-var<workgroup> shared_found: array<atomic<u32>, 2>;
+const NOTES = WORKGROUP_SIZE / 32u;
+
+var<workgroup> shared_found: array<atomic<u32>, NOTES>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -14,15 +17,18 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = linear_workgroup(workgroup, workgroups);
+    let run = linear_workgroup(workgroup, workgroups);
+    let runs = (params.width + WORKGROUP_SIZE - 1u) / WORKGROUP_SIZE;
+    let row = run / runs;
     if (row >= params.rows) {
         return;
     }
-    for (var column = lane; column < params.width; column += WORKGROUP_SIZE) {
-        out[row * params.width + column] = 0.0;
-    }
+    let column = run % runs * WORKGROUP_SIZE + lane;
+    // Lanes past the last column add it too and store nothing.
+    let near = min(column, params.width - 1u);
+    var sum = 0.0;
     for (var first = 0u; first < params.tokens; first += WORKGROUP_SIZE) {
-        if (lane < 2u) {
+        if (lane < NOTES) {
             atomicStore(&shared_found[lane], 0u);
         }
         workgroupBarrier();
@@ -33,16 +39,17 @@ fn main(
             }
         }
         workgroupBarrier();
-        for (var half = 0u; half < 2u; half++) {
-            var found = atomicLoad(&shared_found[half]);
+        for (var note = 0u; note < NOTES; note++) {
+            var found = atomicLoad(&shared_found[note]);
             while (found != 0u) {
-                let source = first + 32u * half + firstTrailingBit(found);
-                for (var column = lane; column < params.width; column += WORKGROUP_SIZE) {
-                    out[row * params.width + column] += bitcast<f32>(load_bits(source * params.width + column));
-                }
+                let source = first + 32u * note + firstTrailingBit(found);
+                sum += bitcast<f32>(load_bits(source * params.width + near));
                 found &= found - 1u;
             }
         }
-        workgroupBarrier(); // before the bits are cleared
+        workgroupBarrier(); // before the notes are cleared
+    }
+    if (column < params.width) {
+        out[row * params.width + column] = sum;
     }
 }

@@ -53,6 +53,12 @@ pub(super) const BROKEN: &[Edit] = &[
         replace: "row > params.rows",
     },
     Edit {
+        name: "lanes_of_the_last_run_store_past_the_row",
+        module: WORKGROUP,
+        find: "if (column < params.width)",
+        replace: "if (column <= params.width)",
+    },
+    Edit {
         name: "last_token_wins",
         module: NAME,
         find: "+= bitcast<f32>",
@@ -79,8 +85,8 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "second_half_of_the_tokens_ignored",
         module: WORKGROUP,
-        find: "half < 2u",
-        replace: "half < 1u",
+        find: "note < NOTES",
+        replace: "note + 1u < NOTES",
     },
     Edit {
         name: "first_chunk_only",

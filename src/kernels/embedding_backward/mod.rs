@@ -2,8 +2,8 @@
 //! whose index is v, in the order of tokens. Rows that no token has are zero; an index past the table adds to
 //! none. The order is fixed and nothing is added by atomics, so results repeat bit for bit.
 //!
-//! A row of the table is made by one lane that looks at all tokens, or by a workgroup that looks at 64 at
-//! once: `vocabulary * tokens` comparisons of integers, few beside the products of a training step.
+//! A row of the table is made by one lane that looks at all tokens, or 64 columns of it by a workgroup that
+//! looks at 64 at once: `vocabulary * tokens` comparisons of integers, few beside the products of a training step.
 
 mod cases;
 
@@ -167,7 +167,7 @@ impl Launch for EmbeddingBackwardLaunch {
         if variant.entry() == NAME {
             rows.div_ceil(variant.get("WORKGROUP_SIZE").into())
         } else {
-            rows
+            rows * u64::from(self.whole.width).div_ceil(variant.get("WORKGROUP_SIZE").into())
         }
     }
 
@@ -178,9 +178,7 @@ impl Launch for EmbeddingBackwardLaunch {
         let count = if variant.entry() == NAME {
             looped(width, 0) + looped(tokens, looped(width, 0))
         } else {
-            let columns = looped(width.div_ceil(lanes), 0);
-            let chunks = tokens.div_ceil(lanes);
-            columns + looped(chunks, looped(2, 1)) + tokens * (columns + 1)
+            looped(tokens.div_ceil(lanes), looped(lanes / 32, 1)) + tokens
         };
         Iterations {
             unrolled: count,
