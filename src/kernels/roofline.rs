@@ -42,8 +42,10 @@ params! {
 /// What is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// Bytes read.
+    /// Bytes read, neighbouring invocations side by side.
     Read,
+    /// Bytes read, each invocation along a run of its own.
+    ReadRuns,
     /// Bytes read and written.
     Copy,
     /// f32 multiply-adds.
@@ -70,8 +72,9 @@ pub struct Roofline {
 
 impl Probe {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Read,
+        Self::ReadRuns,
         Self::Copy,
         Self::FmaF32,
         Self::FmaF16,
@@ -82,6 +85,7 @@ impl Probe {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
+            Self::ReadRuns => "read runs",
             Self::Copy => "copy",
             Self::FmaF32 => "fma f32",
             Self::FmaF16 => "fma f16",
@@ -90,7 +94,7 @@ impl Probe {
     }
 
     const fn moves_memory(self) -> bool {
-        matches!(self, Self::Read | Self::Copy)
+        matches!(self, Self::Read | Self::ReadRuns | Self::Copy)
     }
 }
 
@@ -163,7 +167,9 @@ impl Launch for Roofline {
         };
         let out = match self.probe {
             Probe::Copy => streamed,
-            Probe::Read | Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => 4 * u64::from(self.count),
+            Probe::Read | Probe::ReadRuns | Probe::FmaF32 | Probe::FmaF16 | Probe::Dot4 => {
+                4 * u64::from(self.count)
+            }
         };
         let slot = |binding, name, access, bytes| Slot {
             binding,
@@ -200,8 +206,13 @@ impl Launch for Roofline {
             sizes.map(sized).to_vec()
         };
         let chain = match self.probe {
-            Probe::Read => {
-                let both = entry("roofline/read").into_iter();
+            Probe::Read | Probe::ReadRuns => {
+                let both = entry(if self.probe == Probe::Read {
+                    "roofline/read"
+                } else {
+                    "roofline/read_runs"
+                });
+                let both = both.into_iter();
                 return both
                     .flat_map(|one| [1, 8].map(|loads| one.clone().number("IN_FLIGHT", loads)))
                     .collect();
@@ -253,9 +264,13 @@ impl Launch for Roofline {
         let data = operands.words(DATA);
         let words = match self.probe {
             Probe::Copy => data[..4 * self.count as usize * self.steps as usize].to_vec(),
-            Probe::Read => {
+            Probe::Read | Probe::ReadRuns => {
+                let (count, steps) = (self.count as usize, self.steps as usize);
                 let folded = |index: usize| {
-                    let step = |step| 4 * (step * self.count as usize + index);
+                    let step = |step| match self.probe {
+                        Probe::ReadRuns => 4 * (index * steps + step),
+                        _ => 4 * (step * count + index),
+                    };
                     let words =
                         (0..self.steps as usize).flat_map(|at| &data[step(at)..step(at) + 4]);
                     words.fold(0, |a, b| a ^ b)
@@ -296,7 +311,7 @@ impl Launch for Roofline {
         let steps = f64::from(self.count) * f64::from(self.steps);
         let taken = steps + f64::from(self.count) * f64::from(self.chains);
         let (operations, bytes) = match self.probe {
-            Probe::Read => (0.0, 16.0 * steps),
+            Probe::Read | Probe::ReadRuns => (0.0, 16.0 * steps),
             Probe::Copy => (0.0, 32.0 * steps),
             Probe::FmaF32 | Probe::FmaF16 => (8.0 * taken, 4.0 * f64::from(self.count)),
             Probe::Dot4 => (32.0 * taken, 4.0 * f64::from(self.count)),
@@ -306,7 +321,7 @@ impl Launch for Roofline {
 
     fn example(&self, seed: u64) -> Vec<(u32, Vec<u32>)> {
         let words = match self.probe {
-            Probe::Read | Probe::Copy => {
+            Probe::Read | Probe::ReadRuns | Probe::Copy => {
                 let mut random = Philox::new(seed).stream(0);
                 let count = 4 * u64::from(self.count) * u64::from(self.steps);
                 (0..count).map(|_| random.next_u32()).collect()
@@ -322,6 +337,7 @@ fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> 
     let [count, steps] = asked.extents("COUNTxSTEPS")?;
     let probe = asked.choose(&[
         ("read", Probe::Read),
+        ("read-runs", Probe::ReadRuns),
         ("copy", Probe::Copy),
         ("fma-f32", Probe::FmaF32),
         ("fma-f16", Probe::FmaF16),
@@ -399,6 +415,12 @@ const BROKEN: &[Edit] = &[
         module: "chain/dot4",
         find: "dot4I8Packed(bitcast<u32>(sum), factor)",
         replace: "i32(dot4U8Packed(bitcast<u32>(sum), factor))",
+    },
+    Edit {
+        name: "runs_overlap",
+        module: "roofline/read_runs",
+        find: "index * params.steps;",
+        replace: "index * (params.steps - 1u);",
     },
     Edit {
         name: "first_element_not_read",

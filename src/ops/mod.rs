@@ -7,11 +7,13 @@ pub mod mask;
 mod matmul;
 pub mod nn;
 pub mod optim;
+mod routes;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
+pub use routes::Routes;
 pub use weight::{QuantizedWeight, SparseWeight, Weight};
 
 use thiserror::Error;

@@ -57,7 +57,7 @@ impl Rooflines {
             if probe == Probe::FmaF16 && !engine.capabilities().f16 {
                 continue;
             }
-            let moves = matches!(probe, Probe::Read | Probe::Copy);
+            let moves = matches!(probe, Probe::Read | Probe::ReadRuns | Probe::Copy);
             let mut best: Option<Roof> = None;
             for chains in if moves { &CHAINS[..1] } else { &CHAINS[..] } {
                 let shape = shape(probe, *chains, engine.capabilities());
@@ -82,13 +82,35 @@ impl Rooflines {
                     }
                 }
             }
-            if moves {
+            if probe == Probe::ReadRuns {
+                rooflines.raise_read(best);
+            } else if moves {
                 rooflines.memory.extend(best);
             } else {
                 rooflines.compute.extend(best);
             }
         }
         Ok(rooflines)
+    }
+
+    /// Reading is limited by the faster of two ways to read.
+    fn raise_read(&mut self, other: Option<Roof>) {
+        let Some(other) = other else {
+            return;
+        };
+        match self.memory.iter_mut().find(|roof| roof.name == "read") {
+            Some(read) if read.rate >= other.rate => {}
+            Some(read) => {
+                *read = Roof {
+                    name: read.name.clone(),
+                    ..other
+                };
+            }
+            None => self.memory.push(Roof {
+                name: "read".to_owned(),
+                ..other
+            }),
+        }
     }
 
     /// Rate of a probe by name.
@@ -114,13 +136,14 @@ fn roof(probe: Probe, work: f64, timing: &Timing, variant: String) -> Roof {
 /// read neighbouring memory at about the same time; arithmetic for some milliseconds.
 fn shape(probe: Probe, chains: u32, capabilities: &Capabilities) -> Roofline {
     match probe {
-        Probe::Read | Probe::Copy => {
-            const STEPS: u32 = 16;
+        Probe::Read | Probe::ReadRuns | Probe::Copy => {
+            // Runs are long enough for memory to see them coming.
+            let steps = if probe == Probe::ReadRuns { 1024 } else { 16 };
             let bytes = capabilities.max_binding_bytes.min(128 << 20);
             Roofline {
                 probe,
-                count: (bytes / u64::from(16 * STEPS)).max(1) as u32,
-                steps: STEPS,
+                count: (bytes / u64::from(16 * steps)).max(1) as u32,
+                steps,
                 chains,
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::engine::EngineError;
 use crate::engine::gpu::GpuEngine;
 use crate::kernels::sparse::{Route, SparseMatmul};
+use crate::ops::Routes;
 use crate::record::{Build, Launch, usable_variants};
 use crate::shader::{Sources, Variant};
 
@@ -17,9 +18,12 @@ use super::tuner::{Tuned, tune};
 const SPARSE: &str = "sparse";
 const DENSE: &str = "dense";
 
+/// What follows the kernel's name in the name that a route is kept under.
+const SUFFIX: &str = " route";
+
 /// Kernel name that a route is kept under.
 pub fn route_kernel(kernel: &str) -> String {
-    format!("{kernel} route")
+    format!("{kernel}{SUFFIX}")
 }
 
 impl Store {
@@ -32,6 +36,24 @@ impl Store {
         } else {
             Route::Sparse
         })
+    }
+}
+
+impl Store {
+    /// All routes that were measured, for [`crate::ops::Weight::upload_pruned`].
+    pub fn routes(&self) -> Routes {
+        let mut routes = Routes::default();
+        for choice in self.choices() {
+            if let Some(kernel) = choice.kernel.strip_suffix(SUFFIX) {
+                let route = if choice.variant == DENSE {
+                    Route::Dense
+                } else {
+                    Route::Sparse
+                };
+                routes.set(kernel, &choice.class, route);
+            }
+        }
+        routes
     }
 }
 

@@ -160,6 +160,14 @@ fn the_tuner_measures_both_routes_once_and_remembers_the_faster() {
         Route::Sparse
     };
     assert_eq!(store.route(shape), Some(expected));
+    assert_eq!(store.routes().pick(shape), expected);
+    let mut recording = Recording::new();
+    let weight = Weight::upload_pruned(&mut recording, &matrix, 1, &store.routes());
+    let described = match expected {
+        Route::Sparse => "block16x16 f32",
+        Route::Dense => "f32",
+    };
+    assert_eq!(weight.describe(), described);
     let again = tune_route(&gpu, &sources, &mut store, &launch, &mut on_turn).expect("tunes");
     assert!(matches!(again, Some(Tuned::Known(_))), "{again:?}");
     // Dense products have one way only.
