@@ -94,7 +94,9 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
         .iter()
         .find(|name| !REGISTRY.iter().any(|kernel| is_named(kernel, name)))
     {
-        let near = near_names(name, REGISTRY.iter().map(|kernel| kernel.name));
+        let families = ["sparse", "mask"];
+        let names = REGISTRY.iter().map(|kernel| kernel.name).chain(families);
+        let near = near_names(name, names);
         let meant = if near.is_empty() {
             String::new()
         } else {

@@ -166,13 +166,15 @@ pub enum SparseError {
     },
     /// An index points past its group.
     #[error(
-        "{tensor}: index {index} at position {position} of vector {vector} (group {group}); \
+        "{tensor}: index {index} at position {position} of row {row} (vector {vector}, group {group}); \
          pattern {pattern} allows 0 to {}",
         pattern.m() - 1
     )]
     IndexOutOfRange {
         /// Tensor name.
         tensor: String,
+        /// First row of the vector.
+        row: usize,
         /// Vector of rows.
         vector: usize,
         /// Group within the row.
@@ -186,12 +188,14 @@ pub enum SparseError {
     },
     /// Indices of a group are not strictly ascending.
     #[error(
-        "{tensor}: index {index} at position {position} of vector {vector} (group {group}) \
+        "{tensor}: index {index} at position {position} of row {row} (vector {vector}, group {group}) \
          follows {previous}; indices of a group must ascend"
     )]
     IndexNotAscending {
         /// Tensor name.
         tensor: String,
+        /// First row of the vector.
+        row: usize,
         /// Vector of rows.
         vector: usize,
         /// Group within the row.

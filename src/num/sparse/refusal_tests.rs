@@ -222,7 +222,7 @@ fn nm_parts_that_do_not_fit_are_refused() {
     );
     assert_eq!(
         nm_refusal(|parts| parts.indices[2] = 0b01_10 << 4 | 0b11_00),
-        "w: index 1 at position 3 of vector 1 (group 1) follows 2; indices of a group must ascend"
+        "w: index 1 at position 3 of row 1 (vector 1, group 1) follows 2; indices of a group must ascend"
     );
     assert_eq!(
         nm_refusal(|parts| parts.indices[2] |= 1 << 12),
@@ -238,7 +238,7 @@ fn nm_parts_that_do_not_fit_are_refused() {
             parts.k = 18;
             parts.indices = vec![0, 0, 0, 0, 0b11 << 10, 0];
         }),
-        "w: index 3 at position 5 of vector 2 (group 5); pattern 1:3 allows 0 to 2"
+        "w: index 3 at position 5 of row 2 (vector 2, group 5); pattern 1:3 allows 0 to 2"
     );
 }
 

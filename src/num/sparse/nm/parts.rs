@@ -75,6 +75,7 @@ fn check_indices(
         if index >= pattern.m {
             return Err(SparseError::IndexOutOfRange {
                 tensor: tensor(),
+                row: vector * pattern.vector as usize,
                 vector,
                 group,
                 position,
@@ -85,6 +86,7 @@ fn check_indices(
         if !position.is_multiple_of(pattern.n as usize) && index <= previous {
             return Err(SparseError::IndexNotAscending {
                 tensor: tensor(),
+                row: vector * pattern.vector as usize,
                 vector,
                 group,
                 position,
