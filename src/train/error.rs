@@ -82,7 +82,7 @@ pub enum TrainError {
         /// The tensor.
         name: String,
         /// What is wrong.
-        reason: TensorError,
+        reason: Box<TensorError>,
     },
     /// A file's tensor with an element that is infinite or NaN.
     #[error("{}: tensor `{name}`, element {index} is {value}; parameters are finite", file.display())]

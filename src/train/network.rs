@@ -72,7 +72,7 @@ pub(super) fn load_f32(
     let values = tensor.to_f32().map_err(|reason| TrainError::OtherType {
         file: file.path().to_owned(),
         name: name.to_owned(),
-        reason,
+        reason: Box::new(reason),
     })?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(TrainError::NotFinite {
