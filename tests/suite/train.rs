@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lapidary::data::{
-    Dataset, Loader, LoaderOptions, Standardization, StandardizeBy, fashion_mnist_subset,
-};
+use lapidary::data::{Dataset, Loader, LoaderOptions, fashion_mnist_subset};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::eval;
 use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
@@ -79,13 +77,9 @@ fn train_to(trainer: &mut Trainer<'_>, n_steps: u64) -> Vec<f64> {
 
 #[test]
 fn logits_of_a_network_trained_by_pytorch_are_its_own() {
-    let mut images = fashion_mnist_subset().expect("built in").test;
-    images = images.first(256).expect("2,000 images");
-    let (mean, std) = (vec![0.286_040_6], vec![0.353_024_2]);
-    Standardization::from_parts(StandardizeBy::Whole, mean, std, 784)
-        .expect("one of each")
-        .apply(&mut images)
-        .expect("finite");
+    let images = fashion_mnist_subset().expect("built in").test;
+    let images = images.first(256).expect("2,000 images");
+    // That network was trained on shares of 255 as they are.
     let network = Mlp::new(&[1, 28, 28], &[256, 128], 10, Curve::Relu).expect("sizes");
     let parameters = load_parameters(&network, reference()).expect("the network's");
     let file = SafetensorsFile::open(reference()).expect("part of the repository");
@@ -333,7 +327,7 @@ fn labels_batches_and_data_that_do_not_fit_are_refused() {
         "samples have shape [7], the network has [6]"
     );
     let mut broken = batch;
-    broken.inputs[6 * 2] = f32::INFINITY;
+    broken.inputs[6 * 2] = f32::NAN;
     let error = trainer.step(&broken).expect_err("no finite loss");
     assert!(
         matches!(

@@ -43,6 +43,9 @@ pub struct TrainCommand {
     /// the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Take inputs as they are stored (bytes as the share of 255), instead of with mean 0 and deviation 1.
+    #[arg(long)]
+    raw_inputs: bool,
     /// Passes over the training set.
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,

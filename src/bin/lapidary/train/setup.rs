@@ -35,12 +35,17 @@ pub enum InitialName {
     Glorot,
 }
 
-/// Both sets, standardized by what is measured on the training set.
+/// Both sets, standardized by what is measured on the training set unless they are taken as they are.
 pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
     let mut data = match &options.data {
         Some(folder) => load(folder, &LoadOptions::default()).map_err(usage)?,
         None => built_in()?,
     };
+    if options.raw_inputs {
+        let (by, n) = (StandardizeBy::Whole, data.train.n_features());
+        let none = Standardization::from_parts(by, vec![0.0], vec![1.0], n);
+        return Ok((data, none.map_err(usage)?));
+    }
     let by = match data.train.sample_shape() {
         [1, _, _] => StandardizeBy::Whole,
         [_, _, _] => StandardizeBy::Channel,
