@@ -22,6 +22,12 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["num", "tensor", "shader", "record"]),
     (
+        "train",
+        &[
+            "num", "tensor", "io", "data", "eval", "record", "kernels", "ops", "autograd", "engine",
+        ],
+    ),
+    (
         "verify",
         &[
             "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine",

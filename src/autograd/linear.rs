@@ -2,9 +2,8 @@
 
 use crate::kernels::FloatType;
 use crate::kernels::matmul_dense::{Layout, Precision};
-use crate::ops::{LinearOptions, MatmulOptions, OpError, Weight, linear, matmul, transpose};
+use crate::ops::{LinearOptions, MatmulOptions, OpError, Weight, linear, matmul, nn, transpose};
 use crate::record::{Recording, Tensor};
-use crate::tensor::DType;
 
 use super::tape::{Backward, Tape, Var};
 
@@ -73,27 +72,11 @@ impl Backward for Linear {
         let mut gradients = vec![dx, dw];
         if self.has_bias {
             gradients.push(if wanted[2] {
-                Some(column_sums(recording, gradient)?)
+                Some(nn::column_sums(recording, gradient)?)
             } else {
                 None
             });
         }
         Ok(gradients)
     }
-}
-
-/// Sums over the rows of a matrix, as the product of a row of ones with it.
-pub(super) fn column_sums(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpError> {
-    let &[m, n] = x.shape() else {
-        return Err(OpError::Shape {
-            op: "column_sums",
-            what: "x",
-            got: x.shape().to_vec(),
-            expected: "[m, n]".to_owned(),
-        });
-    };
-    let ones = recording.tensor(DType::F32, &[1, m]);
-    recording.upload_words(ones.buffer(), vec![1.0f32.to_bits(); m])?;
-    let sums = matmul(recording, &ones, x, &MatmulOptions::default())?;
-    Ok(Tensor::of_buffer(sums.buffer().clone(), DType::F32, &[n]))
 }

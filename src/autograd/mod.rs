@@ -12,7 +12,9 @@
 //! identical to those without segments, and the memory of what lies inside is free in between (Chen et al.,
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
+mod activation;
 mod linear;
+mod reshape;
 mod segment;
 mod sum;
 mod tape;

@@ -4,6 +4,7 @@
 //! names the command that brings it.
 
 mod cli;
+mod cli_train;
 mod engine;
 mod gradients;
 mod limits;
@@ -18,3 +19,4 @@ mod proof;
 mod shaders;
 mod sparse;
 mod support;
+mod train;

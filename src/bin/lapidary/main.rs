@@ -11,6 +11,7 @@ mod profile;
 mod shaders;
 mod stores;
 mod sweep;
+mod train;
 mod tune;
 mod verify;
 mod workload;
@@ -41,6 +42,8 @@ enum Command {
     Profile(profile::ProfileOptions),
     /// Measure which variant of a kernel wins on an adapter, and keep the choice.
     Tune(tune::TuneOptions),
+    /// Train a classifier, on a folder of data or the images built in.
+    Train(train::TrainCommand),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Profile(options) => profile::run(&cli.common, options),
         Command::Tune(options) => tune::run(&cli.common, options),
+        Command::Train(options) => train::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     });

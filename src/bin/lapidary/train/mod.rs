@@ -1,0 +1,282 @@
+//! `lapidary train`: train a classifier on a folder of data or on the images built in.
+
+mod setup;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use lapidary::data::{Loader, LoaderOptions};
+use lapidary::engine::gpu::{GpuEngine, GpuOptions};
+use lapidary::engine::{CpuEngine, Engine};
+use lapidary::io::safetensors::write_safetensors;
+use lapidary::train::{
+    Checkpoint, Event, Network, Start, TrainError, Trainer, fit, load_parameters,
+};
+use serde::Serialize;
+
+use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::output::{print, print_json};
+use crate::stores;
+
+use setup::{InitialName, Model, ScheduleName};
+use watch::Watch;
+
+#[derive(Debug, Args)]
+pub struct TrainCommand {
+    /// What is trained.
+    #[arg(long, value_enum)]
+    model: Model,
+    /// Extents of the hidden layers of an mlp.
+    #[arg(
+        long,
+        value_name = "N,N",
+        value_delimiter = ',',
+        default_value = "256,128"
+    )]
+    hidden: Vec<usize>,
+    /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
+    /// the images of Fashion-MNIST built in.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Take inputs as they are stored (bytes as the share of 255), instead of with mean 0 and deviation 1.
+    #[arg(long)]
+    raw_inputs: bool,
+    /// Passes over the training set.
+    #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
+    /// Samples of a step.
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    batch_size: usize,
+    /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, amsgrad, nadam, adamax or radam.
+    #[arg(long, default_value = "adamw", value_name = "NAME")]
+    optimizer: String,
+    /// By default 0.002 for adamw and PyTorch's default for the others.
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Decoupled for adamw, 0.01 by default; added to the gradient for the others, 0 by default.
+    #[arg(long, value_name = "W")]
+    weight_decay: Option<f64>,
+    /// The learning rate over the whole of training.
+    #[arg(long, value_enum, default_value = "linear")]
+    schedule: ScheduleName,
+    /// Weight spread evenly over all classes, from 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "W")]
+    label_smoothing: f32,
+    /// Largest norm of all gradients together.
+    #[arg(long, value_name = "NORM")]
+    max_norm: Option<f32>,
+    /// Seed of the first values and of the order of samples.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// How first values are drawn: uniform as torch.nn.Linear, or as Glorot and Bengio.
+    #[arg(long, value_enum, default_value = "torch")]
+    initial: InitialName,
+    /// Start from the parameters of a safetensors file.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
+    /// Names of parameters that are not trained, with * for any characters; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    freeze: Vec<String>,
+    /// Write the trained parameters.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Keep the state of training here after every epoch and on Ctrl-C; goes on from it when it is there.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Write a line of JSON for every step and epoch.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Draw losses and accuracy over the epochs.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceOption,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    device: String,
+    parameters: usize,
+    trained_parameters: usize,
+    /// Of a step's intermediates, on the device.
+    intermediate_bytes: u64,
+    epochs: u32,
+    steps: u64,
+    resumed_from_step: u64,
+    seconds: f64,
+    /// Median of the steps after the first.
+    step_milliseconds: Option<f64>,
+    first_step_seconds: Option<f64>,
+    samples_per_second: Option<f64>,
+    test_loss: f64,
+    test_accuracy: f64,
+}
+
+pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
+    let began = Instant::now();
+    let (data, standardization) = setup::data(options)?;
+    let network = setup::network(options, &data.train)?;
+    let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
+    let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
+    let settings = setup::training(options, loader.n_batches() as u64)?;
+    let start = start(options, &network)?;
+    let engine = engine(common, options)?;
+    let mut trainer = Trainer::new(engine.as_ref(), &network, settings, start)?;
+    let resumed_from_step = trainer.n_steps();
+    if resumed_from_step > 0 {
+        eprintln!("resumed after step {resumed_from_step}");
+    }
+    let notes = setup::notes(options, &network, &standardization);
+
+    let stop = stop_on_ctrl_c()?;
+    let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
+    let mut watch = Watch::new(options, (resumed_from_step, n_steps))?;
+    let keep = |trainer: &Trainer<'_>| match &options.checkpoint {
+        Some(file) => Ok::<(), TrainError>(trainer.checkpoint()?.save(file, &notes)?),
+        None => Ok(()),
+    };
+    let mut on = |trainer: &Trainer<'_>, event: &Event<'_>| {
+        watch.see(event)?;
+        let stopped = stop.load(Ordering::Relaxed);
+        if stopped || matches!(event, Event::Epoch(_)) {
+            keep(trainer)?;
+        }
+        Ok::<bool, Failure>(!stopped)
+    };
+    let fitted = fit(&mut trainer, (&loader, &data.test), options.epochs, &mut on);
+    watch.finish()?;
+    let fitted = fitted?;
+    if fitted.is_stopped {
+        let step = trainer.n_steps();
+        return Err(Failure::Mismatch(match &options.checkpoint {
+            Some(file) => format!(
+                "stopped by Ctrl-C after step {step} of {n_steps}; the same command goes on from {}",
+                file.display()
+            ),
+            None => format!(
+                "stopped by Ctrl-C after step {step} of {n_steps}; without --checkpoint nothing is kept"
+            ),
+        }));
+    }
+
+    let test = match fitted.epochs.last() {
+        Some(report) => report.test,
+        // Everything was done before.
+        None => trainer.evaluate(&data.test)?,
+    };
+    if let Some(file) = &options.out {
+        write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
+    }
+    if let Some(file) = &options.svg {
+        watch.draw(file)?;
+    }
+    let [parameters, trained_parameters] = trainer.n_parameters();
+    let median = watch.median_step_seconds();
+    let report = Report {
+        model: setup::describe(&network),
+        device: engine.name(),
+        parameters,
+        trained_parameters,
+        intermediate_bytes: trainer.intermediate_bytes(),
+        epochs: options.epochs,
+        steps: trainer.n_steps(),
+        resumed_from_step,
+        seconds: began.elapsed().as_secs_f64(),
+        step_milliseconds: median.map(|seconds| 1e3 * seconds),
+        first_step_seconds: watch.first_step_seconds(),
+        samples_per_second: median.map(|seconds| options.batch_size as f64 / seconds),
+        test_loss: test.loss,
+        test_accuracy: test.accuracy,
+    };
+    if common.json {
+        print_json(&report)
+    } else {
+        print(&text(&report))
+    }
+}
+
+/// What training begins with.
+fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
+    match (&options.checkpoint, &options.init) {
+        (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
+        (_, Some(file)) => Ok(Start::Parameters(load_parameters(network, file)?)),
+        (_, None) => Ok(Start::Seed),
+    }
+}
+
+fn engine(common: &CommonOptions, options: &TrainCommand) -> Result<Box<dyn Engine>, Failure> {
+    if options.device == DeviceOption::Cpu {
+        eprintln!("note: the CPU engine is the definition, not a fast way to train");
+        return Ok(Box::new(CpuEngine::new()));
+    }
+    let sources = common.sources()?;
+    let engine = GpuEngine::open(GpuOptions {
+        device: options.device.adapter("")?,
+        sources: sources.clone(),
+        cooperative_matrix: common.cooperative_matrix,
+        ..GpuOptions::default()
+    })?;
+    announce(engine.summary());
+    let (_, store) = stores::open(engine.summary(), &sources)?;
+    engine.set_choices(store.table());
+    Ok(Box::new(engine))
+}
+
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
+        .map_err(|error| Failure::Usage(format!("Ctrl-C handler: {error}")))?;
+    Ok(stop)
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![
+        report.device.clone(),
+        format!(
+            "{}, {} parameters, {} of them trained",
+            report.model, report.parameters, report.trained_parameters
+        ),
+        format!(
+            "test accuracy {:.4}, test loss {:.4}",
+            report.test_accuracy, report.test_loss
+        ),
+        format!(
+            "{} steps of {} epochs, {:.1} s",
+            report.steps, report.epochs, report.seconds
+        ),
+    ];
+    if let (Some(step), Some(rate)) = (report.step_milliseconds, report.samples_per_second) {
+        lines.push(format!("{step:.2} ms a step, {rate:.0} samples/s"));
+    }
+    lines.join("\n")
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+/// Writes a file whole or not at all.
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    lapidary::io::atomic::write_bytes(file, text.as_bytes()).map_err(usage)
+}
+
+/// Notes in the metadata of files.
+type Notes = BTreeMap<String, String>;
+
+impl From<TrainError> for Failure {
+    fn from(error: TrainError) -> Self {
+        match error {
+            TrainError::Engine(error) => (*error).into(),
+            TrainError::LossNotFinite { .. } => Self::Mismatch(error.to_string()),
+            _ => Self::Usage(error.to_string()),
+        }
+    }
+}

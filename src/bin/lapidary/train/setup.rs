@@ -1,0 +1,147 @@
+//! From the words of the command line to data, network and settings.
+
+use clap::ValueEnum;
+use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
+use lapidary::num::optim::{Convention, Optimizer, Penalty};
+use lapidary::num::schedule::{AfterEnd, Schedule};
+use lapidary::ops::nn::Curve;
+use lapidary::train::{Initial, Mlp, TrainOptions};
+
+use crate::options::Failure;
+
+use super::{Notes, TrainCommand, usage};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Model {
+    /// Linear layers with relu between.
+    Mlp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleName {
+    /// The same rate throughout.
+    Constant,
+    /// Down to 0 in a line.
+    Linear,
+    /// Down to 0 in half a cosine.
+    Cosine,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitialName {
+    /// As torch.nn.Linear.
+    Torch,
+    /// As Keras's Dense.
+    Glorot,
+}
+
+/// Both sets, standardized by what is measured on the training set unless they are taken as they are.
+pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
+    let mut data = match &options.data {
+        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage)?,
+        None => built_in()?,
+    };
+    if options.raw_inputs {
+        let (by, n) = (StandardizeBy::Whole, data.train.n_features());
+        let none = Standardization::from_parts(by, vec![0.0], vec![1.0], n);
+        return Ok((data, none.map_err(usage)?));
+    }
+    let by = match data.train.sample_shape() {
+        [1, _, _] => StandardizeBy::Whole,
+        [_, _, _] => StandardizeBy::Channel,
+        _ => StandardizeBy::Feature,
+    };
+    let fit = Standardization::fit(&data.train, by).map_err(usage)?;
+    fit.apply(&mut data.train).map_err(usage)?;
+    fit.apply(&mut data.test).map_err(usage)?;
+    Ok((data, fit))
+}
+
+#[cfg(feature = "fashion-mnist")]
+fn built_in() -> Result<TrainTest, Failure> {
+    lapidary::data::fashion_mnist_subset().map_err(usage)
+}
+
+#[cfg(not(feature = "fashion-mnist"))]
+fn built_in() -> Result<TrainTest, Failure> {
+    Err(Failure::Usage(
+        "built without the feature fashion-mnist: name a folder with --data".to_owned(),
+    ))
+}
+
+pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> {
+    let Model::Mlp = options.model;
+    let initial = match options.initial {
+        InitialName::Torch => Initial::Torch,
+        InitialName::Glorot => Initial::Glorot,
+    };
+    let (shape, classes) = (train.sample_shape(), train.n_classes());
+    let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
+    Ok(network.with_initial(initial))
+}
+
+/// `mlp 784-256-128-10`
+pub fn describe(network: &Mlp) -> String {
+    let sizes: Vec<String> = network.sizes().iter().map(ToString::to_string).collect();
+    format!("mlp {}", sizes.join("-"))
+}
+
+pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
+    let optimizer = Optimizer::named(&options.optimizer, Convention::PyTorch).map_err(usage)?;
+    let is_adamw = options.optimizer == "adamw";
+    let optimizer = match options.weight_decay {
+        None => optimizer,
+        Some(decoupled) if is_adamw => optimizer.with_penalty(Penalty {
+            decoupled,
+            ..Penalty::default()
+        }),
+        Some(l2) => optimizer.with_penalty(Penalty {
+            l2,
+            ..Penalty::default()
+        }),
+    };
+    let total = u64::from(options.epochs) * steps_per_epoch;
+    let default_rate = if is_adamw {
+        0.002
+    } else {
+        optimizer.default_learning_rate()
+    };
+    Ok(TrainOptions {
+        learning_rate: options.learning_rate.unwrap_or(default_rate),
+        schedule: match options.schedule {
+            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Linear => Schedule::Polynomial {
+                total,
+                power: 1.0,
+                end: 0.0,
+            },
+            ScheduleName::Cosine => Schedule::Cosine {
+                total,
+                minimum: 0.0,
+                then: AfterEnd::Hold,
+            },
+        },
+        label_smoothing: options.label_smoothing,
+        max_norm: options.max_norm,
+        batch_size: options.batch_size,
+        steps_per_epoch,
+        seed: options.seed,
+        freeze: options.freeze.clone(),
+        ..TrainOptions::new(optimizer)
+    })
+}
+
+/// What a reader of the file needs to use the network: its kind, and how inputs are prepared.
+pub fn notes(options: &TrainCommand, network: &Mlp, inputs: &Standardization) -> Notes {
+    let join = |values: &[f32]| {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+        values.join(" ")
+    };
+    Notes::from([
+        ("model".to_owned(), describe(network)),
+        ("activation".to_owned(), "relu".to_owned()),
+        ("optimizer".to_owned(), options.optimizer.clone()),
+        ("input_mean".to_owned(), join(inputs.mean())),
+        ("input_std".to_owned(), join(inputs.std())),
+    ])
+}

@@ -1,0 +1,229 @@
+//! What is shown and kept while training runs: progress, a log, curves. The only clock of training.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use lapidary::report::plot::{Axis, Lines, Series, lines};
+use lapidary::train::{EpochReport, Event};
+use serde::Serialize;
+
+use crate::options::Failure;
+
+use super::{TrainCommand, usage, write};
+
+/// Points of the curve of training losses: more would be noise.
+const CURVE_POINTS: usize = 200;
+
+/// A line of the log.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line {
+    Step {
+        step: u64,
+        epoch: u32,
+        loss: f64,
+        learning_rate: f64,
+        seconds: f64,
+    },
+    Epoch {
+        epoch: u32,
+        step: u64,
+        train_loss: f64,
+        test_loss: f64,
+        test_accuracy: f64,
+        seconds: f64,
+    },
+}
+
+pub struct Watch {
+    bar: ProgressBar,
+    log: Option<(PathBuf, File)>,
+    began: Instant,
+    last: Instant,
+    batch_size: usize,
+    first_step: u64,
+    n_steps: u64,
+    step_seconds: Vec<f64>,
+    /// Step and loss.
+    losses: Vec<(u64, f64)>,
+    epochs: Vec<EpochReport>,
+}
+
+impl Watch {
+    /// For training from step `first_step` to `n_steps`.
+    pub fn new(options: &TrainCommand, (first_step, n_steps): (u64, u64)) -> Result<Self, Failure> {
+        let bar = ProgressBar::new(n_steps);
+        bar.set_position(first_step);
+        if let Ok(style) =
+            ProgressStyle::with_template("{pos}/{len} steps, {elapsed} and {eta} to go {wide_msg}")
+        {
+            bar.set_style(style);
+        }
+        let log = match &options.log {
+            None => None,
+            Some(path) => {
+                // What was logged before a checkpoint stays.
+                let mut how = OpenOptions::new();
+                how.create(true).write(true);
+                let how = if first_step > 0 {
+                    how.append(true)
+                } else {
+                    how.truncate(true)
+                };
+                let file = how.open(path);
+                Some((path.clone(), file.map_err(|error| of_file(path, &error))?))
+            }
+        };
+        Ok(Self {
+            bar,
+            log,
+            began: Instant::now(),
+            last: Instant::now(),
+            batch_size: options.batch_size,
+            first_step,
+            n_steps,
+            step_seconds: Vec::new(),
+            losses: Vec::new(),
+            epochs: Vec::new(),
+        })
+    }
+
+    pub fn see(&mut self, event: &Event<'_>) -> Result<(), Failure> {
+        let line = match *event {
+            Event::Step {
+                step,
+                epoch,
+                loss,
+                learning_rate,
+            } => {
+                self.step_seconds.push(self.last.elapsed().as_secs_f64());
+                self.losses.push((step, loss));
+                self.bar.set_position(step);
+                let rate = self.rate();
+                self.bar
+                    .set_message(format!("loss {loss:.4}, {rate:.0} samples/s"));
+                Line::Step {
+                    step,
+                    epoch,
+                    loss,
+                    learning_rate,
+                    seconds: self.began.elapsed().as_secs_f64(),
+                }
+            }
+            Event::Epoch(report) => {
+                self.epochs.push(*report);
+                self.say(report);
+                Line::Epoch {
+                    epoch: report.epoch,
+                    step: report.step,
+                    train_loss: report.train_loss,
+                    test_loss: report.test.loss,
+                    test_accuracy: report.test.accuracy,
+                    seconds: self.began.elapsed().as_secs_f64(),
+                }
+            }
+        };
+        if let Some((path, file)) = &mut self.log {
+            let text = serde_json::to_string(&line).map_err(usage)?;
+            writeln!(file, "{text}").map_err(|error| of_file(path, &error))?;
+        }
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// A line on stderr; the bar is not shown where that is no terminal.
+    fn say(&self, report: &EpochReport) {
+        let seconds = self.began.elapsed().as_secs_f64();
+        let taken = report.step.saturating_sub(self.first_step).max(1) as f64;
+        let left = seconds / taken * self.n_steps.saturating_sub(report.step) as f64;
+        self.bar.suspend(|| {
+            eprintln!(
+                "epoch {}: training loss {:.4}, test loss {:.4}, test accuracy {:.4}, {:.0} samples/s, {seconds:.1} s, {left:.1} s to go",
+                report.epoch + 1,
+                report.train_loss,
+                report.test.loss,
+                report.test.accuracy,
+                self.rate(),
+            );
+        });
+    }
+
+    /// Samples a second of the last steps.
+    fn rate(&self) -> f64 {
+        let last = &self.step_seconds[self.step_seconds.len().saturating_sub(20)..];
+        (last.len() * self.batch_size) as f64 / last.iter().sum::<f64>().max(1e-9)
+    }
+
+    pub fn finish(&self) -> Result<(), Failure> {
+        self.bar.finish_and_clear();
+        match &self.log {
+            Some((path, file)) => file.sync_all().map_err(|error| of_file(path, &error)),
+            None => Ok(()),
+        }
+    }
+
+    /// The first step of this run, which may compile pipelines.
+    pub fn first_step_seconds(&self) -> Option<f64> {
+        self.step_seconds.first().copied()
+    }
+
+    pub fn median_step_seconds(&self) -> Option<f64> {
+        let mut later = self.step_seconds.get(1..)?.to_vec();
+        later.sort_unstable_by(f64::total_cmp);
+        later.get(later.len() / 2).copied()
+    }
+
+    /// Draws what was seen in this run.
+    pub fn draw(&self, file: &Path) -> Result<(), Failure> {
+        let Some(last) = self.epochs.last() else {
+            return Err(Failure::Usage(format!(
+                "{}: no epoch was trained, so there is no curve",
+                file.display()
+            )));
+        };
+        let per_epoch = last.step as f64 / f64::from(last.epoch + 1);
+        let chunk = self.losses.len().div_ceil(CURVE_POINTS).max(1);
+        let mean = |chunk: &[(u64, f64)]| {
+            let n = chunk.len() as f64;
+            let sums = chunk
+                .iter()
+                .fold((0.0, 0.0), |(steps, losses), (step, loss)| {
+                    (steps + *step as f64, losses + loss)
+                });
+            (sums.0 / n / per_epoch, sums.1 / n)
+        };
+        let of_epochs = |name: &str, value: fn(&EpochReport) -> f64| Series {
+            name: name.to_owned(),
+            points: self
+                .epochs
+                .iter()
+                .map(|one| (f64::from(one.epoch + 1), value(one)))
+                .collect(),
+        };
+        let axis = |label: &str| Axis {
+            label: label.to_owned(),
+            log: false,
+        };
+        let picture = lines(&Lines {
+            title: "Training".to_owned(),
+            x_axis: axis("epochs"),
+            y_axis: axis("loss (nats), accuracy (share)"),
+            series: vec![
+                Series {
+                    name: "training loss".to_owned(),
+                    points: self.losses.chunks(chunk).map(mean).collect(),
+                },
+                of_epochs("test loss", |one| one.test.loss),
+                of_epochs("test accuracy", |one| one.test.accuracy),
+            ],
+        });
+        write(file, &picture.map_err(usage)?)
+    }
+}
+
+fn of_file(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Usage(format!("{}: {error}", path.display()))
+}

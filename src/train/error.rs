@@ -1,0 +1,186 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::data::DataError;
+use crate::engine::EngineError;
+use crate::eval::EvalError;
+use crate::io::IoError;
+use crate::num::schedule::ScheduleError;
+use crate::ops::OpError;
+use crate::tensor::TensorError;
+
+/// Why training could not begin or go on.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// An operation that does not fit its operands.
+    #[error(transparent)]
+    Op(Box<OpError>),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(Box<EngineError>),
+    /// The data cannot be read or batched.
+    #[error(transparent)]
+    Data(Box<DataError>),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(Box<IoError>),
+    /// Logits that cannot be judged.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+    /// A schedule whose numbers are out of range.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Values that do not form the tensor asked for.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// A number out of range.
+    #[error("{what} = {given}; allowed: {allowed}")]
+    Setting {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        given: f64,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// A network without inputs, or a layer without outputs.
+    #[error("layer {layer} of the network has size 0; at least 1 is needed")]
+    EmptyLayer {
+        /// Its index; 0 is the input.
+        layer: usize,
+    },
+    /// Data of another kind than the network's.
+    #[error("{what} {found:?}, the network has {expected:?}")]
+    OtherData {
+        /// What differs.
+        what: &'static str,
+        /// Of the data.
+        found: Vec<usize>,
+        /// Of the network.
+        expected: Vec<usize>,
+    },
+    /// A file's tensor of another shape.
+    #[error("{}: tensor `{name}` has shape {found:?}, the network needs {expected:?}", file.display())]
+    OtherShape {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The network's.
+        expected: Vec<usize>,
+    },
+    /// A file's tensor of a type that parameters cannot have.
+    #[error("{}: tensor `{name}`: {reason}", file.display())]
+    OtherType {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        reason: Box<TensorError>,
+    },
+    /// A file's tensor with an element that is infinite or NaN.
+    #[error("{}: tensor `{name}`, element {index} is {value}; parameters are finite", file.display())]
+    NotFinite {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// First such element, row-major.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// A file that is no checkpoint of this library.
+    #[error("{}: no checkpoint: metadata `{key}` is {found}, expected {expected}", file.display())]
+    NoCheckpoint {
+        /// The file.
+        file: PathBuf,
+        /// The key of the metadata.
+        key: &'static str,
+        /// What is there.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// A checkpoint of training with other settings.
+    #[error("{}: a checkpoint of other training: {key} was {found}, now {expected}", file.display())]
+    OtherTraining {
+        /// The file.
+        file: PathBuf,
+        /// What differs.
+        key: &'static str,
+        /// In the checkpoint.
+        found: String,
+        /// Asked for.
+        expected: String,
+    },
+    /// Given parameters that are not those of the network.
+    #[error("parameter {index}: `{found}` was given, the network has `{expected}`")]
+    OtherParameters {
+        /// Position.
+        index: usize,
+        /// Name and shape given.
+        found: String,
+        /// Name and shape needed.
+        expected: String,
+    },
+    /// A pattern that freezes nothing.
+    #[error("freeze `{pattern}`: no parameter has such a name; there are: {names}")]
+    NothingFrozen {
+        /// The pattern.
+        pattern: String,
+        /// Names of all parameters.
+        names: String,
+    },
+    /// All parameters are frozen.
+    #[error("every parameter is frozen: nothing is left to train")]
+    NothingToTrain,
+    /// A parameter that the network does not use.
+    #[error("parameter `{name}` does not affect the output")]
+    Unused {
+        /// Its name.
+        name: String,
+    },
+    /// The loss became infinite or NaN.
+    #[error(
+        "step {step}: the loss is {loss} (row {row} of the batch is the first); parameters are lost, checkpoints written before are good; a lower learning rate or a largest norm may help"
+    )]
+    LossNotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// Mean loss of the batch.
+        loss: f64,
+        /// First row whose loss is not finite.
+        row: usize,
+    },
+}
+
+impl From<OpError> for TrainError {
+    fn from(error: OpError) -> Self {
+        Self::Op(Box::new(error))
+    }
+}
+
+impl From<EngineError> for TrainError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
+}
+
+impl From<DataError> for TrainError {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+impl From<IoError> for TrainError {
+    fn from(error: IoError) -> Self {
+        Self::Io(Box::new(error))
+    }
+}

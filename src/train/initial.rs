@@ -1,0 +1,56 @@
+//! First values of parameters, from a seed.
+
+use crate::num::Philox;
+
+/// How a linear layer's weight `[outputs, inputs]` and bias begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Initial {
+    /// Both uniform within `1 / sqrt(inputs)`, as `torch.nn.Linear`.
+    #[default]
+    Torch,
+    /// The weight uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), the bias 0, as
+    /// Keras's `Dense`.
+    Glorot,
+}
+
+impl Initial {
+    /// Bounds of the weight and of the bias.
+    pub fn bounds(self, inputs: usize, outputs: usize) -> [f64; 2] {
+        match self {
+            Self::Torch => [1.0 / (inputs as f64).sqrt(); 2],
+            Self::Glorot => [(6.0 / (inputs as f64 + outputs as f64)).sqrt(), 0.0],
+        }
+    }
+}
+
+/// `count` values uniform in `[-bound, bound)`, the `index`-th parameter's of the seed.
+pub(super) fn uniform(seed: u64, index: u32, bound: f64, count: usize) -> Vec<f32> {
+    // High half of the stream's id: clear of the streams that data draw from.
+    let id = u64::from(u32::from_be_bytes(*b"init")) << 32 | u64::from(index);
+    let mut stream = Philox::new(seed).stream(id);
+    let value = |_| (bound * (2.0 * f64::from(stream.uniform()) - 1.0)) as f32;
+    (0..count).map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fill_their_range_and_differ_by_seed_and_parameter() {
+        let values = uniform(7, 0, 0.5, 10_000);
+        let of = |f: fn(f32, f32) -> f32| values.iter().copied().fold(0.0, f);
+        assert!(of(f32::max) <= 0.5 && of(f32::max) > 0.49);
+        assert!(of(f32::min) >= -0.5 && of(f32::min) < -0.49);
+        assert!(values.iter().sum::<f32>().abs() / 10_000.0 < 0.01);
+        assert_eq!(values[..4], uniform(7, 0, 0.5, 4));
+        assert_ne!(values[..4], uniform(8, 0, 0.5, 4));
+        assert_ne!(values[..4], uniform(7, 1, 0.5, 4));
+    }
+
+    #[test]
+    fn bounds_are_those_of_torch_and_keras() {
+        assert_eq!(Initial::Torch.bounds(4, 100), [0.5, 0.5]);
+        assert_eq!(Initial::Glorot.bounds(20, 4), [0.5, 0.0]);
+    }
+}

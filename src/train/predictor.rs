@@ -1,0 +1,137 @@
+//! Logits of samples, from parameters that are on the device already.
+
+use crate::autograd::Tape;
+use crate::data::Dataset;
+use crate::engine::{Engine, Plan};
+use crate::eval;
+use crate::record::{Recording, Tensor};
+use crate::tensor::{DType, HostTensor};
+
+use super::{Network, TrainError};
+
+/// How well a network does on a set.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean cross-entropy, without smoothing.
+    pub loss: f64,
+    /// Share of samples whose class has the highest logit.
+    pub accuracy: f64,
+}
+
+/// A forward pass as one plan.
+pub struct Predictor {
+    plan: Box<dyn Plan>,
+    sample_shape: Vec<usize>,
+    n_features: usize,
+    n_classes: usize,
+    batch: usize,
+}
+
+impl std::fmt::Debug for Predictor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Predictor")
+            .field("sample_shape", &self.sample_shape)
+            .field("n_classes", &self.n_classes)
+            .field("batch", &self.batch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Predictor {
+    /// A plan over `parameters`, in the network's order, that takes `batch` samples at a time. It sees what
+    /// later steps make of them.
+    ///
+    /// # Errors
+    /// [`TrainError`] for parameters that do not fit the network, and what the engine says.
+    pub fn new(
+        engine: &dyn Engine,
+        network: &dyn Network,
+        parameters: &[Tensor],
+        batch: usize,
+    ) -> Result<Self, TrainError> {
+        let sample_shape = network.sample_shape().to_vec();
+        let mut tape = Tape::over(Recording::new());
+        let x = tape
+            .recording()
+            .input(DType::F32, &batched(batch, &sample_shape));
+        let x = tape.constant(&x);
+        let vars: Vec<_> = parameters.iter().map(|one| tape.constant(one)).collect();
+        let logits = network.record(&mut tape, x, &vars)?;
+        let logits = tape.value(logits).clone();
+        tape.recording().download(&logits);
+        Ok(Self {
+            plan: engine.prepare(&tape.into_recording())?,
+            n_features: sample_shape.iter().product(),
+            sample_shape,
+            n_classes: network.n_classes(),
+            batch,
+        })
+    }
+
+    /// Logits `[n, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with
+    /// zeros, whose logits are dropped.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherData`] unless samples are whole, and what the engine says.
+    pub fn logits(&self, inputs: &[f32]) -> Result<Vec<f32>, TrainError> {
+        if !inputs.len().is_multiple_of(self.n_features) {
+            return Err(TrainError::OtherData {
+                what: "inputs have elements",
+                found: vec![inputs.len()],
+                expected: self.sample_shape.clone(),
+            });
+        }
+        let mut logits = Vec::with_capacity(inputs.len() / self.n_features * self.n_classes);
+        for chunk in inputs.chunks(self.batch * self.n_features) {
+            let mut padded = chunk.to_vec();
+            padded.resize(self.batch * self.n_features, 0.0);
+            let x = HostTensor::from_f32(batched(self.batch, &self.sample_shape), &padded)?;
+            let made = self.plan.run(&[x])?;
+            let made = made.first().map(HostTensor::to_f32).transpose()?;
+            let counted = chunk.len() / self.n_features * self.n_classes;
+            logits.extend(made.unwrap_or_default().into_iter().take(counted));
+        }
+        Ok(logits)
+    }
+
+    /// Judges the network on a set.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherData`] for samples of another shape or another number of classes,
+    /// [`TrainError::Eval`] for logits that are not finite, and what the engine says.
+    pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation, TrainError> {
+        check_data(data, &self.sample_shape, self.n_classes)?;
+        let logits = self.logits(data.inputs())?;
+        Ok(Evaluation {
+            loss: eval::cross_entropy(&logits, data.labels(), self.n_classes)?,
+            accuracy: eval::accuracy(&logits, data.labels(), self.n_classes)?,
+        })
+    }
+}
+
+/// The shape of a batch.
+pub(super) fn batched(batch: usize, sample_shape: &[usize]) -> Vec<usize> {
+    [&[batch], sample_shape].concat()
+}
+
+/// Refuses data of another kind than the network's.
+pub(super) fn check_data(
+    data: &Dataset,
+    sample_shape: &[usize],
+    n_classes: usize,
+) -> Result<(), TrainError> {
+    let refuse = |what, found: &[usize], expected: &[usize]| {
+        Err(TrainError::OtherData {
+            what,
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        })
+    };
+    if data.sample_shape() != sample_shape {
+        return refuse("samples have shape", data.sample_shape(), sample_shape);
+    }
+    if data.n_classes() != n_classes {
+        return refuse("classes of the data:", &[data.n_classes()], &[n_classes]);
+    }
+    Ok(())
+}
