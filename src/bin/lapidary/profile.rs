@@ -42,19 +42,19 @@ pub struct ProfileOptions {
     #[arg(long, value_name = "FILE", requires = "sweep")]
     pub svg: Option<PathBuf>,
     /// All variants, or only the engine's first guess.
-    #[arg(long, value_enum, default_value_t = Variants::All)]
+    #[arg(long, value_enum, default_value_t = Variants::All, conflicts_with = "sweep")]
     variants: Variants,
     /// auto, gpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     pub device: DeviceOption,
     /// Probe the adapter's rooflines again.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sweep")]
     fresh: bool,
     /// Write a report with plots to this file: one page that needs nothing else.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Write the shader of each variant to this folder, as `lapidary shaders` does.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "sweep")]
     dump: Option<PathBuf>,
 }
 
