@@ -11,7 +11,9 @@ use crate::tensor::HostTensor;
 use super::initial::uniform;
 use super::{Initial, NamedTensor, Network, TrainError};
 
-/// See the [module](self).
+/// A multilayer perceptron: the sample flattened, then linear layers with an activation between them. Layer `i`
+/// has parameters `{2 i + 1}.weight [outputs, inputs]` and `{2 i + 1}.bias [outputs]`, as a
+/// `torch.nn.Sequential` that begins with `Flatten` names them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mlp {
     sample_shape: Vec<usize>,

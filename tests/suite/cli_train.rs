@@ -185,3 +185,48 @@ fn a_loss_that_is_not_finite_ends_with_1_and_leaves_the_checkpoint() {
     assert!(said(&output).contains("the loss is"), "{}", said(&output));
     assert_eq!(fs::read(&kept).expect("reads"), before);
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_the_checkpoint_and_ends_with_1() {
+    use std::process::Stdio;
+    use std::time::{Duration, Instant};
+
+    let folder = folder("train-ctrl-c");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (data, kept, log) = (path(""), path("kept.st"), path("log.jsonl"));
+    let command = |epochs: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lapidary"));
+        command
+            .args([
+                "train", "--model", "mlp", "--hidden", "4", "--device", "llvmpipe",
+            ])
+            .args(["--data", &data, "--batch-size", "16", "--log", &log])
+            .args(["--checkpoint", &kept, "--schedule", "constant"])
+            .args(["--epochs", epochs])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    };
+    let child = command("1000000").spawn().expect("the command starts");
+    let began = Instant::now();
+    while fs::read_to_string(&log).unwrap_or_default().lines().count() < 20 {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "no step was logged"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.expect("kill is there").success());
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("stopped by Ctrl-C after step"));
+    let file = SafetensorsFile::open(&kept).expect("a whole file");
+    let steps = file.metadata()["steps"].clone();
+    let output = command("1").output().expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let resumed = format!("resumed after step {steps}");
+    assert!(said(&output).contains(&resumed), "{}", said(&output));
+}

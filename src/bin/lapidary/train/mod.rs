@@ -174,8 +174,15 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     if let Some(file) = &options.out {
         write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
     }
-    if let Some(file) = &options.svg {
-        watch.draw(file)?;
+    match &options.svg {
+        Some(file) if fitted.epochs.is_empty() => {
+            eprintln!(
+                "note: no epoch was left to train, {} is as it was",
+                file.display()
+            );
+        }
+        Some(file) => watch.draw(file)?,
+        None => {}
     }
     let [parameters, trained_parameters] = trainer.n_parameters();
     let median = watch.median_step_seconds();
