@@ -22,7 +22,7 @@ use crate::support::{gpu, options, values};
 
 const F32: FloatType = FloatType::F32;
 
-/// What issue-sized tolerances ask: of the largest element of a result.
+/// Allowed difference from PyTorch's results, of the largest element of each.
 const RELATIVE: f32 = 2e-6;
 
 struct Torch(SafetensorsFile);
@@ -282,7 +282,7 @@ fn check_differences(
     }
 }
 
-/// What the last download of the recording holds, on the CPU engine.
+/// What the recording downloads, on the CPU engine.
 fn downloaded(recording: &Recording) -> Vec<Vec<f32>> {
     let results = CpuEngine::new().run(recording).expect("runs");
     results

@@ -204,7 +204,21 @@ impl Unary {
         match self {
             Self::LeakyRelu { slope } => Some(slope),
             Self::Elu { alpha } => Some(alpha),
-            _ => None,
+            Self::Neg
+            | Self::Abs
+            | Self::Square
+            | Self::Sqrt
+            | Self::Rsqrt
+            | Self::Exp
+            | Self::Log
+            | Self::Relu
+            | Self::Silu
+            | Self::GeluTanh
+            | Self::Sigmoid
+            | Self::Tanh
+            | Self::GeluErf
+            | Self::Softplus
+            | Self::Hardswish => None,
         }
     }
 

@@ -101,7 +101,10 @@ fn case(shape: RowLoss, data: DataKind, level: f32) -> Option<Case> {
     let mut case = match shape.loss {
         // Sums of squares of integers are exact.
         Loss::Squares => case,
-        _ => case.bounded(),
+        Loss::Labels { .. }
+        | Loss::SoftTargets { .. }
+        | Loss::Distillation { .. }
+        | Loss::BceLogits => case.bounded(),
     };
     if level != 0.0 {
         case.name.push_str(&format!(" level={level}"));
