@@ -146,7 +146,7 @@ pub(super) fn iterations(launch: &SparseLaunch, variant: &Variant) -> Iterations
 }
 
 fn workload(words: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> {
-    let default = block("block16x16").unwrap_or_else(|| unreachable!("16 is allowed"));
+    let default = SparseLayout::Block(BlockShape::SIXTEEN);
     Ok(asked(words, default, ("block16x16 and the like", block))?.launch()?)
 }
 

@@ -26,16 +26,21 @@ pub fn route_kernel(kernel: &str) -> String {
     format!("{kernel}{SUFFIX}")
 }
 
+/// The way that a stored choice says.
+fn route_of(choice: &Choice) -> Route {
+    if choice.variant == DENSE {
+        Route::Dense
+    } else {
+        Route::Sparse
+    }
+}
+
 impl Store {
     /// The faster way for a class of products with pruned weights, if it was measured.
     pub fn route(&self, shape: SparseMatmul) -> Option<Route> {
         let launch = shape.launch().ok()?;
         let choice = self.choice(&route_kernel(launch.kernel()), &launch.shape_class())?;
-        Some(if choice.variant == DENSE {
-            Route::Dense
-        } else {
-            Route::Sparse
-        })
+        Some(route_of(choice))
     }
 }
 
@@ -45,12 +50,7 @@ impl Store {
         let mut routes = Routes::default();
         for choice in self.choices() {
             if let Some(kernel) = choice.kernel.strip_suffix(SUFFIX) {
-                let route = if choice.variant == DENSE {
-                    Route::Dense
-                } else {
-                    Route::Sparse
-                };
-                routes.set(kernel, &choice.class, route);
+                routes.set(kernel, &choice.class, route_of(choice));
             }
         }
         routes

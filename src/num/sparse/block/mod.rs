@@ -33,6 +33,12 @@ pub struct BlockShape {
 }
 
 impl BlockShape {
+    /// 16 x 16.
+    pub const SIXTEEN: Self = Self {
+        rows: 16,
+        columns: 16,
+    };
+
     /// Blocks of `rows x columns`.
     ///
     /// # Errors
