@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::kernels::FloatType;
 use crate::ops::OpError;
 use crate::record::{Recording, Tensor};
 
@@ -14,6 +15,7 @@ type Forward = Rc<dyn Fn(&mut Tape, &[Var]) -> Result<Var, OpError>>;
 struct Segment {
     inputs: Vec<Tensor>,
     forward: Forward,
+    storage: FloatType,
 }
 
 impl fmt::Debug for Segment {
@@ -41,6 +43,7 @@ impl Tape {
                 .map(|&input| self.value(input).clone())
                 .collect(),
             forward: Rc::new(forward),
+            storage: self.storage(),
         };
         // No way back is needed from this pass, so nothing in it is a parameter.
         let wanted = vec![false; inputs.len()];
@@ -60,7 +63,7 @@ impl Segment {
         wanted: &[bool],
         then: impl FnOnce(&mut Tape, &[Var], Var) -> Result<T, OpError>,
     ) -> Result<T, OpError> {
-        let mut tape = Tape::over(std::mem::take(recording));
+        let mut tape = Tape::over(std::mem::take(recording)).with_storage(self.storage);
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (tensor, &wanted) in self.inputs.iter().zip(wanted) {
             inputs.push(if wanted {

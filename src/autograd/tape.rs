@@ -38,10 +38,11 @@ struct Node {
 }
 
 /// Operations and how to differentiate them, over one recording.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tape {
     recording: Recording,
     nodes: Vec<Node>,
+    storage: FloatType,
 }
 
 /// Gradients of variables, by variable.
@@ -57,10 +58,16 @@ impl Gradients {
     }
 }
 
+impl Default for Tape {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Tape {
     /// A tape over an empty recording.
     pub fn new() -> Self {
-        Self::default()
+        Self::over(Recording::new())
     }
 
     /// A tape that goes on with a recording.
@@ -68,7 +75,20 @@ impl Tape {
         Self {
             recording,
             nodes: Vec::new(),
+            storage: FloatType::F32,
         }
+    }
+
+    /// The same with results of operations, and gradients of them, stored as another type. Sums stay f32, and
+    /// so do gradients of parameters.
+    #[must_use]
+    pub fn with_storage(self, storage: FloatType) -> Self {
+        Self { storage, ..self }
+    }
+
+    /// How results of operations are stored: f32 unless the tape was told otherwise.
+    pub const fn storage(&self) -> FloatType {
+        self.storage
     }
 
     /// The recording, to append what needs no gradient: uploads, inputs, downloads, an optimizer's step.
