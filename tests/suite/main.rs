@@ -11,6 +11,7 @@ mod limits;
 mod long_sums;
 mod masks;
 mod memory;
+mod mixed;
 mod nn;
 mod ops;
 mod optim;
