@@ -50,14 +50,14 @@ const FLOORS: &[(&str, &[&str])] = &[
         "compress",
         &[
             "num", "tensor", "io", "data", "eval", "shader", "record", "kernels", "ops",
-            "autograd", "engine", "train", "verify", "tune",
+            "autograd", "models", "engine", "train", "verify", "tune",
         ],
     ),
     (
         "report",
         &[
             "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify",
-            "tune", "compress",
+            "tune", "compress", "models", "data", "eval",
         ],
     ),
 ];

@@ -1,3 +1,4 @@
 //! Making networks smaller, and saying truthfully what was gained and lost.
 
+pub mod model;
 pub mod outcome;

@@ -1,14 +1,17 @@
 //! Layers of a [`Sequential`](super::Sequential): the shapes they make, their tensors, their cost, and how
 //! they are recorded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::autograd::Var;
 use crate::ops::OpError;
 use crate::ops::nn::Curve;
 
 use super::{First, Initial, ModelError, Pass, Role, TensorSpec};
 
-/// One layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// One layer. Files hold it as JSON: `{"linear": {"outputs": 10, "has_bias": true}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Layer {
     /// All elements of a sample in a row.
     Flatten,
@@ -174,15 +177,7 @@ impl Layer {
                 let flat = place.input.iter().product();
                 pass.tape().reshape(x, &[batch.unwrap_or(0), flat])
             }
-            Self::Linear { has_bias, .. } => {
-                let weight = pass.parameter(first)?;
-                let bias = if has_bias {
-                    Some(pass.parameter(first + 1)?)
-                } else {
-                    None
-                };
-                pass.tape().linear(x, weight, bias)
-            }
+            Self::Linear { has_bias, .. } => pass.linear(x, first, has_bias),
             Self::BatchNorm { epsilon, momentum } => pass.batch_norm(x, first, (epsilon, momentum)),
             Self::Activation(curve) => pass.tape().activation(x, curve),
             Self::Dropout { probability } => pass.dropout(x, probability, place.index as u32),

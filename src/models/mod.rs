@@ -20,7 +20,7 @@ pub use error::ModelError;
 pub use initial::{First, Initial};
 pub use layer::Layer;
 pub use mlp::Mlp;
-pub use network::{NamedTensor, Network, Role, TensorSpec, load_f32, load_parameters};
+pub use network::{NamedTensor, Network, Role, TensorSpec, load_f32, load_parameters, load_tensor};
 pub use pass::{Mode, Pass, PassTensor};
 pub use pattern::matches;
 pub use sequential::Sequential;

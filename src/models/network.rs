@@ -93,11 +93,11 @@ pub fn load_parameters(
     network.tensors().into_iter().map(load).collect()
 }
 
-/// The value of one tensor of a network.
-pub(super) fn load_tensor(
-    file: &SafetensorsFile,
-    spec: &TensorSpec,
-) -> Result<HostTensor, ModelError> {
+/// The value of one tensor of a network, as [`load_parameters`] takes it.
+///
+/// # Errors
+/// As [`load_parameters`].
+pub fn load_tensor(file: &SafetensorsFile, spec: &TensorSpec) -> Result<HostTensor, ModelError> {
     let has = |name: &str| file.tensors().iter().any(|entry| entry.name == name);
     let (mean, variance) = (format!("{}_mean", spec.name), format!("{}_var", spec.name));
     if spec.role == Role::Parameter || has(&spec.name) || !(has(&mean) && has(&variance)) {
