@@ -86,7 +86,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
-    ("std::time", &["src/tune", "src/bin"]),
+    ("std::time", &["src/tune", "src/compress/deploy", "src/bin"]),
 ];
 
 #[test]

@@ -52,5 +52,5 @@ pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};
 pub use options::TrainOptions;
-pub use predictor::{Evaluation, Predictor};
+pub use predictor::{Evaluation, Placed, Predictor, record_evaluation};
 pub use trainer::{Start, Trainer};

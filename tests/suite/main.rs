@@ -5,6 +5,7 @@
 
 mod cli;
 mod cli_train;
+mod deploy;
 mod engine;
 mod gradients;
 mod limits;
