@@ -5,6 +5,7 @@
 
 mod cli;
 mod cli_train;
+mod conv;
 mod engine;
 mod gradients;
 mod gradients_nn;
