@@ -19,6 +19,7 @@ mod embedding;
 mod join;
 mod linear;
 mod loss;
+mod mean;
 mod norm;
 mod product;
 mod reshape;

@@ -4,6 +4,7 @@
 //! names the command that brings it.
 
 mod cli;
+mod cli_models;
 mod cli_train;
 mod conv;
 mod engine;
