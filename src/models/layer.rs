@@ -3,7 +3,7 @@
 
 use crate::autograd::Var;
 use crate::ops::OpError;
-use crate::ops::nn::{Conv2dOptions, Curve};
+use crate::ops::nn::{Conv2dOptions, Curve, Pool2dOptions};
 
 use super::{First, Initial, ModelError, Pass, Role, TensorSpec};
 
@@ -34,6 +34,12 @@ pub enum Layer {
         groups: usize,
         /// Whether a number is added to each channel.
         has_bias: bool,
+    },
+    /// The largest of each square of `extent` by `extent` places, which do not overlap; what is left at the
+    /// end is dropped.
+    MaxPool {
+        /// Height and width of a square, at least 1.
+        extent: usize,
     },
     /// The mean of each channel of an image: a flat sample.
     GlobalAveragePool,
@@ -86,6 +92,7 @@ impl Layer {
             Self::Flatten => "flatten",
             Self::Linear { .. } => "linear",
             Self::Conv2d { .. } => "convolution",
+            Self::MaxPool { .. } => "max pool",
             Self::GlobalAveragePool => "global average pool",
             Self::BatchNorm { .. } => "batch norm",
             Self::Activation(_) => "activation",
@@ -155,6 +162,15 @@ impl Layer {
                     )),
                 }
             }
+            Self::MaxPool { extent: 0 } => Err(setting("extent", 0.0, "at least 1")),
+            Self::MaxPool { extent } => match *input {
+                [channels, height, width] if height >= extent && width >= extent => {
+                    Ok(vec![channels, height / extent, width / extent])
+                }
+                _ => refuse(&format!(
+                    "[channels, height, width] of at least {extent}x{extent}"
+                )),
+            },
             Self::GlobalAveragePool => match *input {
                 [channels, _, _] => Ok(vec![channels]),
                 _ => refuse("[channels, height, width]"),
@@ -224,6 +240,7 @@ impl Layer {
                 ]
             }
             Self::Flatten
+            | Self::MaxPool { .. }
             | Self::GlobalAveragePool
             | Self::Activation(_)
             | Self::Dropout { .. }
@@ -240,6 +257,7 @@ impl Layer {
                 places * (place.input[0] / groups * kernel * kernel) as u64
             }
             Self::Flatten
+            | Self::MaxPool { .. }
             | Self::GlobalAveragePool
             | Self::BatchNorm { .. }
             | Self::Activation(_)
@@ -291,15 +309,8 @@ impl Layer {
             }
             Self::BatchNorm { epsilon, momentum } => pass.batch_norm(x, first, (epsilon, momentum)),
             Self::Activation(curve) => pass.tape().activation(x, curve),
-            Self::GlobalAveragePool => {
-                let shape = pass.tape().value(x).shape().to_vec();
-                let rows = [
-                    &shape[..shape.len().min(2)],
-                    &[place.input[1..].iter().product()],
-                ];
-                let rows = pass.tape().reshape(x, &rows.concat())?;
-                pass.tape().mean(rows)
-            }
+            Self::MaxPool { extent } => pass.tape().max_pool2d(x, &Pool2dOptions::square(extent)),
+            Self::GlobalAveragePool => pass.tape().global_avg_pool(x),
             Self::Identity => Ok(x),
             Self::Dropout { probability } => pass.dropout(x, probability, place.index as u32),
         }

@@ -54,6 +54,12 @@ fn networks_of_images_train_and_say_what_they_cost() {
     let folder = images("models-train", 3);
     let data = folder.to_string_lossy().into_owned();
     for (model, name, parameters, multiply_adds) in [
+        (
+            "cnn",
+            "cnn 3",
+            16 * 9 + 16 + 32 * 16 * 9 + 32 + 128 * 64 + 64 + 64 * 3 + 3,
+            16 * 9 * 64 + 32 * 16 * 9 * 16 + 128 * 64 + 64 * 3,
+        ),
         ("mlp", "mlp 64-4-3", 64 * 4 + 4 + 4 * 3 + 3, 64 * 4 + 4 * 3),
         (
             "mobilenet",
@@ -115,7 +121,11 @@ fn a_trained_network_takes_a_new_head() {
     );
     let get = |file: &SafetensorsFile, name: &str| file.tensor(name).expect("there");
     assert_eq!(get(&before, "0.weight"), get(&after, "0.weight"));
-    assert_eq!(get(&before, "31.running"), get(&after, "31.running"));
-    assert_ne!(get(&before, "1.running"), get(&after, "1.running"));
+    for part in ["running_mean", "running_var"] {
+        let named = |layer: &str| format!("{layer}.{part}");
+        let [frozen, other] = [named("31"), named("28")];
+        assert_eq!(get(&before, &frozen), get(&after, &frozen));
+        assert_ne!(get(&before, &other), get(&after, &other));
+    }
     assert_eq!(get(&after, "34.weight").shape(), [4, 32]);
 }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use lapidary::data::{Dataset, Loader, LoaderOptions, fashion_mnist_subset};
 use lapidary::engine::{CpuEngine, Engine};
-use lapidary::io::safetensors::write_safetensors;
+use lapidary::eval;
+use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
 use lapidary::models::{
-    Layer, NamedTensor, Network, Role, Sequential, fold, head, load_parameters, mobilenet, transfer,
+    Layer, NamedTensor, Network, Role, Sequential, cnn, file_tensors, fold, head, load_parameters,
+    mobilenet, transfer,
 };
 use lapidary::num::optim::{Convention, Optimizer};
 use lapidary::ops::nn::Curve;
@@ -183,22 +185,21 @@ fn counts_leave_running_statistics_out() {
 }
 
 #[test]
-fn running_statistics_of_pytorch_files_are_read() {
+fn running_statistics_of_files_have_the_names_of_pytorch() {
     let network = network();
-    let mut tensors = network.parameters(3).expect("small");
-    tensors.remove(4);
-    let vector = |first: f32| {
-        let values: Vec<f32> = (0..8).map(|n| first + n as f32).collect();
-        HostTensor::from_f32(vec![8], &values).expect("fits")
-    };
-    tensors.push(("1.running_mean".to_owned(), vector(0.5)));
-    tensors.push(("1.running_var".to_owned(), vector(1.0)));
+    let mut values = network.parameters(3).expect("small");
+    let pairs: Vec<f32> = (0..16).map(|n| 0.5 + n as f32).collect();
+    values[4].1 = HostTensor::from_f32(vec![8, 2], &pairs).expect("fits");
+    let mut tensors = file_tensors(&network, &values).expect("fits");
+    let names: Vec<&str> = tensors[3..6].iter().map(|one| one.0.as_str()).collect();
+    assert_eq!(names, ["1.bias", "1.running_mean", "1.running_var"]);
+    let mean = tensors[4].1.to_f32().expect("f32");
+    assert_eq!(mean[..2], [0.5, 2.5]);
     let file = scratch("torch.safetensors");
     write_safetensors(&file, &tensors, &BTreeMap::new()).expect("writes");
     let loaded = load_parameters(&network, &file).expect("reads");
-    let running = value(&loaded, "1.running").to_f32().expect("f32");
-    assert_eq!(running[..4], [0.5, 1.0, 1.5, 2.0]);
-    tensors.pop();
+    assert_eq!(loaded, values);
+    tensors.remove(5);
     write_safetensors(&file, &tensors, &BTreeMap::new()).expect("writes");
     let error = load_parameters(&network, &file).expect_err("no variance");
     assert!(error.to_string().contains("1.running"), "{error}");
@@ -414,6 +415,29 @@ fn a_replaced_head_learns_while_frozen_tensors_keep_their_bytes() {
 }
 
 #[test]
+fn logits_of_a_convolutional_network_trained_by_pytorch_are_its_own() {
+    let images = fashion_mnist_subset().expect("built in").test;
+    let images = images.first(256).expect("2,000 images");
+    let network = cnn(&[1, 28, 28], 10).expect("fits");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fmnist_cnn_f32.safetensors");
+    let tensors = load_parameters(&network, &path).expect("the network's");
+    let file = SafetensorsFile::open(&path).expect("part of the repository");
+    let expected = file.tensor("ref.logits_test_first256").expect("there");
+    let expected = expected.to_f32().expect("f32");
+    // That network was trained on shares of 255 as they are.
+    let made = logits(&gpu(options()), &network, &tensors, images.inputs());
+    let pairs = made.iter().zip(&expected);
+    let worst = pairs.fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+    println!("largest difference of 2,560 logits: {worst:e}");
+    assert_eq!(made.len(), expected.len());
+    assert!(worst <= 1e-4, "{worst:e}");
+    let classes = |logits: &[f32]| eval::predictions(logits, 10).expect("rows of ten");
+    assert_eq!(classes(&made), classes(&expected));
+    let accuracy = eval::accuracy(&made, images.labels(), 10).expect("labels");
+    assert!(accuracy > 0.85, "{accuracy}");
+}
+
+#[test]
 fn convolutional_networks_learn_their_batch_and_resume_to_the_same_bits() {
     let images = fashion_mnist_subset().expect("built in").train;
     let images = images.first(16).expect("10,000 images");
@@ -421,7 +445,8 @@ fn convolutional_networks_learn_their_batch_and_resume_to_the_same_bits() {
     let batch = loader.epoch(0).expect("starts").next().expect("a batch");
     let adapter = gpu(options());
     let small = mobilenet(&[1, 28, 28], 10, 0.25).expect("fits");
-    for network in [&small as &dyn Network] {
+    let plain = cnn(&[1, 28, 28], 10).expect("fits");
+    for network in [&small as &dyn Network, &plain] {
         let settings = TrainOptions {
             learning_rate: 0.01,
             batch_size: 16,

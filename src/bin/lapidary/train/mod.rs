@@ -14,7 +14,7 @@ use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
-use lapidary::models::{ModelError, Network, head, transfer};
+use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
 use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
@@ -184,7 +184,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         None => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
-        write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
+        let tensors = file_tensors(network.as_ref(), &trainer.parameters()?)?;
+        write_safetensors(file, &tensors, &notes).map_err(usage)?;
     }
     match &options.svg {
         Some(file) if fitted.epochs.is_empty() => {

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
-use lapidary::models::{Initial, Mlp, Network, mobilenet};
+use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, Schedule};
 use lapidary::ops::nn::Curve;
@@ -16,6 +16,8 @@ use super::{Notes, TrainCommand, usage};
 pub enum Model {
     /// Linear layers with relu between.
     Mlp,
+    /// Two convolutions with pooling, two linear layers; for images.
+    Cnn,
     /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
     Mobilenet,
 }
@@ -83,6 +85,7 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Networ
             let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
             Box::new(network.with_initial(initial))
         }
+        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
         Model::Mobilenet => {
             Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
         }
