@@ -15,6 +15,7 @@
 mod activation;
 mod conv;
 mod linear;
+mod pool;
 mod reshape;
 mod segment;
 mod sum;
