@@ -21,6 +21,7 @@ mod linear;
 mod loss;
 mod mean;
 mod norm;
+mod pool;
 mod product;
 mod reshape;
 mod segment;
