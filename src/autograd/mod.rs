@@ -17,9 +17,16 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod conv;
 mod dropout;
+mod embedding;
+mod join;
 mod linear;
+mod loss;
+mod mean;
 mod norm;
+mod pool;
+mod product;
 mod reshape;
 mod segment;
 mod sum;

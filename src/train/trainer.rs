@@ -5,7 +5,7 @@ use crate::autograd::Tape;
 use crate::data::{Batch, Dataset};
 use crate::engine::{Engine, Plan};
 use crate::kernels::FloatType;
-use crate::models::{Mode, NamedTensor, Network, Pass, PassTensor, Role};
+use crate::models::{Mode, NamedTensor, Network, Pass, PassTensor, Role, check_values};
 use crate::ops::nn::{Indices, Target, row_loss};
 use crate::ops::optim::{
     GradientOptions, Parameter, ScaleState, Step, coefficients, control, plain_control, step, table,
@@ -75,16 +75,15 @@ impl<'a> Trainer<'a> {
         options.check()?;
         let specs = network.tensors();
         let frozen = options.frozen(&specs)?;
-        let like = network.parameters(options.seed)?;
         let (values, states, n_steps) = match start {
-            Start::Seed => (like, None, 0),
+            Start::Seed => (network.parameters(options.seed)?, None, 0),
             Start::Parameters(values) => {
-                check_parameters(&like, &values)?;
+                check_values(network, &values)?;
                 (values, None, 0)
             }
             Start::Checkpoint(checkpoint) => {
                 checkpoint.check(&options)?;
-                check_parameters(&like, &checkpoint.parameters)?;
+                check_values(network, &checkpoint.parameters)?;
                 (
                     checkpoint.parameters,
                     Some(checkpoint.states),
@@ -258,7 +257,9 @@ impl<'a> Trainer<'a> {
             recording.download(state);
         }
         let mut made = self.engine.run(&recording)?.into_iter();
-        let states = states.iter().map(|one| one.as_ref().and(made.next()));
+        let states = states
+            .iter()
+            .map(|one| one.as_ref().and_then(|_| made.next()));
         Ok(Checkpoint::new(
             self.parameters()?,
             states.collect(),
@@ -341,25 +342,4 @@ fn record_step(
     }
     recording.download(&made.losses);
     Ok((tape.into_recording(), labels))
-}
-
-/// Refuses values whose names or shapes are not those of the network.
-fn check_parameters(expected: &[NamedTensor], given: &[NamedTensor]) -> Result<(), TrainError> {
-    let describe = |one: Option<&NamedTensor>| {
-        one.map_or_else(
-            || "nothing".to_owned(),
-            |(name, tensor)| format!("{name} {} {:?}", tensor.dtype(), tensor.shape()),
-        )
-    };
-    for index in 0..expected.len().max(given.len()) {
-        let (needed, found) = (describe(expected.get(index)), describe(given.get(index)));
-        if needed != found {
-            return Err(TrainError::OtherParameters {
-                index,
-                found,
-                expected: needed,
-            });
-        }
-    }
-    Ok(())
 }

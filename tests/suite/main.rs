@@ -4,15 +4,19 @@
 //! names the command that brings it.
 
 mod cli;
+mod cli_models;
 mod cli_train;
 mod deploy;
+mod conv;
 mod engine;
 mod gradients;
+mod gradients_nn;
 mod limits;
 mod long_sums;
 mod masks;
 mod memory;
 mod mixed;
+mod models;
 mod nn;
 mod ops;
 mod optim;

@@ -1,4 +1,4 @@
-//! Operations of neural networks with their gradients, apart from products: activations, softmax, losses,
+//! Operations of neural networks with their gradients, apart from products of matrices: convolutions, pooling, activations, softmax, losses,
 //! normalizations, dropout, embeddings and the sums that make gradients of parameters.
 //!
 //! A function and its gradient are separate operations, so that a tape can record the one and later the
@@ -6,11 +6,13 @@
 //! parameters are f32. Every sum has a fixed order: results repeat bit for bit on one adapter.
 
 mod activation;
+mod conv;
 mod dropout;
 mod embedding;
 mod indices;
 mod loss;
 mod norm;
+mod pool;
 mod softmax;
 mod sums;
 
@@ -19,6 +21,10 @@ pub use crate::kernels::norm::Center;
 pub use crate::kernels::softmax::Distribution;
 
 pub use activation::{activation, activation_backward};
+pub(crate) use conv::of_one_row;
+pub use conv::{
+    Conv1dOptions, Conv2dOptions, conv1d, conv2d, conv2d_backward_input, conv2d_backward_weight,
+};
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward};
 pub use indices::Indices;
@@ -26,6 +32,10 @@ pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
     norm_by_running_backward, norm_parameters_backward,
+};
+pub use pool::{
+    AverageOver, Pool2dOptions, adaptive_avg_pool2d, adaptive_avg_pool2d_backward, avg_pool2d,
+    avg_pool2d_backward, global_avg_pool, max_pool2d, max_pool2d_backward,
 };
 pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};

@@ -14,7 +14,7 @@ use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
-use lapidary::models::{ModelError, Network, load_parameters};
+use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
 use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
@@ -38,6 +38,9 @@ pub struct TrainCommand {
         default_value = "256,128"
     )]
     hidden: Vec<usize>,
+    /// Factor of the channels of a mobilenet.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    width: f64,
     /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
     /// the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
@@ -78,6 +81,13 @@ pub struct TrainCommand {
     /// Start from the parameters of a safetensors file.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
+    /// Draw the last layer anew instead of taking it from the file of --init: for other classes.
+    #[arg(long, requires = "init")]
+    new_head: bool,
+    /// Names of parameters that are drawn anew instead of taken from the file of --init, with * for any
+    /// characters; may be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "init")]
+    redraw: Vec<String>,
     /// Names of parameters that are not trained, with * for any characters; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     freeze: Vec<String>,
@@ -104,6 +114,8 @@ struct Report {
     device: String,
     parameters: usize,
     trained_parameters: usize,
+    /// Of one sample in the forward pass, without biases, normalization, activations and pooling.
+    multiply_adds: u64,
     /// Of a step's intermediates, on the device.
     intermediate_bytes: u64,
     epochs: u32,
@@ -122,17 +134,18 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
     let network = setup::network(options, &data.train)?;
+    eprintln!("{}", cost(network.as_ref()));
     let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
-    let start = start(options, &network)?;
+    let start = start(options, network.as_ref())?;
     let engine = engine(common, options)?;
-    let mut trainer = Trainer::new(engine.as_ref(), &network, settings, start)?;
+    let mut trainer = Trainer::new(engine.as_ref(), network.as_ref(), settings, start)?;
     let resumed_from_step = trainer.n_steps();
     if resumed_from_step > 0 {
         eprintln!("resumed after step {resumed_from_step}");
     }
-    let notes = setup::notes(options, &network, &standardization);
+    let notes = setup::notes(options, network.as_ref(), &standardization);
 
     let stop = stop_on_ctrl_c()?;
     let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
@@ -171,7 +184,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         None => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
-        write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
+        let tensors = file_tensors(network.as_ref(), &trainer.parameters()?)?;
+        write_safetensors(file, &tensors, &notes).map_err(usage)?;
     }
     match &options.svg {
         Some(file) if fitted.epochs.is_empty() => {
@@ -190,6 +204,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         device: engine.name(),
         parameters,
         trained_parameters,
+        multiply_adds: multiply_adds(network.as_ref()),
         intermediate_bytes: trainer.intermediate_bytes(),
         epochs: options.epochs,
         steps: trainer.n_steps(),
@@ -208,11 +223,31 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 }
 
+/// `cnn 10: 105866 parameters, 1117056 multiply-adds a sample`
+fn cost(network: &dyn Network) -> String {
+    let layers = network.summary();
+    let parameters: usize = layers.iter().map(|one| one.parameters).sum();
+    format!(
+        "{}: {parameters} parameters, {} multiply-adds a sample",
+        network.describe(),
+        multiply_adds(network)
+    )
+}
+
+fn multiply_adds(network: &dyn Network) -> u64 {
+    network.summary().iter().map(|one| one.multiply_adds).sum()
+}
+
 /// What training begins with.
 fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
         (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
-        (_, Some(file)) => Ok(Start::Parameters(load_parameters(network, file)?)),
+        (_, Some(file)) => {
+            let mut anew = options.redraw.clone();
+            anew.extend(head(network).filter(|_| options.new_head));
+            let values = transfer(network, file, (&anew, options.seed))?;
+            Ok(Start::Parameters(values))
+        }
         (_, None) => Ok(Start::Seed),
     }
 }
@@ -247,8 +282,8 @@ fn text(report: &Report) -> String {
     let mut lines = vec![
         report.device.clone(),
         format!(
-            "{}, {} parameters, {} of them trained",
-            report.model, report.parameters, report.trained_parameters
+            "{}, {} parameters, {} of them trained, {} multiply-adds a sample",
+            report.model, report.parameters, report.trained_parameters, report.multiply_adds
         ),
         format!(
             "test accuracy {:.4}, test loss {:.4}",

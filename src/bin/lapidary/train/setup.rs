@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
-use lapidary::models::{Initial, Mlp, Network};
+use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, Schedule};
 use lapidary::ops::nn::Curve;
@@ -16,6 +16,10 @@ use super::{Notes, TrainCommand, usage};
 pub enum Model {
     /// Linear layers with relu between.
     Mlp,
+    /// Two convolutions with pooling, two linear layers; for images.
+    Cnn,
+    /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
+    Mobilenet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,15 +74,22 @@ fn built_in() -> Result<TrainTest, Failure> {
     ))
 }
 
-pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> {
-    let Model::Mlp = options.model;
+pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
-    let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-    Ok(network.with_initial(initial))
+    Ok(match options.model {
+        Model::Mlp => {
+            let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
+            Box::new(network.with_initial(initial))
+        }
+        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
+        Model::Mobilenet => {
+            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
+        }
+    })
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
