@@ -17,14 +17,17 @@ use super::{TrainError, TrainOptions};
 
 const FORMAT: &str = "lapidary-checkpoint-1";
 const STATE: &str = "optimizer.";
+const SCALE: &str = "loss_scale";
 
 /// The settings that must not change.
-const FIXED: [&str; 5] = [
+const FIXED: [&str; 7] = [
     "seed",
     "batch_size",
     "steps_per_epoch",
     "optimizer_rule",
     "freeze",
+    "precision",
+    "micro_batches",
 ];
 
 /// A state of training.
@@ -33,6 +36,8 @@ pub struct Checkpoint {
     pub(super) parameters: Vec<NamedTensor>,
     /// One a parameter; `None` for frozen ones, running statistics, and optimizers without state.
     pub(super) states: Vec<Option<HostTensor>>,
+    /// State of the loss scale, u32 `[8]`, where losses are scaled.
+    pub(super) scale: Option<HostTensor>,
     pub(super) n_steps: u64,
     /// Values of [`FIXED`].
     settings: Vec<String>,
@@ -43,12 +48,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     pub(super) fn new(
         parameters: Vec<NamedTensor>,
-        states: Vec<Option<HostTensor>>,
+        (states, scale): (Vec<Option<HostTensor>>, Option<HostTensor>),
         (n_steps, options): (u64, &TrainOptions),
     ) -> Self {
         Self {
             parameters,
             states,
+            scale,
             n_steps,
             settings: settings(options),
             file: PathBuf::new(),
@@ -80,6 +86,8 @@ impl Checkpoint {
             let state = state.iter().cloned();
             tensors.extend(state.map(|state| (format!("{STATE}{name}"), state)));
         }
+        let scale = self.scale.iter().cloned();
+        tensors.extend(scale.map(|words| (SCALE.to_owned(), words)));
         let mut metadata = notes.clone();
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("steps".into(), self.n_steps.to_string());
@@ -133,9 +141,16 @@ impl Checkpoint {
             });
             parameters.push((name, value));
         }
+        let has_scale = file.tensors().iter().any(|entry| entry.name == SCALE);
+        let scale = if has_scale {
+            Some(file.tensor(SCALE)?)
+        } else {
+            None
+        };
         Ok(Self {
             parameters,
             states,
+            scale,
             n_steps,
             settings: settings?,
             file: file.path().to_owned(),
@@ -167,5 +182,7 @@ fn settings(options: &TrainOptions) -> Vec<String> {
         options.steps_per_epoch.to_string(),
         options.optimizer.rule().name().to_owned(),
         options.freeze.join(" "),
+        options.precision.name().to_owned(),
+        options.micro_batches.to_string(),
     ]
 }

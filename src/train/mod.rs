@@ -45,12 +45,15 @@ mod checkpoint;
 mod error;
 mod fit;
 mod options;
+mod origin;
 mod predictor;
+mod step;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};
-pub use options::TrainOptions;
+pub use options::{LossScale, TrainOptions};
+pub use origin::Origin;
 pub use predictor::{Evaluation, Predictor};
 pub use trainer::{Start, Trainer};

@@ -21,3 +21,4 @@ mod shaders;
 mod sparse;
 mod support;
 mod train;
+mod train_mixed;

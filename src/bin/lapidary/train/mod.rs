@@ -287,7 +287,7 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         match error {
             TrainError::Engine(error) => (*error).into(),
-            TrainError::LossNotFinite { .. } => Self::Mismatch(error.to_string()),
+            TrainError::LossNotFinite { .. } | TrainError::GradientNotFinite { .. } => Self::Mismatch(error.to_string()),
             _ => Self::Usage(error.to_string()),
         }
     }
