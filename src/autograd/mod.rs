@@ -18,8 +18,12 @@
 
 mod activation;
 mod dropout;
+mod embedding;
+mod join;
 mod linear;
+mod loss;
 mod norm;
+mod product;
 mod reshape;
 mod segment;
 mod sum;

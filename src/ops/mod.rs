@@ -2,6 +2,7 @@
 //! recording; nothing runs until an engine is given the recording.
 
 mod element;
+mod join;
 mod linear;
 pub mod mask;
 mod matmul;
@@ -11,6 +12,7 @@ mod routes;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
+pub use join::{concatenate, slice};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use routes::Routes;

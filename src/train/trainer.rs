@@ -321,7 +321,9 @@ impl<'a> Trainer<'a> {
         let mut made = self.engine.run(&recording)?;
         let scale = made.pop().filter(|_| self.options.is_scaled());
         let mut made = made.into_iter();
-        let states = states.iter().map(|one| one.as_ref().and(made.next()));
+        let states = states
+            .iter()
+            .map(|one| one.as_ref().and_then(|_| made.next()));
         Ok(Checkpoint::new(
             self.parameters()?,
             (states.collect(), scale),
