@@ -47,6 +47,7 @@ mod fit;
 mod options;
 mod origin;
 mod predictor;
+mod progress;
 mod step;
 mod trainer;
 
@@ -56,4 +57,5 @@ pub use fit::{EpochReport, Event, Fitted, fit};
 pub use options::{LossScale, TrainOptions};
 pub use origin::Origin;
 pub use predictor::{Evaluation, Predictor};
+pub use progress::EarlyStopping;
 pub use trainer::{Start, Trainer};

@@ -2,12 +2,12 @@
 
 use crate::kernels::FloatType;
 use crate::num::optim::Optimizer;
-use crate::num::schedule::{Clock, Schedule};
+use crate::num::schedule::{Clock, PlateauRule, Schedule};
 
 use crate::models::{Role, TensorSpec, matches};
 use crate::ops::optim::{DynamicScale, FIRST_SCALE};
 
-use super::TrainError;
+use super::{EarlyStopping, TrainError};
 
 /// The loss scale of training in f16.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +40,10 @@ pub struct TrainOptions {
     pub clock: Clock,
     /// Weight spread evenly over all classes, in [0, 1].
     pub label_smoothing: f32,
+    /// When the learning rate falls because the test loss of epochs does not; the schedule then acts on the lower rate.
+    pub plateau: Option<PlateauRule>,
+    /// When training ends before its last epoch.
+    pub early_stopping: Option<EarlyStopping>,
     /// Largest norm of all gradients together; they are scaled down to it.
     pub max_norm: Option<f32>,
     /// Largest magnitude of an element of a gradient, after the norm was clipped.
@@ -74,6 +78,8 @@ impl TrainOptions {
             schedule: Schedule::Constant,
             clock: Clock::Steps,
             label_smoothing: 0.0,
+            plateau: None,
+            early_stopping: None,
             max_norm: None,
             max_value: None,
             precision: FloatType::F32,
@@ -121,6 +127,14 @@ impl TrainOptions {
                 given,
                 "divisors of the batch size",
             );
+        }
+        if let Some(rule) = self.early_stopping {
+            if rule.patience == 0 {
+                return refuse("patience", 0.0, "at least 1");
+            }
+            if !(rule.min_delta.is_finite() && rule.min_delta >= 0.0) {
+                return refuse("least improvement", rule.min_delta, "finite, 0 or more");
+            }
         }
         let first = self.loss_scale.first;
         if !(first.is_normal() && first > 0.0) {

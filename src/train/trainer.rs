@@ -12,6 +12,7 @@ use crate::tensor::HostTensor;
 
 use super::origin::find;
 use super::predictor::{batched, check_data};
+use super::progress::Progress;
 use super::step::{Held, RecordedStep, record_step};
 use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions};
 
@@ -38,6 +39,7 @@ pub struct Trainer<'a> {
     scale: ScaleState,
     /// As the last step left it.
     scale_report: ScaleReport,
+    progress: Progress,
     n_steps: u64,
 }
 
@@ -67,6 +69,7 @@ impl<'a> Trainer<'a> {
         let specs = network.tensors();
         let frozen = options.frozen(&specs)?;
         let like = network.parameters(options.seed)?;
+        let mut progress = Progress::new(&options)?;
         let (values, states, scale, n_steps) = match start {
             Start::Seed => (like, None, None, 0),
             Start::Parameters(values) => {
@@ -76,6 +79,7 @@ impl<'a> Trainer<'a> {
             Start::Checkpoint(checkpoint) => {
                 checkpoint.check(&options)?;
                 check_parameters(&like, &checkpoint.parameters)?;
+                progress = checkpoint.progress(&options)?;
                 (
                     checkpoint.parameters,
                     Some(checkpoint.states),
@@ -142,6 +146,7 @@ impl<'a> Trainer<'a> {
             recorded,
             scale,
             scale_report,
+            progress,
             n_steps,
         })
     }
@@ -250,7 +255,55 @@ impl<'a> Trainer<'a> {
             learning_rate,
             ..
         } = &self.options;
-        Ok(schedule.rate(*learning_rate, time))
+        let base = self.progress.plateau.map_or(*learning_rate, |one| one.rate);
+        Ok(schedule.rate(base, time))
+    }
+
+    /// Tells how an epoch ended, which lets the rate fall on a plateau and remembers the best parameters. Returns
+    /// whether training should end: [`TrainOptions::early_stopping`].
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn end_epoch(&mut self, test: &Evaluation) -> Result<bool, TrainError> {
+        let is_best = self.progress.observe(&self.options, test);
+        let restores = self
+            .options
+            .early_stopping
+            .is_some_and(|rule| rule.restore_best);
+        if is_best && restores {
+            self.progress.best = Some(self.parameters()?);
+        }
+        Ok(self.is_over())
+    }
+
+    /// Whether training has ended early, before a checkpoint too.
+    pub fn is_over(&self) -> bool {
+        self.progress.is_over(&self.options)
+    }
+
+    /// Puts the parameters of the best epoch back, where [`EarlyStopping::restore_best`](super::EarlyStopping) asks
+    /// for that and there was an epoch; returns whether it did. The optimizer's state stays.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn restore_best(&mut self) -> Result<bool, TrainError> {
+        let Some(best) = &self.progress.best else {
+            return Ok(false);
+        };
+        let mut recording = Recording::new();
+        for (one, (_, value)) in self.tensors.iter().zip(best) {
+            let upload = |recording: &mut Recording, to: &Tensor, value: &HostTensor| {
+                recording.upload_words(to.buffer(), value.words())
+            };
+            upload(&mut recording, &one.value, value).map_err(OpError::from)?;
+            if let Some(copy) = &one.copy {
+                let shape = value.shape().to_vec();
+                let narrow = HostTensor::from_f32_as(copy.dtype(), shape, &value.to_f32()?)?;
+                upload(&mut recording, copy, &narrow).map_err(OpError::from)?;
+            }
+        }
+        self.engine.run(&recording)?;
+        Ok(true)
     }
 
     /// The forward pass over the parameters as they are at the time of its calls.
@@ -327,6 +380,7 @@ impl<'a> Trainer<'a> {
         Ok(Checkpoint::new(
             self.parameters()?,
             (states.collect(), scale),
+            &self.progress,
             (self.n_steps, &self.options),
         ))
     }
