@@ -151,6 +151,20 @@ impl Tape {
         made.map(|(index, node)| (Var(index), node.inputs.as_slice()))
     }
 
+    /// Bytes of everything that operations made, views counted once: what a backward pass may read.
+    pub fn result_bytes(&self) -> u64 {
+        let mut buffers = BTreeMap::new();
+        for node in self.nodes.iter().filter(|node| !node.inputs.is_empty()) {
+            let buffer = node.value.buffer();
+            buffers.insert(buffer.id(), buffer.bytes());
+        }
+        for leaf in self.nodes.iter().filter(|node| node.inputs.is_empty()) {
+            // A reshaped leaf is no result.
+            buffers.remove(&leaf.value.buffer().id());
+        }
+        buffers.values().sum()
+    }
+
     /// Whether some parameter lies behind a variable.
     pub fn is_differentiable(&self, var: Var) -> bool {
         self.nodes[var.0].is_differentiable

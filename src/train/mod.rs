@@ -44,6 +44,7 @@
 mod checkpoint;
 mod error;
 mod fit;
+mod memory;
 mod options;
 mod origin;
 mod predictor;
@@ -54,6 +55,7 @@ mod trainer;
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};
+pub use memory::TrainingMemory;
 pub use options::{LossScale, TrainOptions};
 pub use origin::Origin;
 pub use predictor::{Evaluation, Predictor};

@@ -26,6 +26,7 @@ pub struct Predictor {
     n_features: usize,
     n_classes: usize,
     batch: usize,
+    bytes: u64,
 }
 
 impl std::fmt::Debug for Predictor {
@@ -72,13 +73,22 @@ impl Predictor {
         let logits = network.record(&mut pass, x)?;
         let logits = tape.value(logits).clone();
         tape.recording().download(&logits);
+        let results = tape.result_bytes();
+        let recording = tape.into_recording();
+        let inputs = recording.inputs().iter();
         Ok(Self {
-            plan: engine.prepare(&tape.into_recording())?,
+            bytes: results + inputs.map(|input| input.buffer().bytes()).sum::<u64>(),
+            plan: engine.prepare(&recording)?,
             n_features: sample_shape.iter().product(),
             sample_shape,
             n_classes: network.n_classes(),
             batch,
         })
+    }
+
+    /// Bytes of a pass's inputs and results.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Logits `[n, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with

@@ -42,6 +42,10 @@ pub(super) struct Held {
 /// and the number that its dropout takes. Downloads: the losses of each micro-batch, then the state of the scale.
 pub(super) struct RecordedStep {
     pub recording: Recording,
+    /// Bytes of results of one micro-batch.
+    pub activation_bytes: u64,
+    /// Bytes of all inputs, and of 16-bit copies of them.
+    pub batch_bytes: u64,
     /// Commands before anything is changed by the optimizer.
     pub n_checked: usize,
     /// What is there before a step, with names.
@@ -67,6 +71,7 @@ pub(super) fn record_step(
     };
     let mut gradients: Vec<Tensor> = Vec::new();
     let mut losses = Vec::new();
+    let (mut activation_bytes, mut copy_bytes) = (0, 0);
     let (mut before, mut watched) = (held(tensors), Vec::new());
     for _ in 0..options.micro_batches {
         let micro = record_micro_batch(network, options, tensors, (recording, &factor))?;
@@ -81,6 +86,8 @@ pub(super) fn record_step(
             }
         }
         losses.push(micro.losses);
+        activation_bytes = micro.activation_bytes;
+        copy_bytes += micro.copy_bytes;
         before.push(Watched::new(&micro.x, "the batch"));
         watched.extend(micro.watched);
     }
@@ -110,7 +117,11 @@ pub(super) fn record_step(
     }
     losses.iter().for_each(|losses| recording.download(losses));
     recording.download(scale.words());
+    let inputs = recording.inputs().iter();
+    let batch_bytes = inputs.map(|input| input.buffer().bytes()).sum::<u64>() + copy_bytes;
     Ok(RecordedStep {
+        activation_bytes,
+        batch_bytes,
         recording,
         n_checked,
         before,
@@ -138,6 +149,9 @@ struct MicroBatch {
     recording: Recording,
     x: Tensor,
     watched: Vec<Watched>,
+    activation_bytes: u64,
+    /// Of the 16-bit copy of x.
+    copy_bytes: u64,
     losses: Tensor,
     /// Of the trained parameters, in their order.
     gradients: Vec<Tensor>,
@@ -157,10 +171,11 @@ fn record_micro_batch(
     let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
     let number = recording.input(DType::U32, &[1]);
     let x_var = tape.constant(&x);
-    let mut watched = Vec::new();
+    let (mut watched, mut copy_bytes) = (Vec::new(), 0);
     if precision != FloatType::F32 {
         let copy = cast(tape.recording(), &x, precision)?;
         watched.push(Watched::new(&copy, "the 16-bit copy of the batch"));
+        copy_bytes = copy.buffer().bytes();
         tape.keep_copy(x_var, &copy)?;
     }
     let mut on_tape = Vec::new();
@@ -215,6 +230,8 @@ fn record_micro_batch(
         }
     }
     Ok(MicroBatch {
+        activation_bytes: tape.result_bytes(),
+        copy_bytes,
         recording: tape.into_recording(),
         x,
         watched,

@@ -14,7 +14,7 @@ use super::origin::find;
 use super::predictor::{batched, check_data};
 use super::progress::Progress;
 use super::step::{Held, RecordedStep, record_step};
-use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions};
+use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions, TrainingMemory};
 
 /// What training begins with.
 #[derive(Debug, Clone)]
@@ -191,6 +191,7 @@ impl<'a> Trainer<'a> {
             n_checked,
             before,
             watched,
+            ..
         } = &self.recorded;
         let names = (before.as_slice(), watched.as_slice());
         let origin = find(self.engine, (recording, *n_checked), &inputs, names)?;
@@ -338,6 +339,28 @@ impl<'a> Trainer<'a> {
             all.map(|one| one.value.len()).sum(),
             trained.map(|one| one.value.len()).sum(),
         ]
+    }
+
+    /// Bytes of training on the device.
+    pub fn memory(&self) -> TrainingMemory {
+        let bytes = |of: &Tensor| of.buffer().bytes();
+        let all = self.tensors.iter();
+        let trained = || all.clone().filter_map(|one| one.trained.as_ref());
+        let sets = if self.options.micro_batches > 1 { 2 } else { 1 };
+        TrainingMemory {
+            parameters: all.clone().map(|one| bytes(&one.value)).sum(),
+            copies: all
+                .clone()
+                .filter_map(|one| one.copy.as_ref())
+                .map(bytes)
+                .sum(),
+            state: trained().filter_map(|one| one.state()).map(bytes).sum(),
+            gradients: sets * trained().map(|one| bytes(one.value())).sum::<u64>(),
+            activations: self.recorded.activation_bytes,
+            batch: self.recorded.batch_bytes,
+            evaluation: self.predictor.bytes(),
+            device: self.engine.device_bytes(),
+        }
     }
 
     /// Device bytes of a step's intermediates.

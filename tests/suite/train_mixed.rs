@@ -8,10 +8,13 @@ use lapidary::engine::{CpuEngine, Engine};
 use lapidary::kernels::FloatType;
 use lapidary::models::{Mlp, NamedTensor, Network};
 use lapidary::num::optim::{Convention, Optimizer};
+use lapidary::num::schedule::PlateauRule;
 use lapidary::ops::nn::Curve;
 use lapidary::ops::optim::DynamicScale;
 use lapidary::tensor::HostTensor;
-use lapidary::train::{Checkpoint, LossScale, Start, TrainError, TrainOptions, Trainer};
+use lapidary::train::{
+    Checkpoint, EarlyStopping, Event, LossScale, Start, TrainError, TrainOptions, Trainer, fit,
+};
 
 use crate::support::{gpu, options, values};
 
@@ -300,4 +303,108 @@ fn an_exploding_learning_rate_is_stopped_where_numbers_end() {
             );
         }
     }
+}
+
+#[test]
+fn training_ends_early_with_the_best_parameters_and_a_checkpoint_remembers() {
+    let (network, loader) = (network(), loader());
+    let engine = gpu(options());
+    let options = TrainOptions {
+        // So high that the loss rises after some epochs.
+        learning_rate: 0.6,
+        plateau: Some(PlateauRule {
+            patience: 1,
+            factor: 0.5,
+            ..PlateauRule::default()
+        }),
+        early_stopping: Some(EarlyStopping {
+            patience: 4,
+            min_delta: 0.0,
+            restore_best: true,
+        }),
+        ..settings("adam", FloatType::F16)
+    };
+    let data = loader.data().clone();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mixed-early.safetensors");
+    let run = |stop_after: Option<u64>, start| {
+        let mut trainer = Trainer::new(&engine, &network, options.clone(), start).expect("fits");
+        let fitted = fit::<TrainError>(
+            &mut trainer,
+            (&loader, &data),
+            200,
+            &mut |trainer, event| {
+                let Event::Epoch(report) = event else {
+                    return Ok(true);
+                };
+                let stops = stop_after == Some(report.epoch.into());
+                if stops {
+                    trainer.checkpoint()?.save(&file, &BTreeMap::new())?;
+                }
+                Ok(!stops)
+            },
+        );
+        let fitted = fitted.expect("trains");
+        let test = trainer.evaluate(&data).expect("runs");
+        (fitted, test, trainer.parameters().expect("downloads"))
+    };
+    let (whole, test, parameters) = run(None, Start::Seed);
+    assert!(whole.ended_early && !whole.is_stopped);
+    let losses: Vec<f64> = whole.epochs.iter().map(|one| one.test.loss).collect();
+    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(
+        losses.len(),
+        losses.iter().position(|&loss| loss == best).expect("one") + 5
+    );
+    assert_eq!(test.loss, best);
+
+    // Between the best epoch and the last.
+    let middle = losses.len() as u64 - 3;
+    let (first, ..) = run(Some(middle), Start::Seed);
+    assert!(first.is_stopped);
+    let saved = Checkpoint::load(&file, &network).expect("reads");
+    let (rest, of_rest, restored) = run(None, Start::Checkpoint(saved));
+    assert_eq!(rest.epochs, whole.epochs[middle as usize + 1..]);
+    assert_eq!((of_rest, restored), (test, parameters));
+}
+
+#[test]
+fn what_is_on_the_device_is_near_what_is_counted() {
+    let network = Mlp::new(&[1, 28, 28], &[256, 128], 10, Curve::Relu).expect("sizes");
+    let mut counts = Vec::new();
+    for (precision, micro_batches) in [
+        (FloatType::F32, 1),
+        (FloatType::F16, 1),
+        (FloatType::F32, 4),
+    ] {
+        let engine = gpu(options());
+        let options = TrainOptions {
+            micro_batches,
+            precision,
+            ..TrainOptions::new(Optimizer::named("adamw", Convention::PyTorch).expect("a name"))
+        };
+        let mut trainer = Trainer::new(&engine, &network, options, Start::Seed).expect("fits");
+        let batch = Batch {
+            inputs: values(3, 128 * 784),
+            labels: (0..128).map(|row| row % 10).collect(),
+            rows: (0..128).collect(),
+            n_counted: 128,
+        };
+        trainer.step(&batch).expect("steps");
+        trainer.predictor().logits(&batch.inputs).expect("runs");
+        let memory = trainer.memory();
+        let held = memory.device.expect("a device");
+        println!(
+            "{precision}, {micro_batches} parts: {held} held, {} counted, {memory:?}",
+            memory.counted()
+        );
+        assert_eq!(memory.parameters, 4 * 235_146);
+        assert_eq!(memory.state, 8 * 235_146);
+        assert!(
+            held as f64 <= 1.2 * memory.counted() as f64,
+            "{held} {memory:?}"
+        );
+        counts.push(memory);
+    }
+    assert!(counts[1].activations < counts[0].activations * 6 / 10);
+    assert!(counts[2].activations * 4 <= counts[0].activations + 64);
 }
