@@ -27,6 +27,7 @@ pub struct Predictor {
     n_features: usize,
     n_classes: usize,
     batch: usize,
+    bytes: u64,
 }
 
 impl std::fmt::Debug for Predictor {
@@ -54,7 +55,7 @@ pub enum Placed {
 }
 
 /// Appends an evaluation of `x [batch, sample_shape..]` over the network's tensors, in its order, and returns
-/// the logits `[batch, classes]`.
+/// the logits `[batch, classes]`, with the bytes of all results on the way.
 ///
 /// # Errors
 /// [`OpError`] for tensors that do not fit the network.
@@ -63,7 +64,7 @@ pub fn record_evaluation(
     network: &dyn Network,
     tensors: &[Placed],
     x: &Tensor,
-) -> Result<Tensor, OpError> {
+) -> Result<(Tensor, u64), OpError> {
     let mut tape = Tape::over(std::mem::take(recording));
     let roles = network.tensors().into_iter().map(|one| one.role);
     let tensors: Vec<PassTensor> = tensors
@@ -92,7 +93,7 @@ pub fn record_evaluation(
     let x = tape.constant(x);
     let mut pass = Pass::new(&mut tape, &tensors, Mode::Evaluation);
     let logits = network.record(&mut pass, x);
-    let logits = logits.map(|logits| tape.value(logits).clone());
+    let logits = logits.map(|logits| (tape.value(logits).clone(), tape.result_bytes()));
     // Also after an error: what was recorded before is the caller's.
     *recording = tape.into_recording();
     logits
@@ -127,9 +128,11 @@ impl Predictor {
         let sample_shape = network.sample_shape().to_vec();
         let mut recording = Recording::new();
         let x = recording.input(DType::F32, &batched(batch, &sample_shape));
-        let logits = record_evaluation(&mut recording, network, tensors, &x)?;
+        let (logits, results) = record_evaluation(&mut recording, network, tensors, &x)?;
         recording.download(&logits);
+        let inputs = recording.inputs().iter();
         Ok(Self {
+            bytes: results + inputs.map(|input| input.buffer().bytes()).sum::<u64>(),
             plan: engine.prepare(&recording)?,
             n_features: sample_shape.iter().product(),
             sample_shape,
@@ -141,6 +144,11 @@ impl Predictor {
     /// Device bytes of the plan's intermediates.
     pub fn intermediate_bytes(&self) -> u64 {
         self.plan.intermediate_bytes()
+    }
+
+    /// Bytes of a pass's inputs and results.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Logits `[n, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with

@@ -26,3 +26,4 @@ mod shaders;
 mod sparse;
 mod support;
 mod train;
+mod train_mixed;

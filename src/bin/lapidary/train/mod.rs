@@ -22,7 +22,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{print, print_json};
 use crate::stores;
 
-use setup::{InitialName, Model, ScheduleName};
+use setup::{InitialName, Model, PrecisionName, ScheduleName};
 use watch::Watch;
 
 #[derive(Debug, Args)]
@@ -72,6 +72,29 @@ pub struct TrainCommand {
     /// Largest norm of all gradients together.
     #[arg(long, value_name = "NORM")]
     max_norm: Option<f32>,
+    /// Largest magnitude of an element of a gradient, after the norm was clipped.
+    #[arg(long, value_name = "VALUE")]
+    max_value: Option<f32>,
+    /// How results between operations are stored; f16 has a dynamic loss scale. Parameters stay f32.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionName,
+    /// Parts in which a step takes its samples, one after the other: more need less memory.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    micro_batches: usize,
+    /// End after so many epochs without a better test loss.
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
+    /// With --patience: by how much a test loss is better.
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "LOSS",
+        requires = "patience"
+    )]
+    min_delta: f64,
+    /// With --patience: keep the parameters of the epoch with the best test loss.
+    #[arg(long, requires = "patience")]
+    restore_best: bool,
     /// Seed of the first values and of the order of samples.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -118,6 +141,13 @@ struct Report {
     multiply_adds: u64,
     /// Of a step's intermediates, on the device.
     intermediate_bytes: u64,
+    /// Parameters, copies, state, gradients, activations, batch and a pass of evaluation.
+    counted_bytes: u64,
+    /// Held by the engine at the most.
+    device_bytes: Option<u64>,
+    loss_scale: Option<f32>,
+    skipped_steps: Option<u32>,
+    ended_early: bool,
     epochs: u32,
     steps: u64,
     resumed_from_step: u64,
@@ -179,9 +209,9 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 
     let test = match fitted.epochs.last() {
-        Some(report) => report.test,
-        // Everything was done before.
-        None => trainer.evaluate(&data.test)?,
+        Some(report) if !options.restore_best => report.test,
+        // Everything was done before, or other parameters were put back.
+        _ => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
         let tensors = file_tensors(network.as_ref(), &trainer.parameters()?)?;
@@ -198,7 +228,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         None => {}
     }
     let [parameters, trained_parameters] = trainer.n_parameters();
-    let median = watch.median_step_seconds();
+    let (median, memory) = (watch.median_step_seconds(), trainer.memory());
     let report = Report {
         model: network.describe(),
         device: engine.name(),
@@ -206,6 +236,11 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         trained_parameters,
         multiply_adds: multiply_adds(network.as_ref()),
         intermediate_bytes: trainer.intermediate_bytes(),
+        counted_bytes: memory.counted(),
+        device_bytes: memory.device,
+        loss_scale: trainer.scale().map(|scale| scale.scale),
+        skipped_steps: trainer.scale().map(|scale| scale.skipped),
+        ended_early: fitted.ended_early,
         epochs: options.epochs,
         steps: trainer.n_steps(),
         resumed_from_step,
@@ -297,6 +332,17 @@ fn text(report: &Report) -> String {
     if let (Some(step), Some(rate)) = (report.step_milliseconds, report.samples_per_second) {
         lines.push(format!("{step:.2} ms a step, {rate:.0} samples/s"));
     }
+    if let Some(held) = report.device_bytes {
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        lines.push(format!(
+            "{:.2} MB on the device, {:.2} MB counted",
+            megabytes(held),
+            megabytes(report.counted_bytes)
+        ));
+    }
+    if let (Some(scale), Some(skipped)) = (report.loss_scale, report.skipped_steps) {
+        lines.push(format!("loss scale {scale}, {skipped} steps skipped"));
+    }
     lines.join("\n")
 }
 
@@ -322,7 +368,9 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         match error {
             TrainError::Engine(error) => (*error).into(),
-            TrainError::LossNotFinite { .. } => Self::Mismatch(error.to_string()),
+            TrainError::LossNotFinite { .. } | TrainError::GradientNotFinite { .. } => {
+                Self::Mismatch(error.to_string())
+            }
             _ => Self::Usage(error.to_string()),
         }
     }

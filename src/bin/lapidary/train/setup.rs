@@ -2,11 +2,12 @@
 
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
+use lapidary::kernels::FloatType;
 use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
-use lapidary::num::schedule::{AfterEnd, Schedule};
+use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
-use lapidary::train::TrainOptions;
+use lapidary::train::{EarlyStopping, TrainOptions};
 
 use crate::options::Failure;
 
@@ -30,6 +31,18 @@ pub enum ScheduleName {
     Linear,
     /// Down to 0 in half a cosine.
     Cosine,
+    /// A tenth after ten epochs without a better test loss.
+    Plateau,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// 32 bits throughout.
+    F32,
+    /// 16 bits between operations, with a loss scale.
+    F16,
+    /// 16 bits with the range of f32.
+    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,7 +128,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
     Ok(TrainOptions {
         learning_rate: options.learning_rate.unwrap_or(default_rate),
         schedule: match options.schedule {
-            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Constant | ScheduleName::Plateau => Schedule::Constant,
             ScheduleName::Linear => Schedule::Polynomial {
                 total,
                 power: 1.0,
@@ -129,6 +142,22 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         },
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
+        max_value: options.max_value,
+        precision: match options.precision {
+            PrecisionName::F32 => FloatType::F32,
+            PrecisionName::F16 => FloatType::F16,
+            PrecisionName::Bf16 => FloatType::Bf16,
+        },
+        micro_batches: options.micro_batches,
+        plateau: match options.schedule {
+            ScheduleName::Plateau => Some(PlateauRule::default()),
+            ScheduleName::Constant | ScheduleName::Linear | ScheduleName::Cosine => None,
+        },
+        early_stopping: options.patience.map(|patience| EarlyStopping {
+            patience,
+            min_delta: options.min_delta,
+            restore_best: options.restore_best,
+        }),
         batch_size: options.batch_size,
         steps_per_epoch,
         seed: options.seed,
