@@ -64,6 +64,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["src/bin"]),
     ("indicatif", &["src/bin"]),
     ("comfy_table", &["src/bin"]),
+    ("toml", &["src/bin"]),
     ("ctrlc", &["src/bin"]),
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.

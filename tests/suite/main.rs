@@ -4,6 +4,7 @@
 //! names the command that brings it.
 
 mod cli;
+mod cli_config;
 mod cli_train;
 mod engine;
 mod gradients;

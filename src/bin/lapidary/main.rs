@@ -3,6 +3,7 @@
 //! Results go to stdout, progress and prose to stderr. Exit codes: 0 ok, 1 mismatch or target missed,
 //! 2 usage or bad input, 3 device.
 
+mod config;
 mod devices;
 mod inspect;
 mod options;
@@ -18,7 +19,7 @@ mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use options::CommonOptions;
 
@@ -53,9 +54,26 @@ enum Command {
 fn main() -> ExitCode {
     // RUST_LOG chooses what the libraries below may say; by default only errors.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    let cli = Cli::parse();
+    match config::expand(std::env::args_os().collect()) {
+        Ok(arguments) => end(run(arguments)),
+        Err(failure) => end(Err(failure)),
+    }
+}
+
+/// The command with all its flags.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
+    let matches = command().get_matches_from(arguments);
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+    {
+        options.settings = config::Settings::resolved(matches);
+    }
     // A bad --shaders folder is an error in every command, also in those that use no shader.
-    let outcome = cli.common.sources().and_then(|_| match &cli.command {
+    cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Profile(options) => profile::run(&cli.common, options),
@@ -63,7 +81,10 @@ fn main() -> ExitCode {
         Command::Train(options) => train::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
-    });
+    })
+}
+
+fn end(outcome: Result<(), options::Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

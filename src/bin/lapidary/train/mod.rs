@@ -19,6 +19,7 @@ use lapidary::train::{
 };
 use serde::Serialize;
 
+use crate::config::Settings;
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{print, print_json};
 use crate::stores;
@@ -28,6 +29,9 @@ use watch::Watch;
 
 #[derive(Debug, Args)]
 pub struct TrainCommand {
+    /// TOML file of settings: its keys are the long flags, which win over it.
+    #[arg(value_name = "CONFIG.toml")]
+    config: Option<PathBuf>,
     /// What is trained.
     #[arg(long, value_enum)]
     model: Model,
@@ -97,6 +101,9 @@ pub struct TrainCommand {
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceOption,
+    /// All of these as they are in the end.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,6 +124,7 @@ struct Report {
     samples_per_second: Option<f64>,
     test_loss: f64,
     test_accuracy: f64,
+    settings: Settings,
 }
 
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
@@ -201,6 +209,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         samples_per_second: median.map(|seconds| options.batch_size as f64 / seconds),
         test_loss: test.loss,
         test_accuracy: test.accuracy,
+        settings: options.settings.clone(),
     };
     if common.json {
         print_json(&report)

@@ -141,6 +141,7 @@ pub fn notes(options: &TrainCommand, network: &Mlp, inputs: &Standardization) ->
         ("model".to_owned(), describe(network)),
         ("activation".to_owned(), "relu".to_owned()),
         ("optimizer".to_owned(), options.optimizer.clone()),
+        ("settings".to_owned(), options.settings.toml()),
         ("input_mean".to_owned(), join(inputs.mean())),
         ("input_std".to_owned(), join(inputs.std())),
     ])
