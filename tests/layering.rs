@@ -22,9 +22,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     ("engine", &["num", "tensor", "shader", "record"]),
     (
+        "models",
+        &[
+            "num", "tensor", "io", "record", "kernels", "ops", "autograd",
+        ],
+    ),
+    (
         "train",
         &[
-            "num", "tensor", "io", "data", "eval", "record", "kernels", "ops", "autograd", "engine",
+            "num", "tensor", "io", "data", "eval", "record", "kernels", "ops", "autograd",
+            "engine", "models",
         ],
     ),
     (

@@ -13,7 +13,9 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod dropout;
 mod linear;
+mod norm;
 mod reshape;
 mod segment;
 mod sum;

@@ -45,9 +45,11 @@ impl Tape {
             forward: Rc::new(forward),
             storage: self.storage(),
         };
+        // Within a segment that is recorded once more this is not the first pass either.
+        let is_again = self.is_again();
         // No way back is needed from this pass, so nothing in it is a parameter.
         let wanted = vec![false; inputs.len()];
-        let value = segment.record(self.recording(), &wanted, |tape, _, output| {
+        let value = segment.record(self.recording(), &wanted, is_again, |tape, _, output| {
             Ok(tape.value(output).clone())
         })?;
         Ok(self.push(value, inputs, Box::new(segment)))
@@ -61,9 +63,13 @@ impl Segment {
         &self,
         recording: &mut Recording,
         wanted: &[bool],
+        is_again: bool,
         then: impl FnOnce(&mut Tape, &[Var], Var) -> Result<T, OpError>,
     ) -> Result<T, OpError> {
         let mut tape = Tape::over(std::mem::take(recording)).with_storage(self.storage);
+        if is_again {
+            tape = tape.again();
+        }
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (tensor, &wanted) in self.inputs.iter().zip(wanted) {
             inputs.push(if wanted {
@@ -87,7 +93,7 @@ impl Backward for Segment {
         gradient: &Tensor,
         wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>, OpError> {
-        self.record(recording, wanted, |tape, inputs, output| {
+        self.record(recording, wanted, true, |tape, inputs, output| {
             let gradients = tape.backward(&[(output, gradient)])?;
             Ok(inputs
                 .iter()

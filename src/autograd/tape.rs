@@ -43,6 +43,7 @@ pub struct Tape {
     recording: Recording,
     nodes: Vec<Node>,
     storage: FloatType,
+    is_again: bool,
 }
 
 /// Gradients of variables, by variable.
@@ -76,7 +77,21 @@ impl Tape {
             recording,
             nodes: Vec::new(),
             storage: FloatType::F32,
+            is_again: false,
         }
+    }
+
+    /// The same for a forward pass that was recorded before, and must not move running statistics again.
+    pub(super) fn again(self) -> Self {
+        Self {
+            is_again: true,
+            ..self
+        }
+    }
+
+    /// Whether this forward pass was recorded before.
+    pub(super) const fn is_again(&self) -> bool {
+        self.is_again
     }
 
     /// The same with results of operations, and gradients of them, stored as another type. Sums stay f32, and

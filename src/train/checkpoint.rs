@@ -1,18 +1,19 @@
 //! Checkpoints: a safetensors file from which training goes on to the same bits.
 //!
-//! Parameters have their own names, so that a checkpoint is also a model; the optimizer's state of `NAME`
-//! is `optimizer.NAME`, f32 `[elements, slots]`. The metadata say how many steps were taken, and the seed,
-//! batch size, steps of an epoch and rule of the optimizer, which must be the same again: order and changes
-//! of samples are functions of the seed and the step, and so no other state is needed.
+//! Parameters and running statistics have their own names, so that a checkpoint is also a model; the
+//! optimizer's state of `NAME` is `optimizer.NAME`, f32 `[elements, slots]`. The metadata say how many steps
+//! were taken, and the seed, batch size, steps of an epoch and rule of the optimizer, which must be the same
+//! again: order and changes of samples, and what is dropped, are functions of the seed and the step, and so no
+//! other state is needed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::io::safetensors::{SafetensorsFile, shown, write_safetensors};
+use crate::models::{NamedTensor, Network, load_f32};
 use crate::tensor::HostTensor;
 
-use super::network::load_f32;
-use super::{NamedTensor, Network, TrainError, TrainOptions};
+use super::{TrainError, TrainOptions};
 
 const FORMAT: &str = "lapidary-checkpoint-1";
 const STATE: &str = "optimizer.";
@@ -30,7 +31,7 @@ const FIXED: [&str; 5] = [
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub(super) parameters: Vec<NamedTensor>,
-    /// One a parameter; `None` for frozen ones, and for optimizers without state.
+    /// One a parameter; `None` for frozen ones, running statistics, and optimizers without state.
     pub(super) states: Vec<Option<HostTensor>>,
     pub(super) n_steps: u64,
     /// Values of [`FIXED`].
@@ -59,7 +60,7 @@ impl Checkpoint {
         self.n_steps
     }
 
-    /// The parameters.
+    /// The parameters and running statistics.
     pub fn parameters(&self) -> &[NamedTensor] {
         &self.parameters
     }
@@ -120,8 +121,9 @@ impl Checkpoint {
         let settings: Result<Vec<String>, TrainError> =
             FIXED.iter().map(|&key| text(key, "a setting")).collect();
         let (mut parameters, mut states) = (Vec::new(), Vec::new());
-        for (name, like) in network.parameters(0)? {
-            let value = load_f32(&file, &name, like.shape())?;
+        for spec in network.tensors() {
+            let value = load_f32(&file, &spec.name, &spec.shape)?;
+            let name = spec.name;
             let state = format!("{STATE}{name}");
             let entry = file.tensors().iter().find(|entry| entry.name == state);
             states.push(match entry {

@@ -8,6 +8,7 @@ use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::eval::EvalError;
 use crate::io::IoError;
+use crate::models::ModelError;
 use crate::num::schedule::ScheduleError;
 use crate::ops::OpError;
 use crate::tensor::TensorError;
@@ -27,6 +28,9 @@ pub enum TrainError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(Box<IoError>),
+    /// A network cannot be made or filled.
+    #[error(transparent)]
+    Model(Box<ModelError>),
     /// Logits that cannot be judged.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -46,12 +50,6 @@ pub enum TrainError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// A network without inputs, or a layer without outputs.
-    #[error("layer {layer} of the network has size 0; at least 1 is needed")]
-    EmptyLayer {
-        /// Its index; 0 is the input.
-        layer: usize,
-    },
     /// Data of another kind than the network's.
     #[error("{what} {found:?}, the network has {expected:?}")]
     OtherData {
@@ -61,40 +59,6 @@ pub enum TrainError {
         found: Vec<usize>,
         /// Of the network.
         expected: Vec<usize>,
-    },
-    /// A file's tensor of another shape.
-    #[error("{}: tensor `{name}` has shape {found:?}, the network needs {expected:?}", file.display())]
-    OtherShape {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The network's.
-        expected: Vec<usize>,
-    },
-    /// A file's tensor of a type that parameters cannot have.
-    #[error("{}: tensor `{name}`: {reason}", file.display())]
-    OtherType {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// What is wrong.
-        reason: Box<TensorError>,
-    },
-    /// A file's tensor with an element that is infinite or NaN.
-    #[error("{}: tensor `{name}`, element {index} is {value}; parameters are finite", file.display())]
-    NotFinite {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// First such element, row-major.
-        index: usize,
-        /// Its value.
-        value: f32,
     },
     /// A file that is no checkpoint of this library.
     #[error("{}: no checkpoint: metadata `{key}` is {found}, expected {expected}", file.display())]
@@ -182,5 +146,11 @@ impl From<DataError> for TrainError {
 impl From<IoError> for TrainError {
     fn from(error: IoError) -> Self {
         Self::Io(Box::new(error))
+    }
+}
+
+impl From<ModelError> for TrainError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
     }
 }

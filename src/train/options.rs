@@ -3,6 +3,8 @@
 use crate::num::optim::Optimizer;
 use crate::num::schedule::{Clock, Schedule};
 
+use crate::models::{Role, TensorSpec, matches};
+
 use super::TrainError;
 
 /// Settings of a [`Trainer`](super::Trainer).
@@ -26,7 +28,8 @@ pub struct TrainOptions {
     pub steps_per_epoch: u64,
     /// Seed of the first values, the order of samples and their changes.
     pub seed: u64,
-    /// Names of parameters that are not trained; `*` stands for any characters.
+    /// Names of parameters that are not trained, and of running statistics that do not move: batch
+    /// normalization uses these in training too. `*` stands for any characters.
     pub freeze: Vec<String>,
     /// Samples of one pass of evaluation.
     pub evaluation_batch: usize,
@@ -79,64 +82,22 @@ impl TrainOptions {
         Ok(())
     }
 
-    /// For each name whether it is frozen.
-    pub(super) fn frozen(&self, names: &[&str]) -> Result<Vec<bool>, TrainError> {
-        let unused = |pattern: &&String| !names.iter().any(|name| matches(pattern, name));
+    /// For each of a network's tensors whether it is frozen.
+    pub(super) fn frozen(&self, tensors: &[TensorSpec]) -> Result<Vec<bool>, TrainError> {
+        let unused = |pattern: &&String| !tensors.iter().any(|one| matches(pattern, &one.name));
         if let Some(pattern) = self.freeze.iter().find(unused) {
+            let names: Vec<&str> = tensors.iter().map(|one| one.name.as_str()).collect();
             return Err(TrainError::NothingFrozen {
                 pattern: pattern.clone(),
                 names: names.join(", "),
             });
         }
-        let is_frozen = |name: &&str| self.freeze.iter().any(|pattern| matches(pattern, name));
-        let frozen: Vec<bool> = names.iter().map(is_frozen).collect();
-        if frozen.iter().all(|&frozen| frozen) {
+        let is_frozen = |one: &TensorSpec| self.freeze.iter().any(|p| matches(p, &one.name));
+        let frozen: Vec<bool> = tensors.iter().map(is_frozen).collect();
+        let mut pairs = tensors.iter().zip(&frozen);
+        if pairs.all(|(one, &frozen)| frozen || one.role == Role::Statistics) {
             return Err(TrainError::NothingToTrain);
         }
         Ok(frozen)
-    }
-}
-
-/// Whether a name fits a pattern in which `*` stands for any characters, none too.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    // What lies between stars is taken as early as possible, which leaves most for the rest.
-    for part in parts {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_take_stars_anywhere() {
-        for (pattern, name, fits) in [
-            ("1.weight", "1.weight", true),
-            ("1.weight", "1.weights", false),
-            ("1.*", "1.weight", true),
-            ("1.*", "11.weight", false),
-            ("*.bias", "3.bias", true),
-            ("*", "anything", true),
-            ("a*a", "a", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "a-c-b", false),
-            ("", "a", false),
-        ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
-        }
     }
 }

@@ -4,10 +4,11 @@ use crate::autograd::Tape;
 use crate::data::Dataset;
 use crate::engine::{Engine, Plan};
 use crate::eval;
+use crate::models::{Mode, Network, Pass, PassTensor, Role};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
-use super::{Network, TrainError};
+use super::TrainError;
 
 /// How well a network does on a set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,15 +39,15 @@ impl std::fmt::Debug for Predictor {
 }
 
 impl Predictor {
-    /// A plan over `parameters`, in the network's order, that takes `batch` samples at a time. It sees what
+    /// A plan over `tensors`, the network's in its order, that takes `batch` samples at a time. It sees what
     /// later steps make of them.
     ///
     /// # Errors
-    /// [`TrainError`] for parameters that do not fit the network, and what the engine says.
+    /// [`TrainError`] for tensors that do not fit the network, and what the engine says.
     pub fn new(
         engine: &dyn Engine,
         network: &dyn Network,
-        parameters: &[Tensor],
+        tensors: &[Tensor],
         batch: usize,
     ) -> Result<Self, TrainError> {
         let sample_shape = network.sample_shape().to_vec();
@@ -55,8 +56,20 @@ impl Predictor {
             .recording()
             .input(DType::F32, &batched(batch, &sample_shape));
         let x = tape.constant(&x);
-        let vars: Vec<_> = parameters.iter().map(|one| tape.constant(one)).collect();
-        let logits = network.record(&mut tape, x, &vars)?;
+        let roles = network.tensors().into_iter().map(|one| one.role);
+        let tensors: Vec<PassTensor> = tensors
+            .iter()
+            .zip(roles)
+            .map(|(tensor, role)| match role {
+                Role::Parameter => PassTensor::Parameter(tape.constant(tensor)),
+                Role::Statistics => PassTensor::Statistics {
+                    tensor: tensor.clone(),
+                    is_frozen: true,
+                },
+            })
+            .collect();
+        let mut pass = Pass::new(&mut tape, &tensors, Mode::Evaluation);
+        let logits = network.record(&mut pass, x)?;
         let logits = tape.value(logits).clone();
         tape.recording().download(&logits);
         Ok(Self {

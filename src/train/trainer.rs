@@ -5,6 +5,7 @@ use crate::autograd::Tape;
 use crate::data::{Batch, Dataset};
 use crate::engine::{Engine, Plan};
 use crate::kernels::FloatType;
+use crate::models::{Mode, NamedTensor, Network, Pass, PassTensor, Role};
 use crate::ops::nn::{Indices, Target, row_loss};
 use crate::ops::optim::{
     GradientOptions, Parameter, ScaleState, Step, coefficients, control, plain_control, step, table,
@@ -13,7 +14,7 @@ use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
 use super::predictor::{batched, check_data};
-use super::{Checkpoint, Evaluation, NamedTensor, Network, Predictor, TrainError, TrainOptions};
+use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions};
 
 /// What training begins with.
 #[derive(Debug, Clone)]
@@ -26,12 +27,14 @@ pub enum Start {
     Checkpoint(Checkpoint),
 }
 
-/// A parameter on the device.
+/// One of the network's tensors on the device.
 #[derive(Debug)]
-struct Trained {
+struct Held {
     name: String,
     value: Tensor,
-    /// `None` for a frozen one.
+    role: Role,
+    is_frozen: bool,
+    /// `None` for a frozen one, and for running statistics.
     trained: Option<Parameter>,
 }
 
@@ -40,7 +43,7 @@ pub struct Trainer<'a> {
     engine: &'a dyn Engine,
     network: &'a dyn Network,
     options: TrainOptions,
-    parameters: Vec<Trained>,
+    tensors: Vec<Held>,
     labels: Indices,
     plan: Box<dyn Plan>,
     predictor: Predictor,
@@ -70,9 +73,9 @@ impl<'a> Trainer<'a> {
         start: Start,
     ) -> Result<Self, TrainError> {
         options.check()?;
+        let specs = network.tensors();
+        let frozen = options.frozen(&specs)?;
         let like = network.parameters(options.seed)?;
-        let names: Vec<&str> = like.iter().map(|(name, _)| name.as_str()).collect();
-        let frozen = options.frozen(&names)?;
         let (values, states, n_steps) = match start {
             Start::Seed => (like, None, 0),
             Start::Parameters(values) => {
@@ -90,11 +93,12 @@ impl<'a> Trainer<'a> {
             }
         };
         let mut uploads = Recording::new();
-        let mut parameters = Vec::new();
-        for (index, ((name, value), frozen)) in values.into_iter().zip(frozen).enumerate() {
+        let mut tensors = Vec::new();
+        for (index, ((name, value), spec)) in values.into_iter().zip(specs).enumerate() {
             let value = uploads.upload(&value);
+            let (role, is_frozen) = (spec.role, frozen[index]);
             let trained = match &states {
-                _ if frozen => None,
+                _ if is_frozen || role == Role::Statistics => None,
                 None => Some(Parameter::new(&mut uploads, &options.optimizer, &value)?),
                 Some(states) => {
                     let state = states.get(index).and_then(Option::as_ref);
@@ -103,23 +107,25 @@ impl<'a> Trainer<'a> {
                     Some(Parameter::with_state(optimizer, &value, state.as_ref())?)
                 }
             };
-            parameters.push(Trained {
+            tensors.push(Held {
                 name,
                 value,
+                role,
+                is_frozen,
                 trained,
             });
         }
         engine.run(&uploads)?;
-        let (recording, labels) = record_step(network, &options, &parameters)?;
-        let tensors: Vec<Tensor> = parameters.iter().map(|one| one.value.clone()).collect();
+        let (recording, labels) = record_step(network, &options, &tensors)?;
+        let values: Vec<Tensor> = tensors.iter().map(|one| one.value.clone()).collect();
         let batch = options.evaluation_batch;
         Ok(Self {
             plan: engine.prepare(&recording)?,
-            predictor: Predictor::new(engine, network, &tensors, batch)?,
+            predictor: Predictor::new(engine, network, &values, batch)?,
             engine,
             network,
             options,
-            parameters,
+            tensors,
             labels,
             n_steps,
         })
@@ -145,6 +151,8 @@ impl<'a> Trainer<'a> {
             HostTensor::from_f32(shape, &batch.inputs)?,
             HostTensor::from_words_u32(vec![batch.labels.len()], &batch.labels)?,
             table(&self.options.optimizer, rate, (self.n_steps + 1, 0), 1)?,
+            // Masks of dropout repeat after 2^32 steps.
+            HostTensor::from_words_u32(vec![1], &[self.n_steps as u32])?,
         ];
         let made = self.plan.run(&inputs)?;
         self.n_steps += 1;
@@ -208,9 +216,13 @@ impl<'a> Trainer<'a> {
 
     /// Elements of all parameters, and of those that are trained.
     pub fn n_parameters(&self) -> [usize; 2] {
-        let trained = self.parameters.iter().filter(|one| one.trained.is_some());
+        let all = self
+            .tensors
+            .iter()
+            .filter(|one| one.role == Role::Parameter);
+        let trained = all.clone().filter(|one| !one.is_frozen);
         [
-            self.parameters.iter().map(|one| one.value.len()).sum(),
+            all.map(|one| one.value.len()).sum(),
             trained.map(|one| one.value.len()).sum(),
         ]
     }
@@ -220,17 +232,17 @@ impl<'a> Trainer<'a> {
         self.plan.intermediate_bytes()
     }
 
-    /// The parameters, copied from the device.
+    /// The parameters and running statistics, copied from the device.
     ///
     /// # Errors
     /// What the engine says.
     pub fn parameters(&self) -> Result<Vec<NamedTensor>, TrainError> {
         let mut recording = Recording::new();
-        for one in &self.parameters {
+        for one in &self.tensors {
             recording.download(&one.value);
         }
         let values = self.engine.run(&recording)?;
-        let names = self.parameters.iter().map(|one| one.name.clone());
+        let names = self.tensors.iter().map(|one| one.name.clone());
         Ok(names.zip(values).collect())
     }
 
@@ -239,9 +251,9 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// What the engine says.
     pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
-        let state = |one: &Trained| one.trained.as_ref().and_then(|p| p.state().cloned());
+        let state = |one: &Held| one.trained.as_ref().and_then(|p| p.state().cloned());
         let mut recording = Recording::new();
-        let states: Vec<Option<Tensor>> = self.parameters.iter().map(state).collect();
+        let states: Vec<Option<Tensor>> = self.tensors.iter().map(state).collect();
         for state in states.iter().flatten() {
             recording.download(state);
         }
@@ -255,11 +267,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Records a step; its inputs are x, labels and the optimizer's coefficients, its download the losses.
+/// Records a step; its inputs are x, labels, the optimizer's coefficients and the number of the step, its
+/// download the losses.
 fn record_step(
     network: &dyn Network,
     options: &TrainOptions,
-    parameters: &[Trained],
+    tensors: &[Held],
 ) -> Result<(Recording, Indices), TrainError> {
     let batch = options.batch_size;
     let mut tape = Tape::new();
@@ -267,18 +280,27 @@ fn record_step(
     let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
     let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
     let rows = coefficients(recording, 1);
+    let step_number = recording.input(DType::U32, &[1]);
     // The mean over the batch; the sums are taken by the gradients of parameters.
     let factor = recording.upload(&HostTensor::from_f32(vec![1], &[1.0 / batch as f32])?);
 
     let x = tape.constant(&x);
-    let mut vars = Vec::new();
-    for one in parameters {
-        vars.push(match one.trained {
-            Some(_) => tape.parameter(&one.value),
-            None => tape.constant(&one.value),
+    let mut on_tape = Vec::new();
+    for one in tensors {
+        on_tape.push(match (one.role, one.is_frozen) {
+            (Role::Parameter, false) => PassTensor::Parameter(tape.parameter(&one.value)),
+            (Role::Parameter, true) => PassTensor::Parameter(tape.constant(&one.value)),
+            (Role::Statistics, is_frozen) => PassTensor::Statistics {
+                tensor: one.value.clone(),
+                is_frozen,
+            },
         });
     }
-    let logits = network.record(&mut tape, x, &vars)?;
+    let mode = Mode::Training {
+        seed: options.seed,
+        step: &step_number,
+    };
+    let logits = network.record(&mut Pass::new(&mut tape, &on_tape, mode), x)?;
     let value = tape.value(logits).clone();
     let target = Target::Labels {
         labels: &labels,
@@ -287,11 +309,11 @@ fn record_step(
     let made = row_loss(tape.recording(), &value, target, &factor, FloatType::F32)?;
     let gradients = tape.backward(&[(logits, &made.gradient)])?;
     let mut trained = Vec::new();
-    for (one, var) in parameters.iter().zip(vars) {
-        let Some(parameter) = &one.trained else {
+    for (one, on_tape) in tensors.iter().zip(&on_tape) {
+        let (Some(parameter), PassTensor::Parameter(var)) = (&one.trained, on_tape) else {
             continue;
         };
-        let gradient = gradients.get(var).ok_or_else(|| TrainError::Unused {
+        let gradient = gradients.get(*var).ok_or_else(|| TrainError::Unused {
             name: one.name.clone(),
         })?;
         trained.push((parameter, gradient));

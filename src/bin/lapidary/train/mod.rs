@@ -14,9 +14,8 @@ use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
-use lapidary::train::{
-    Checkpoint, Event, Network, Start, TrainError, Trainer, fit, load_parameters,
-};
+use lapidary::models::{ModelError, Network, load_parameters};
+use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
 use crate::config::Settings;
@@ -195,7 +194,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     let [parameters, trained_parameters] = trainer.n_parameters();
     let median = watch.median_step_seconds();
     let report = Report {
-        model: setup::describe(&network),
+        model: network.describe(),
         device: engine.name(),
         parameters,
         trained_parameters,
@@ -286,6 +285,12 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 
 /// Notes in the metadata of files.
 type Notes = BTreeMap<String, String>;
+
+impl From<ModelError> for Failure {
+    fn from(error: ModelError) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
 
 impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {

@@ -2,10 +2,11 @@
 
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
+use lapidary::models::{Initial, Mlp, Network};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, Schedule};
 use lapidary::ops::nn::Curve;
-use lapidary::train::{Initial, Mlp, TrainOptions};
+use lapidary::train::TrainOptions;
 
 use crate::options::Failure;
 
@@ -80,12 +81,6 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> 
     Ok(network.with_initial(initial))
 }
 
-/// `mlp 784-256-128-10`
-pub fn describe(network: &Mlp) -> String {
-    let sizes: Vec<String> = network.sizes().iter().map(ToString::to_string).collect();
-    format!("mlp {}", sizes.join("-"))
-}
-
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
     let optimizer = Optimizer::named(&options.optimizer, Convention::PyTorch).map_err(usage)?;
     let is_adamw = options.optimizer == "adamw";
@@ -132,13 +127,13 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
 }
 
 /// What a reader of the file needs to use the network: its kind, and how inputs are prepared.
-pub fn notes(options: &TrainCommand, network: &Mlp, inputs: &Standardization) -> Notes {
+pub fn notes(options: &TrainCommand, network: &dyn Network, inputs: &Standardization) -> Notes {
     let join = |values: &[f32]| {
         let values: Vec<String> = values.iter().map(ToString::to_string).collect();
         values.join(" ")
     };
     Notes::from([
-        ("model".to_owned(), describe(network)),
+        ("model".to_owned(), network.describe()),
         ("activation".to_owned(), "relu".to_owned()),
         ("optimizer".to_owned(), options.optimizer.clone()),
         ("settings".to_owned(), options.settings.toml()),
