@@ -34,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine", "models",
         ],
     ),
+    ("search", &["num", "io"]),
     (
         "verify",
         &[
@@ -64,7 +65,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memmap2", &["src/io"]),
     ("flate2", &["src/io"]),
     ("csv", &["src/io"]),
-    ("tempfile", &["src/io", "src/tune", "src/data"]),
+    ("tempfile", &["src/io", "src/tune", "src/data", "src/search"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),

@@ -5,6 +5,7 @@
 
 mod cli;
 mod cli_config;
+mod cli_eval;
 mod cli_train;
 mod engine;
 mod gradients;

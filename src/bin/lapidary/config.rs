@@ -6,13 +6,15 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches as _};
 use lapidary::io::{near_names, read_text};
 use serde::Serialize;
 use serde_json::{Number, Value};
 use toml::de::{DeTable, DeValue};
 
 use crate::options::Failure;
+use crate::train::TrainCommand;
 
 /// The subcommand whose flags are keys.
 const TRAIN: &str = "train";
@@ -44,7 +46,23 @@ pub enum Given {
     Many(Vec<String>),
 }
 
+impl Entry {
+    /// A setting of a file, by its flag.
+    pub fn new(key: &str, span: Range<usize>, given: Given) -> Self {
+        Self {
+            key: key.to_owned(),
+            span,
+            given,
+        }
+    }
+}
+
 impl Document {
+    /// A text from elsewhere, with what errors call it.
+    pub fn of(file: PathBuf, text: String) -> Self {
+        Self { file, text }
+    }
+
     pub fn read(file: &Path) -> Result<Self, Failure> {
         let text = read_text(file).map_err(|error| Failure::Usage(error.to_string()))?;
         Ok(Self {
@@ -170,8 +188,20 @@ pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     Ok(arguments)
 }
 
+/// What the words of a command line after `lapidary train` ask for.
+pub fn train_command(words: Vec<String>) -> Result<TrainCommand, clap::Error> {
+    let words = line(words.into_iter().map(OsString::from));
+    let matches = crate::command().try_get_matches_from(words)?;
+    let Some((TRAIN, matches)) = matches.subcommand() else {
+        return Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand));
+    };
+    let mut options = TrainCommand::from_arg_matches(matches)?;
+    options.settings = Settings::resolved(matches);
+    Ok(options)
+}
+
 /// `lapidary train` with these words.
-pub fn line(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+fn line(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let begin = ["lapidary", TRAIN].map(OsString::from);
     begin.into_iter().chain(words).collect()
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod devices;
+mod eval;
 mod inspect;
 mod options;
 mod output;
@@ -13,6 +14,7 @@ mod shaders;
 mod stores;
 mod sweep;
 mod train;
+mod trained;
 mod tune;
 mod verify;
 mod workload;
@@ -45,6 +47,8 @@ enum Command {
     Tune(tune::TuneOptions),
     /// Train a classifier, on a folder of data or the images built in.
     Train(train::TrainCommand),
+    /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
+    Eval(eval::EvalOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -79,6 +83,7 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::Profile(options) => profile::run(&cli.common, options),
         Command::Tune(options) => tune::run(&cli.common, options),
         Command::Train(options) => train::run(&cli.common, options),
+        Command::Eval(options) => eval::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })

@@ -1,6 +1,6 @@
 //! `lapidary train`: train a classifier on a folder of data or on the images built in.
 
-mod setup;
+pub mod setup;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use lapidary::data::{Loader, LoaderOptions};
+use lapidary::data::{Dataset, Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
@@ -45,16 +45,16 @@ pub struct TrainCommand {
     /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
     /// the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     /// Take inputs as they are stored (bytes as the share of 255), instead of with mean 0 and deviation 1.
     #[arg(long)]
-    raw_inputs: bool,
+    pub raw_inputs: bool,
     /// Passes over the training set.
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
+    pub epochs: u32,
     /// Samples of a step.
     #[arg(long, default_value_t = 128, value_name = "N")]
-    batch_size: usize,
+    pub batch_size: usize,
     /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, amsgrad, nadam, adamax or radam.
     #[arg(long, default_value = "adamw", value_name = "NAME")]
     optimizer: String,
@@ -75,7 +75,7 @@ pub struct TrainCommand {
     max_norm: Option<f32>,
     /// Seed of the first values and of the order of samples.
     #[arg(long, default_value_t = 0, value_name = "N")]
-    seed: u64,
+    pub seed: u64,
     /// How first values are drawn: uniform as torch.nn.Linear, or as Glorot and Bengio.
     #[arg(long, value_enum, default_value = "torch")]
     initial: InitialName,
@@ -129,18 +129,18 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
-    let network = setup::network(options, &data.train)?;
+    let network = network(options, &data.train)?;
     let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
-    let start = start(options, &network)?;
-    let engine = engine(common, options)?;
-    let mut trainer = Trainer::new(engine.as_ref(), &network, settings, start)?;
+    let start = start(options, network.as_ref())?;
+    let engine = engine(common, &options.device)?;
+    let mut trainer = Trainer::new(engine.as_ref(), network.as_ref(), settings, start)?;
     let resumed_from_step = trainer.n_steps();
     if resumed_from_step > 0 {
         eprintln!("resumed after step {resumed_from_step}");
     }
-    let notes = setup::notes(options, &network, &standardization);
+    let notes = setup::notes(options, (network.as_ref(), loader.data()), &standardization);
 
     let stop = stop_on_ctrl_c()?;
     let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
@@ -217,6 +217,14 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 }
 
+/// A network of any kind.
+pub type BoxedNetwork = Box<dyn Network>;
+
+/// The network that the settings ask for, for data of this kind.
+pub fn network(options: &TrainCommand, data: &Dataset) -> Result<BoxedNetwork, Failure> {
+    Ok(Box::new(setup::network(options, data)?))
+}
+
 /// What training begins with.
 fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
@@ -226,14 +234,15 @@ fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure
     }
 }
 
-fn engine(common: &CommonOptions, options: &TrainCommand) -> Result<Box<dyn Engine>, Failure> {
-    if options.device == DeviceOption::Cpu {
+/// The engine for a device, with the choices kept for it.
+pub fn engine(common: &CommonOptions, device: &DeviceOption) -> Result<Box<dyn Engine>, Failure> {
+    if *device == DeviceOption::Cpu {
         eprintln!("note: the CPU engine is the definition, not a fast way to train");
         return Ok(Box::new(CpuEngine::new()));
     }
     let sources = common.sources()?;
     let engine = GpuEngine::open(GpuOptions {
-        device: options.device.adapter("")?,
+        device: device.adapter("")?,
         sources: sources.clone(),
         cooperative_matrix: common.cooperative_matrix,
         ..GpuOptions::default()
@@ -244,7 +253,7 @@ fn engine(common: &CommonOptions, options: &TrainCommand) -> Result<Box<dyn Engi
     Ok(Box::new(engine))
 }
 
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
+pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
@@ -274,12 +283,12 @@ fn text(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn usage(error: impl std::fmt::Display) -> Failure {
+pub fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::Usage(error.to_string())
 }
 
 /// Writes a file whole or not at all.
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
     lapidary::io::atomic::write_bytes(file, text.as_bytes()).map_err(usage)
 }
 
