@@ -7,9 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use super::sampler::Known;
 use super::trial::ranked;
-use super::{
-    Direction, Domain, Journal, MedianPruner, Sampler, SearchError, Space, State, Trial, Value,
-};
+use super::{Direction, Journal, MedianPruner, Sampler, SearchError, Space, State, Trial, Value};
 
 /// What a search depends on, besides what is tried.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -150,21 +148,12 @@ impl Study {
         &self.options
     }
 
-    /// A trial's values by name.
-    pub fn named(&self, trial: &Trial) -> Vec<(String, String)> {
-        let dimensions = self.options.space.dimensions().iter();
-        let pairs = dimensions.zip(&trial.values).map(|(one, value)| {
-            let text = match (&one.domain, value) {
-                (Domain::Choice(names), Value::Choice(index)) => {
-                    names.get(*index).cloned().unwrap_or_default()
-                }
-                (_, Value::Choice(index)) => index.to_string(),
-                (_, Value::Integer(value)) => value.to_string(),
-                (_, Value::Real(value)) => value.to_string(),
-            };
-            (one.name.clone(), text)
-        });
-        pairs.collect()
+    /// A trial's values by name, choices by theirs.
+    pub fn values_json(&self, trial: &Trial) -> Map<String, Json> {
+        match self.options.space.to_json(&trial.values) {
+            Json::Object(values) => values,
+            _ => Map::new(),
+        }
     }
 
     /// Tries until there are `n_trials` in all, the grid is done, or a trial is stopped. `objective` tries a

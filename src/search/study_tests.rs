@@ -1,6 +1,6 @@
 use super::*;
 use crate::search::pruner::median;
-use crate::search::{Dimension, Scale, TpeOptions, cross_validate};
+use crate::search::{Dimension, Domain, Scale, TpeOptions, cross_validate};
 
 fn dimension(name: &str, domain: Domain) -> Dimension {
     Dimension {

@@ -6,6 +6,7 @@
 mod cli;
 mod cli_config;
 mod cli_eval;
+mod cli_search;
 mod cli_train;
 mod engine;
 mod gradients;

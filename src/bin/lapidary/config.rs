@@ -34,7 +34,7 @@ pub struct Document {
 pub struct Entry {
     /// With `-`, as the flag.
     pub key: String,
-    span: Range<usize>,
+    pub span: Range<usize>,
     pub given: Given,
 }
 

@@ -16,6 +16,7 @@ mod sweep;
 mod train;
 mod trained;
 mod tune;
+mod tune_hyper;
 mod verify;
 mod workload;
 
@@ -47,6 +48,8 @@ enum Command {
     Tune(tune::TuneOptions),
     /// Train a classifier, on a folder of data or the images built in.
     Train(train::TrainCommand),
+    /// Search settings of training: grid, random, or Parzen estimators.
+    TuneHyper(tune_hyper::TuneHyperOptions),
     /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
     Eval(eval::EvalOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
@@ -83,6 +86,7 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::Profile(options) => profile::run(&cli.common, options),
         Command::Tune(options) => tune::run(&cli.common, options),
         Command::Train(options) => train::run(&cli.common, options),
+        Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),

@@ -14,11 +14,13 @@ mod place;
 mod roofline;
 mod roofline_labels;
 mod scale;
+mod trials;
 
 pub use bars::{Bar, Bars, bars};
 pub use lines::{Axis, Lines, Series, lines};
 pub use matrix::{Matrix, matrix};
 pub use roofline::{ComputeRoof, MemoryRoof, Point, Roofline, roofline};
+pub use trials::{Trials, trials};
 
 use thiserror::Error;
 

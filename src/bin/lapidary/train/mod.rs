@@ -81,7 +81,7 @@ pub struct TrainCommand {
     initial: InitialName,
     /// Start from the parameters of a safetensors file.
     #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
+    pub init: Option<PathBuf>,
     /// Names of parameters that are not trained, with * for any characters; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     freeze: Vec<String>,
@@ -99,7 +99,7 @@ pub struct TrainCommand {
     svg: Option<PathBuf>,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: DeviceOption,
+    pub device: DeviceOption,
     /// All of these as they are in the end.
     #[arg(skip)]
     pub settings: Settings,
