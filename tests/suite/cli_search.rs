@@ -179,14 +179,14 @@ fn a_trial_that_cannot_be_trained_fails_alone() {
 #[test]
 fn what_is_wrong_in_a_space_is_said_with_its_line() {
     for (space, expected) in [
-        ("hiden = [[4]]", "11: `hiden` is no setting; near: hidden"),
+        ("hiden = [[4]]", "10: `hiden` is no setting; near: hidden"),
         (
             "schedule = [\"linear\", \"liner\"]",
-            "11: `schedule`: invalid value 'liner'",
+            "10: `schedule`: invalid value 'liner'",
         ),
         (
             "seed = { integer = [1, 2], uniform = [1, 2] }",
-            "11: `seed`: has two ranges",
+            "10: `seed`: has two ranges",
         ),
         (
             "seed = { integr = [1, 2] }",
@@ -203,9 +203,9 @@ fn what_is_wrong_in_a_space_is_said_with_its_line() {
             "above 0 on a logarithmic scale",
         ),
         ("learning_rate = 0.1", "takes a list of values"),
-        ("epochs = [1, 2]", "11: `epochs` is in [train] too"),
-        ("out = [\"a\"]", "11: `out`: a search writes only"),
-        ("device = [\"cpu\"]", "11: `device`: all trials share it"),
+        ("epochs = [1, 2]", "10: `epochs` is in [train] too"),
+        ("out = [\"a\"]", "10: `out`: a search writes only"),
+        ("device = [\"cpu\"]", "10: `device`: all trials share it"),
         ("", "the space has no dimension"),
         ("hidden = []", "the number of choices is 0"),
         (
