@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+pub mod compress;
 pub mod data;
 pub mod engine;
 pub mod eval;

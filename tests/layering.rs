@@ -48,9 +48,17 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "compress",
+        &[
+            "num", "tensor", "io", "data", "eval", "shader", "record", "kernels", "ops",
+            "autograd", "engine", "train", "verify", "tune",
+        ],
+    ),
+    (
         "report",
         &[
-            "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify", "tune",
+            "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify",
+            "tune", "compress",
         ],
     ),
 ];

@@ -12,8 +12,11 @@ use super::tape::{Backward, Tape, Var};
 /// Records a part of a network: its inputs on a tape, its output.
 type Forward = Rc<dyn Fn(&mut Tape, &[Var]) -> Result<Var, OpError>>;
 
+/// An input: its value, its 16-bit copy, and the type of its gradient.
+type Input = (Tensor, Option<Tensor>, FloatType);
+
 struct Segment {
-    inputs: Vec<Tensor>,
+    inputs: Vec<Input>,
     forward: Forward,
     storage: FloatType,
 }
@@ -40,7 +43,10 @@ impl Tape {
         let segment = Segment {
             inputs: inputs
                 .iter()
-                .map(|&input| self.value(input).clone())
+                .map(|&input| {
+                    let (value, copy) = (self.value(input).clone(), self.copy(input).cloned());
+                    (value, copy, self.gradient_storage(input))
+                })
                 .collect(),
             forward: Rc::new(forward),
             storage: self.storage(),
@@ -71,12 +77,14 @@ impl Segment {
             tape = tape.again();
         }
         let mut inputs = Vec::with_capacity(self.inputs.len());
-        for (tensor, &wanted) in self.inputs.iter().zip(wanted) {
-            inputs.push(if wanted {
+        for ((tensor, copy, gradient), &wanted) in self.inputs.iter().zip(wanted) {
+            let input = if wanted {
                 tape.parameter(tensor)
             } else {
                 tape.constant(tensor)
-            });
+            };
+            tape.take_over(input, copy.clone(), *gradient);
+            inputs.push(input);
         }
         let result =
             (self.forward)(&mut tape, &inputs).and_then(|output| then(&mut tape, &inputs, output));

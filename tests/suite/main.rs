@@ -14,6 +14,7 @@ mod limits;
 mod long_sums;
 mod masks;
 mod memory;
+mod mixed;
 mod nn;
 mod ops;
 mod optim;

@@ -1,0 +1,3 @@
+//! Making networks smaller, and saying truthfully what was gained and lost.
+
+pub mod outcome;
