@@ -11,7 +11,7 @@ use lapidary::eval::{
 };
 use lapidary::record::Recording;
 use lapidary::report::Page;
-use lapidary::report::plot::{Matrix, matrix};
+use lapidary::report::plot::{Matrix, PlotError, matrix};
 use lapidary::train::Predictor;
 use serde::Serialize;
 
@@ -124,7 +124,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
     report.device = engine.name();
     report.samples_per_second = test.n_samples() as f64 / seconds;
     if let Some(file) = &options.svg {
-        write(file, &picture(&report)?)?;
+        write(file, &picture(&report).map_err(usage)?)?;
     }
     if let Some(file) = &options.html {
         write(file, &page(&report)?)?;
@@ -249,7 +249,7 @@ fn text(report: &Report) -> String {
     text + &format!("\n{confusion}\n")
 }
 
-fn picture(report: &Report) -> Result<String, Failure> {
+fn picture(report: &Report) -> Result<String, PlotError> {
     matrix(&Matrix {
         title: format!("Confusion of {}", report.model),
         row_name: "class".to_owned(),
@@ -261,7 +261,6 @@ fn picture(report: &Report) -> Result<String, Failure> {
             .collect(),
         counts: report.confusion.concat(),
     })
-    .map_err(usage)
 }
 
 fn page(report: &Report) -> Result<String, Failure> {
@@ -270,11 +269,12 @@ fn page(report: &Report) -> Result<String, Failure> {
         page.paragraph(&line);
     }
     page.heading("Classes")
-        .table(&CLASS_HEADER, &class_rows(report))
-        .heading("Confusion")
-        .figure(
-            "How often each class was taken for each.",
-            &picture(report)?,
-        );
+        .table(&CLASS_HEADER, &class_rows(report));
+    page.heading("Confusion");
+    match picture(report) {
+        Ok(svg) => page.figure("How often each class was taken for each.", &svg),
+        Err(PlotError::TooMany { .. }) => page.paragraph("There are too many classes to draw."),
+        Err(error) => return Err(usage(error)),
+    };
     Ok(page.to_html())
 }

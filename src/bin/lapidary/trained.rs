@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lapidary::data::{Dataset, Standardization, StandardizeBy};
 use lapidary::io::safetensors::SafetensorsFile;
-use lapidary::models::{NamedTensor, load_parameters};
+use lapidary::models::{NamedTensor, Network, load_parameters};
 
 use crate::config::{self, Document};
 use crate::options::Failure;
-use crate::train::{self, BoxedNetwork, TrainCommand, setup, usage};
+use crate::train::{TrainCommand, setup, usage};
 
 /// Flags for files that do not say what they hold. They win over what a file says.
 #[derive(Debug, Args)]
@@ -59,12 +59,11 @@ impl Trained {
             let is_replaced = match entry.key.as_str() {
                 "model" => options.model.is_some(),
                 "hidden" => options.hidden.is_some(),
-                // It says how training began, not what it came to.
-                "raw-inputs" | "init" => true,
+                "raw-inputs" => options.raw_inputs,
                 _ => false,
             };
             let made = document.arguments(&entry)?;
-            if !is_replaced || (entry.key == "raw-inputs" && !options.raw_inputs) {
+            if !is_replaced {
                 words.extend(made);
             }
         }
@@ -150,8 +149,8 @@ impl Trained {
     }
 
     /// The network for data of this kind, and its parameters.
-    pub fn network(&self, data: &Dataset) -> Result<(BoxedNetwork, Vec<NamedTensor>), Failure> {
-        let network = train::network(&self.options, data)?;
+    pub fn network(&self, data: &Dataset) -> Result<(Box<dyn Network>, Vec<NamedTensor>), Failure> {
+        let network = setup::network(&self.options, data)?;
         let parameters = load_parameters(network.as_ref(), self.file.path())?;
         Ok((network, parameters))
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use lapidary::data::{Dataset, Loader, LoaderOptions};
+use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
@@ -129,7 +129,7 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
-    let network = network(options, &data.train)?;
+    let network = setup::network(options, &data.train)?;
     let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
@@ -217,16 +217,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 }
 
-/// A network of any kind.
-pub type BoxedNetwork = Box<dyn Network>;
-
-/// The network that the settings ask for, for data of this kind.
-pub fn network(options: &TrainCommand, data: &Dataset) -> Result<BoxedNetwork, Failure> {
-    Ok(Box::new(setup::network(options, data)?))
-}
-
 /// What training begins with.
-fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
+pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
         (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
         (_, Some(file)) => Ok(Start::Parameters(load_parameters(network, file)?)),

@@ -84,7 +84,7 @@ fn built_in() -> Result<TrainTest, Failure> {
     ))
 }
 
-pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> {
+pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
     let Model::Mlp = options.model;
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
@@ -92,7 +92,7 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> 
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
     let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-    Ok(network.with_initial(initial))
+    Ok(Box::new(network.with_initial(initial)))
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {

@@ -7,9 +7,8 @@ use clap::ValueEnum;
 use lapidary::data::split::{Split, stratified_folds, stratified_split};
 use lapidary::data::{Dataset, Loader, LoaderOptions};
 use lapidary::engine::Engine;
-use lapidary::models::load_parameters;
 use lapidary::search::{Direction, Ended, Reports, cross_validate};
-use lapidary::train::{Evaluation, Event, Start, Trainer, fit};
+use lapidary::train::{Evaluation, Event, Trainer, fit};
 
 use crate::options::Failure;
 use crate::train::{self, TrainCommand, setup, usage};
@@ -98,14 +97,11 @@ impl Objective<'_> {
             inputs.apply(&mut learned).map_err(usage)?;
             inputs.apply(&mut validation).map_err(usage)?;
         }
-        let network = train::network(options, &learned)?;
+        let network = setup::network(options, &learned)?;
         let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
         let loader = Loader::new(learned.into(), loader_options).map_err(usage)?;
         let settings = setup::training(options, loader.n_batches() as u64)?;
-        let start = match &options.init {
-            Some(file) => Start::Parameters(load_parameters(network.as_ref(), file)?),
-            None => Start::Seed,
-        };
+        let start = train::start(options, network.as_ref())?;
         let mut trainer = Trainer::new(self.engine, network.as_ref(), settings, start)?;
         let mut last = None;
         let mut is_given_up = false;
