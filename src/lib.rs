@@ -19,6 +19,7 @@ pub mod num;
 pub mod ops;
 pub mod record;
 pub mod report;
+pub mod search;
 pub mod shader;
 pub mod tensor;
 pub mod train;

@@ -34,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine", "models",
         ],
     ),
+    ("search", &["num", "io"]),
     (
         "verify",
         &[
@@ -72,13 +73,14 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memmap2", &["src/io"]),
     ("flate2", &["src/io"]),
     ("csv", &["src/io"]),
-    ("tempfile", &["src/io", "src/tune", "src/data"]),
+    ("tempfile", &["src/io", "src/tune", "src/data", "src/search"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
     ("clap", &["src/bin"]),
     ("indicatif", &["src/bin"]),
     ("comfy_table", &["src/bin"]),
+    ("toml", &["src/bin"]),
     ("ctrlc", &["src/bin"]),
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.

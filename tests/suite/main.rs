@@ -5,6 +5,9 @@
 
 mod cli;
 mod cli_models;
+mod cli_config;
+mod cli_eval;
+mod cli_search;
 mod cli_train;
 mod deploy;
 mod conv;
