@@ -2,12 +2,13 @@
 //! proves on the user's own adapter that every kernel computes what its CPU reference defines.
 //!
 //! The floors, from the ground up; each uses only what stands below it:
-//! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
+//! [`num`] and [`tensor`], [`compress`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
 //! [`ops`], [`autograd`], [`train`], [`verify`], [`tune`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+pub mod compress;
 pub mod data;
 pub mod engine;
 pub mod eval;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, &[&str])] = &[
     ("num", &[]),
     ("tensor", &["num"]),
+    ("compress", &["num", "tensor"]),
     ("io", &["num", "tensor"]),
     ("data", &["num", "tensor", "io"]),
     ("eval", &["num"]),
