@@ -89,6 +89,12 @@ impl<'a> Weights<'a> {
         self.values.iter().map(|&value| f64::from(value)).collect()
     }
 
+    /// Changes of the weights, in f64: other values `[n, k]`, as many as there are weights, less these.
+    pub(super) fn differences(&self, other: &[f32]) -> Vec<f64> {
+        let change = |(&own, &other): (&f32, &f32)| f64::from(other) - f64::from(own);
+        self.values.iter().zip(other).map(change).collect()
+    }
+
     /// Refuses a per-column array of another length.
     pub(super) fn check_columns(
         &self,
