@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn zeros_signs_and_denormals_are_kept() {
         let tiny = f32::from_bits(1);
-        let weights = Weights::new("w", 2, 3, &[0.0, -0.0, 0.0, -tiny, tiny, 0.0]).unwrap();
+        let values = [0.0, -0.0, 0.0, -tiny, tiny, 0.0];
+        let weights = Weights::new("w", 2, 3, &values).unwrap();
         for width in [LogWidth::Four, LogWidth::Eight] {
             let found = logarithmic(&weights, width, Granularity::Channel, LogRounding::Value);
             assert_eq!(

@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn zeros_and_the_smallest_numbers_have_codes() {
         let tiny = f32::from_bits(1);
-        let weights = Weights::new("w", 2, 2, &[0.0, -0.0, tiny, 0.0]).unwrap();
+        let values = [0.0, -0.0, tiny, 0.0];
+        let weights = Weights::new("w", 2, 2, &values).unwrap();
         let matrix = nf4(&weights, Granularity::Channel).unwrap();
         assert_eq!(matrix.codes(), [7, 7, 15, 7]);
         assert_eq!(matrix.dequantize(), [0.0, 0.0, tiny, 0.0]);
