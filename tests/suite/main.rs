@@ -5,6 +5,7 @@
 
 mod cli;
 mod cli_train;
+mod compress;
 mod engine;
 mod gradients;
 mod limits;

@@ -7,9 +7,9 @@ use super::linear::Linear;
 use super::range::Range;
 use crate::num::{Rounding, ScaleRule, ScaleType, Scheme, Zero, round_to_f16};
 
-/// Codes of one group.
+/// Codes of one group, or of a layer's activations.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Grid {
+pub struct Grid {
     /// As its type holds it; infinite if it overflows.
     pub scale: f64,
     /// Zero point, 0 if symmetric.
@@ -21,7 +21,10 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// The codes of a range.
+    /// The codes of a range. Of a scheme its width, rule and scale type are used.
+    ///
+    /// Static codes of activations are `Grid::fit(&scheme, calibration.range(..)?)`.
+    #[must_use]
     pub fn fit(linear: &Linear, range: Range) -> Self {
         let (qmin, qmax) = (linear.width.min(), linear.width.max());
         let (low_code, high_code) = (f64::from(qmin), f64::from(qmax));
@@ -62,18 +65,21 @@ impl Grid {
         }
     }
 
-    /// The code nearest to a value, ties to even.
+    /// The code nearest to a value, ties to even, and that of the nearer end for one outside the range.
+    #[must_use]
     pub fn code(&self, value: f64) -> i32 {
         let code = (value / self.scale).round_ties_even() + f64::from(self.zero);
         code.clamp(f64::from(self.min), f64::from(self.max)) as i32
     }
 
     /// What a code stands for.
+    #[must_use]
     pub fn value(&self, code: i32) -> f64 {
         f64::from(code - self.zero) * self.scale
     }
 
     /// The value nearest to a value.
+    #[must_use]
     pub fn nearest(&self, value: f64) -> f64 {
         self.value(self.code(value))
     }

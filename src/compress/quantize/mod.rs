@@ -30,6 +30,7 @@ pub use awq::{Awq, AwqResult, Clip, awq};
 pub use bias::{BatchNorm, corrected_bias, fold_batch_norm};
 pub use codebook::{Codebook, CodebookMatrix};
 pub use gptq::{Gptq, GptqResult, Order, Route, gptq};
+pub use grid::Grid;
 pub use hqq::{Hqq, hqq};
 pub use linear::{Linear, LinearMatrix, round_to_nearest};
 pub use logarithmic::{LogRounding, LogWidth, logarithmic};
