@@ -61,12 +61,22 @@ fn outputs(x: &[f32], values: &[f32], bias: &[f32], k: usize) -> Vec<f32> {
 
 /// The three layers 784-256-128-10 and what the first training images are to them.
 fn layers() -> Vec<Layer> {
+    let images = fashion_mnist_subset().expect("built in").train;
+    let images = images.first(N_IMAGES).expect("10,000 images");
+    layers_of(images.inputs().to_vec())
+}
+
+/// The same with test images.
+fn held_out() -> Vec<Layer> {
+    let images = fashion_mnist_subset().expect("built in").test;
+    let images = images.first(N_IMAGES).expect("2,000 images");
+    layers_of(images.inputs().to_vec())
+}
+
+fn layers_of(mut x: Vec<f32>) -> Vec<Layer> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fmnist_mlp_f32.safetensors");
     let file = SafetensorsFile::open(file).expect("part of the repository");
     let tensor = |name: &str| file.tensor(name).expect("there").to_f32().expect("f32");
-    let images = fashion_mnist_subset().expect("built in").train;
-    let images = images.first(N_IMAGES).expect("10,000 images");
-    let mut x = images.inputs().to_vec();
     let mut layers = Vec::new();
     for (name, bias, n, k) in [
         ("1.weight", "1.bias", 256, 784),
@@ -99,7 +109,7 @@ const WIDTHS: [Width; 3] = [Width::Int4, Width::Int3, Width::Int2];
 
 #[test]
 fn gptq_and_awq_lose_less_than_rounding_to_nearest_on_every_layer() {
-    for layer in layers() {
+    for (layer, held_out) in layers().iter().zip(&held_out()) {
         for width in WIDTHS {
             let linear = Linear::asymmetric(width, Granularity::Group(16));
             let weights = layer.weights();
@@ -124,10 +134,16 @@ fn gptq_and_awq_lose_less_than_rounding_to_nearest_on_every_layer() {
             let scaled = awq(&weights, &layer.inputs, &layer.hessian, &linear, &options);
             let scaled = scaled.expect("fits");
             assert!(scaled.loss < nearest, "{} {linear}", layer.name);
+            // On images that it has not seen the gain is smaller, and there.
+            let unseen_nearest = round_to_nearest(&weights, &linear).expect("fits");
+            let unseen_nearest = held_out.loss(&unseen_nearest.dequantize());
+            let unseen = held_out.loss(&solved.matrix.dequantize());
             println!(
-                "{} {linear}: to nearest {nearest:.4}, gptq {:.4}, awq {:.4}",
+                "{} {linear}: to nearest {nearest:.4}, gptq {:.4}, awq {:.4}; unseen {unseen_nearest:.4}, \
+                 gptq {unseen:.4}",
                 layer.name, solved.loss, scaled.loss
             );
+            assert!(unseen < unseen_nearest, "{} {linear}", layer.name);
         }
     }
 }
@@ -200,7 +216,7 @@ fn a_corrected_bias_lowers_the_error_of_the_outputs() {
 
 #[test]
 fn wanda_and_sparsegpt_lose_less_than_magnitude_on_every_layer() {
-    for layer in layers() {
+    for (layer, held_out) in layers().iter().zip(&held_out()) {
         let weights = layer.weights();
         for (sparsity, pattern) in [
             (Sparsity::Share(0.5), Pattern::PerRow(Amount::Sparsity(0.5))),
@@ -231,6 +247,16 @@ fn wanda_and_sparsegpt_lose_less_than_magnitude_on_every_layer() {
                 layer.name, solved.loss
             );
             assert!(by_inputs < by_magnitude, "{} {sparsity:?}", layer.name);
+            let magnitudes = magnitude(weights.values());
+            let scores = Scores::new(layer.name, layer.n, layer.k, &magnitudes).expect("scores");
+            let mask = select(&scores, &pattern).expect("fits");
+            let pruned = mask
+                .apply(layer.name, weights.values())
+                .expect("its weights");
+            let (unseen, unseen_magnitude) =
+                (held_out.loss(&solved.weights), held_out.loss(&pruned));
+            println!("unseen: magnitude {unseen_magnitude:.4}, sparsegpt {unseen:.4}");
+            assert!(unseen < unseen_magnitude, "{} {sparsity:?}", layer.name);
             assert!(solved.loss < by_inputs, "{} {sparsity:?}", layer.name);
             assert_eq!(layer.loss(&solved.weights), solved.loss);
         }

@@ -186,8 +186,9 @@ impl Replace for Dropping<'_> {
             && column.is_multiple_of(group)
         {
             let mut keys = Vec::with_capacity(group);
-            for column in column..column + group {
-                let score = self.score(column, weights[column]);
+            let members = weights.iter().enumerate().skip(column).take(group);
+            for (column, &weight) in members {
+                let score = self.score(column, weight);
                 if score.is_nan() {
                     return Err(MaskError::NotANumber {
                         tensor: self.name.to_owned(),

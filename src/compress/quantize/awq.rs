@@ -13,7 +13,9 @@
 //! Source: Lin, Tang, Tang, Yang, Dang, Gan, Han, "AWQ" (MLSys 2024) and its code (`quantizer.py`).
 
 use super::grid::Grid;
-use super::linear::{Grids, Linear, LinearMatrix, round_to_nearest};
+use super::linear::Linear;
+use super::matrix::LinearMatrix;
+use super::nearest::{Grids, round_to_nearest};
 use super::range::{Range, least_error};
 use super::smooth::{Smoothing, power};
 use crate::compress::factor::quadratic;

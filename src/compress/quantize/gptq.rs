@@ -13,7 +13,9 @@
 use std::ops::Range as Columns;
 
 use super::grid::Grid;
-use super::linear::{Grids, Linear, LinearMatrix, round_to_nearest};
+use super::linear::Linear;
+use super::matrix::LinearMatrix;
+use super::nearest::{Grids, round_to_nearest};
 use super::range::Chooser;
 use crate::compress::sweep::{DeadColumns, Replace, sweep};
 use crate::compress::{CompressError, Hessian, Weights};
