@@ -11,6 +11,7 @@ mod cli_search;
 mod cli_train;
 mod deploy;
 mod conv;
+mod compress;
 mod engine;
 mod gradients;
 mod gradients_nn;
