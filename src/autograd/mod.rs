@@ -18,6 +18,7 @@
 
 mod activation;
 mod dropout;
+mod fake_quantize;
 mod linear;
 mod norm;
 mod reshape;

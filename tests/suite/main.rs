@@ -17,6 +17,7 @@ mod ops;
 mod optim;
 mod optim_overflow;
 mod proof;
+mod qat;
 mod shaders;
 mod sparse;
 mod support;

@@ -8,6 +8,7 @@
 mod activation;
 mod dropout;
 mod embedding;
+mod fake_quantize;
 mod indices;
 mod loss;
 mod norm;
@@ -21,6 +22,10 @@ pub use crate::kernels::softmax::Distribution;
 pub use activation::{activation, activation_backward};
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward};
+pub use fake_quantize::{
+    Coding, FakeQuantizeGradients, ScaleScope, Scales, ScalesOf, fake_quantize,
+    fake_quantize_backward, quant_scales,
+};
 pub use indices::Indices;
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
