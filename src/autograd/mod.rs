@@ -17,13 +17,20 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod conv;
+mod distill;
 mod dropout;
+mod embedding;
 mod fake_quantize;
+mod join;
 mod linear;
+mod loss;
 mod norm;
+mod product;
 mod reshape;
 mod segment;
 mod sum;
 mod tape;
 
+pub use distill::SoftTargets;
 pub use tape::{Backward, Gradients, Tape, Var};

@@ -7,6 +7,7 @@
 mod approx;
 mod bounds;
 mod case;
+mod conv_shape;
 mod data;
 mod epilogue;
 mod float;
@@ -34,6 +35,7 @@ mod workload;
 
 pub use bounds::{TINY, U, gamma};
 pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
+pub use conv_shape::{ConvShape, Steps};
 pub use data::DataKind;
 pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
@@ -69,6 +71,8 @@ registry![
     dropout,
     embedding,
     embedding_backward,
+    conv2d,
+    conv2d_weight,
     quantize_rows,
     quant_scales,
     fake_quantize,

@@ -258,7 +258,9 @@ impl<'a> Trainer<'a> {
             recording.download(state);
         }
         let mut made = self.engine.run(&recording)?.into_iter();
-        let states = states.iter().map(|one| one.as_ref().and(made.next()));
+        let states = states
+            .iter()
+            .map(|one| one.as_ref().and_then(|_| made.next()));
         Ok(Checkpoint::new(
             self.parameters()?,
             states.collect(),

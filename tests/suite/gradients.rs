@@ -277,3 +277,28 @@ fn what_was_recorded_before_a_segment_that_fails_is_kept() {
     assert!(failed.is_err());
     assert_eq!(tape.recording().commands().len(), before);
 }
+
+#[test]
+fn gradients_through_convolutions_equal_central_differences() {
+    use lapidary::ops::nn::{Conv1dOptions, Conv2dOptions};
+    check(&[&[2, 4, 5, 6], &[6, 2, 3, 2], &[6]], |tape, vars| {
+        let options = Conv2dOptions {
+            stride: [2, 1],
+            padding: [1, 2],
+            dilation: [1, 3],
+            groups: 2,
+            ..Conv2dOptions::default()
+        };
+        tape.conv2d(vars[0], vars[1], Some(vars[2]), &options)
+    });
+    // Each channel by itself, then all of them.
+    check(&[&[2, 3, 9], &[3, 1, 3], &[4, 3, 1]], |tape, vars| {
+        let options = Conv1dOptions {
+            stride: 2,
+            groups: 3,
+            ..Conv1dOptions::default()
+        };
+        let y = tape.conv1d(vars[0], vars[1], None, &options)?;
+        tape.conv1d(y, vars[2], None, &Conv1dOptions::default())
+    });
+}

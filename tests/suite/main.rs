@@ -5,13 +5,16 @@
 
 mod cli;
 mod cli_train;
+mod conv;
 mod engine;
 mod gradients;
+mod gradients_nn;
 mod limits;
 mod long_sums;
 mod masks;
 mod memory;
 mod mixed;
+mod models;
 mod nn;
 mod ops;
 mod optim;

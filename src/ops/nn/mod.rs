@@ -1,4 +1,4 @@
-//! Operations of neural networks with their gradients, apart from products: activations, softmax, losses,
+//! Operations of neural networks with their gradients, apart from products of matrices: convolutions, activations, softmax, losses,
 //! normalizations, dropout, embeddings and the sums that make gradients of parameters.
 //!
 //! A function and its gradient are separate operations, so that a tape can record the one and later the
@@ -6,8 +6,10 @@
 //! parameters are f32. Every sum has a fixed order: results repeat bit for bit on one adapter.
 
 mod activation;
+mod conv;
 mod dropout;
 mod embedding;
+mod energy;
 mod fake_quantize;
 mod indices;
 mod loss;
@@ -20,8 +22,13 @@ pub use crate::kernels::norm::Center;
 pub use crate::kernels::softmax::Distribution;
 
 pub use activation::{activation, activation_backward};
+pub(crate) use conv::of_one_row;
+pub use conv::{
+    Conv1dOptions, Conv2dOptions, conv1d, conv2d, conv2d_backward_input, conv2d_backward_weight,
+};
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward};
+pub use energy::{channel_energy, channel_energy_backward};
 pub use fake_quantize::{
     Coding, FakeQuantizeGradients, ScaleScope, Scales, ScalesOf, fake_quantize,
     fake_quantize_backward, quant_scales,
