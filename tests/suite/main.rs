@@ -6,6 +6,7 @@
 mod cli;
 mod cli_train;
 mod conv;
+mod distill;
 mod engine;
 mod gradients;
 mod gradients_nn;
