@@ -7,6 +7,7 @@
 //! * [`LayerSummary`]: parameters and multiply-adds of a layer.
 
 mod error;
+mod fake_quantized;
 mod initial;
 mod layer;
 mod mlp;
@@ -17,6 +18,7 @@ mod sequential;
 mod summary;
 
 pub use error::ModelError;
+pub use fake_quantized::FakeQuantized;
 pub use initial::{First, Initial};
 pub use layer::Layer;
 pub use mlp::Mlp;
