@@ -1,9 +1,9 @@
-// x / scale to the nearest integer, half to even, exactly: significands are divided as integers, where a
+// value / scale to the nearest integer, half to even, exactly: significands are divided as integers, where a
 // float quotient is only a first guess. So codes are equal on every driver, those on ties too.
 
 struct Steps {
     nearest: i32, // of its sign 512, past every code, from a quotient of 256 on
-    missing: f32, // nearest - x / scale
+    missing: f32, // nearest - value / scale
 }
 
 // The scale as it is divided by: at least the smallest normal f32, of its sign.
@@ -12,10 +12,10 @@ fn usable_scale(scale: u32) -> u32 {
 }
 
 // Both as the bits of f32; scale is usable and finite.
-fn steps_of(x: u32, scale: u32) -> Steps {
-    let size = x & 0x7fffffffu;
+fn steps_of(value: u32, scale: u32) -> Steps {
+    let size = value & 0x7fffffffu;
     let step = scale & 0x7fffffffu;
-    let sign = select(1, -1, ((x ^ scale) >> 31u) != 0u);
+    let sign = select(1, -1, ((value ^ scale) >> 31u) != 0u);
     let significand = (size & 0x7fffffu) | select(0u, 0x800000u, size >= 0x800000u);
     let divisor = (step & 0x7fffffu) | 0x800000u;
     // The quotient is significand / divisor, which is below 2, times 2^shift.

@@ -152,16 +152,16 @@ pub(super) const BROKEN: &[Edit] = &[
         replace: "true",
     },
     Edit {
-        name: "first_guess_not_corrected",
+        name: "just_below_half_rounded_up",
         module: "lib/steps",
         find: "let up = twice > denominator ||",
-        replace: "let up = twice > denominator - 2u ||",
+        replace: "let up = twice > denominator - 4u ||",
     },
     Edit {
         name: "sign_of_the_scale_lost",
         module: "lib/steps",
-        find: "((x ^ scale) >> 31u)",
-        replace: "(x >> 31u)",
+        find: "((value ^ scale) >> 31u)",
+        replace: "(value >> 31u)",
     },
     Edit {
         name: "small_quotients_rounded_as_if_whole",

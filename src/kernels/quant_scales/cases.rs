@@ -9,7 +9,7 @@ use crate::shader::Edit;
 use super::{NAME, QuantScales, X};
 
 pub(super) fn cases(effort: Effort) -> Vec<Case> {
-    let mut extents = vec![(1, 1), (65, 7), (300, 32), (5, 130), (1, 2500)];
+    let mut extents = vec![(1, 1), (65, 7), (300, 8), (5, 130), (1, 2500)];
     if effort == Effort::Full {
         extents.extend([(20_000, 8), (3, 70_001)]);
     }
