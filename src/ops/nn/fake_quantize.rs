@@ -130,9 +130,12 @@ impl Coding {
                 expected,
             })
         };
-        let len: usize = shape.iter().product();
         let (Some(&first), Some(&last)) = (shape.first(), shape.last()) else {
             return refused("at least one dimension".to_owned());
+        };
+        let multiplied = |len: usize, &extent: &usize| len.checked_mul(extent);
+        let Some(len) = shape.iter().try_fold(1, multiplied) else {
+            return refused("a number of elements that fits memory".to_owned());
         };
         if len == 0 {
             return refused("at least one element".to_owned());
