@@ -563,10 +563,8 @@ fn check_export(
         "ties leave few bounds that say something: {share}"
     );
     let classes = |logits: &[f32]| lapidary::eval::predictions(logits, CLASSES).expect("rows");
-    let agree = classes(fake)
-        .iter()
-        .zip(classes(&integer))
-        .filter(|(a, b)| **a == *b);
+    let (fake, integer) = (classes(fake), classes(&integer));
+    let agree = fake.iter().zip(&integer).filter(|(a, b)| a == b);
     assert!(agree.count() * 100 >= rows * 98);
 }
 
