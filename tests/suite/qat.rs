@@ -617,3 +617,27 @@ fn any_network_is_trained_with_the_weights_that_its_schemes_store() {
     let refused = FakeQuantized::new(plain, |_| Some(Scheme::int4_group(24)));
     assert!(matches!(refused, Err(OpError::Shape { .. })));
 }
+
+#[test]
+fn sixteen_bit_tapes_store_the_values_rounded_and_pass_gradients_in_full() {
+    let mut tape = Tape::new().with_storage(FloatType::F16);
+    let scheme = Scheme::int8_channel();
+    let w = values(3, 96);
+    let weight = tape.recording().upload(&host(&SHAPE, &w));
+    let dy = values(9, 96);
+    let arriving = tape.recording().upload(&host(&SHAPE, &dy));
+    let weight = tape.parameter(&weight);
+    let y = tape.fake_quantize_weight(weight, &scheme).expect("served");
+    let value = tape.value(y).clone();
+    let gradients = tape.backward(&[(y, &arriving)]).expect("recorded");
+    let gradient = gradients.get(weight).expect("used").clone();
+    tape.recording().download(&value);
+    tape.recording().download(&gradient);
+    let made = gpu(options()).run(&tape.into_recording()).expect("runs");
+    let matrix = quantize("w", &w, 6, 16, &scheme).expect("finite");
+    let halves = FloatType::F16.pack(&matrix.dequantize());
+    let expected = FloatType::F16.unpack(&halves, 96);
+    assert_eq!(made[0].to_f32().expect("widens"), expected);
+    // No element of a restricted range is clamped.
+    assert_eq!(made[1].to_f32().expect("f32"), dy);
+}
