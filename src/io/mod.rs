@@ -18,4 +18,4 @@ mod whole;
 
 pub use error::IoError;
 pub use near_names::near_names;
-pub use whole::{read_bytes, read_text};
+pub use whole::{file_sha256, read_bytes, read_text};

@@ -21,6 +21,7 @@ mod mask_shape;
 #[cfg(test)]
 mod parts_test;
 mod path;
+mod pool_shape;
 mod quant_cases;
 mod quant_product;
 mod row_codes;
@@ -40,6 +41,7 @@ pub use data::DataKind;
 pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
 pub use mask_shape::MaskShape;
+pub use pool_shape::{PoolShape, PoolWindow, Pooling};
 pub use shape::ShapeError;
 pub use workload::{Workload, WorkloadError, WorkloadFn, value_format};
 
@@ -73,6 +75,8 @@ registry![
     embedding_backward,
     conv2d,
     conv2d_weight,
+    pool2d,
+    pool2d_backward,
     quantize_rows,
     quant_scales,
     fake_quantize,

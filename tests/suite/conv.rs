@@ -10,8 +10,10 @@ use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::kernels::{Activation, FloatType};
 use lapidary::ops::OpError;
 use lapidary::ops::nn::{
-    Conv1dOptions, Conv2dOptions, channel_sums, conv1d, conv2d, conv2d_backward_input,
-    conv2d_backward_weight,
+    AverageOver, Conv1dOptions, Conv2dOptions, Pool2dOptions, adaptive_avg_pool2d,
+    adaptive_avg_pool2d_backward, avg_pool2d, avg_pool2d_backward, channel_sums, conv1d, conv2d,
+    conv2d_backward_input, conv2d_backward_weight, global_avg_pool, max_pool2d,
+    max_pool2d_backward,
 };
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::{DType, HostTensor};
@@ -134,6 +136,78 @@ fn convolutions_and_their_gradients_agree_with_torch() {
     });
 }
 
+#[test]
+fn pooling_and_its_gradients_agree_with_torch() {
+    let overlapping = Pool2dOptions {
+        kernel: [3; 2],
+        stride: [2; 2],
+        padding: [1; 2],
+        ..Pool2dOptions::square(3)
+    };
+    check("maxpool2d", 1, |tape, vars| {
+        tape.max_pool2d(vars[0], &Pool2dOptions::square(2))
+    });
+    check("avgpool2d", 1, |tape, vars| {
+        tape.avg_pool2d(vars[0], &overlapping, AverageOver::Kernel)
+    });
+    check("adaptive_avgpool", 1, |tape, vars| {
+        tape.adaptive_avg_pool2d(vars[0], [1; 2])
+    });
+}
+
+#[test]
+fn half_precision_pooling_is_proven_dispatch_by_dispatch() {
+    for half in [FloatType::F16, FloatType::Bf16] {
+        let mut recording = Recording::new();
+        let x = upload(&mut recording, half.dtype(), &[3, 5, 7, 9], 1);
+        let options = Pool2dOptions {
+            kernel: [3, 2],
+            stride: [2; 2],
+            padding: [1, 0],
+            out: half,
+        };
+        let y = max_pool2d(&mut recording, &x, &options).expect("served");
+        let dx = max_pool2d_backward(&mut recording, &x, &y, &options).expect("served");
+        assert_eq!((dx.shape(), dx.dtype()), (x.shape(), half.dtype()));
+        for over in [AverageOver::Kernel, AverageOver::Inside] {
+            let y = avg_pool2d(&mut recording, &x, &options, over).expect("served");
+            avg_pool2d_backward(&mut recording, &y, x.shape(), &options, over).expect("served");
+        }
+        let y = adaptive_avg_pool2d(&mut recording, &x, [3, 4], half).expect("served");
+        adaptive_avg_pool2d_backward(&mut recording, &y, x.shape(), half).expect("served");
+        let means = global_avg_pool(&mut recording, &x, half).expect("served");
+        assert_eq!(means.shape(), [3, 5]);
+        prove(&recording);
+    }
+}
+
+#[test]
+fn nan_is_the_maximum_of_every_window_that_holds_it_and_gets_its_gradient() {
+    let mut x = values(1, 16);
+    x[6] = f32::NAN;
+    x[13] = -f32::NAN;
+    let mut recording = Recording::new();
+    let host = HostTensor::from_f32(vec![1, 1, 4, 4], &x).expect("shape fits");
+    let x = recording.upload(&host);
+    let pairs = Pool2dOptions::square(2);
+    let y = max_pool2d(&mut recording, &x, &pairs).expect("served");
+    let ones = HostTensor::from_f32(vec![1, 1, 2, 2], &[1.0; 4]).expect("shape fits");
+    let ones = recording.upload(&ones);
+    let dx = max_pool2d_backward(&mut recording, &x, &ones, &pairs).expect("served");
+    recording.download(&y);
+    recording.download(&dx);
+    let adapter = gpu(options());
+    let engines: [&dyn Engine; 2] = [&CpuEngine::new(), &adapter];
+    for engine in engines {
+        let results = engine.run(&recording).expect("runs");
+        let y = results[0].to_f32().expect("f32");
+        let is_nan: Vec<bool> = y.iter().map(|one| one.is_nan()).collect();
+        assert_eq!(is_nan, [false, true, true, false]);
+        let dx = results[1].to_f32().expect("f32");
+        assert_eq!((dx[6], dx[13]), (1.0, 1.0));
+    }
+}
+
 fn upload(recording: &mut Recording, dtype: DType, shape: &[usize], seed: u64) -> Tensor {
     let values = values(seed, shape.iter().product());
     recording.upload(&HostTensor::from_f32_as(dtype, shape.to_vec(), &values).expect("shape fits"))
@@ -232,5 +306,19 @@ fn refusals_name_the_operand_and_what_is_allowed() {
     let sequence = Conv1dOptions::default();
     let error = conv1d(&mut recording, &x, &w, None, &sequence).expect_err("four dimensions");
     assert!(matches!(error, OpError::Shape { op: "conv1d", .. }));
+    let window = Pool2dOptions {
+        padding: [0, 2],
+        ..Pool2dOptions::square(3)
+    };
+    let error = max_pool2d(&mut recording, &x, &window).expect_err("2 of 3");
+    assert_eq!(
+        error.to_string(),
+        "max_pool2d: padding = 2 is over the limit of 1 (half of the kernel)"
+    );
+    let error = adaptive_avg_pool2d(&mut recording, &x, [2, 0], FloatType::F32);
+    assert_eq!(
+        error.expect_err("no columns").to_string(),
+        "adaptive_avg_pool2d: result width is 0, at least 1 is needed"
+    );
     assert_eq!(recording.commands().len(), before);
 }

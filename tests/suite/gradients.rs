@@ -302,3 +302,25 @@ fn gradients_through_convolutions_equal_central_differences() {
         tape.conv1d(y, vars[2], None, &Conv1dOptions::default())
     });
 }
+
+#[test]
+fn gradients_through_pooling_equal_central_differences() {
+    use lapidary::ops::nn::{AverageOver, Pool2dOptions};
+    const OVERLAPPING: Pool2dOptions = Pool2dOptions {
+        kernel: [3, 2],
+        stride: [2, 1],
+        padding: [1, 1],
+        ..Pool2dOptions::square(3)
+    };
+    let shapes: Shapes<'_> = &[&[2, 3, 7, 5]];
+    check(shapes, |tape, vars| {
+        tape.avg_pool2d(vars[0], &OVERLAPPING, AverageOver::Kernel)
+    });
+    check(shapes, |tape, vars| {
+        tape.avg_pool2d(vars[0], &OVERLAPPING, AverageOver::Inside)
+    });
+    check(shapes, |tape, vars| {
+        let y = tape.adaptive_avg_pool2d(vars[0], [3, 4])?;
+        tape.global_avg_pool(y)
+    });
+}

@@ -4,7 +4,9 @@
 //! names the command that brings it.
 
 mod cli;
+mod cli_models;
 mod cli_train;
+mod deploy;
 mod conv;
 mod distill;
 mod engine;
@@ -26,3 +28,4 @@ mod shaders;
 mod sparse;
 mod support;
 mod train;
+mod train_mixed;

@@ -1,4 +1,4 @@
-//! Operations of neural networks with their gradients, apart from products of matrices: convolutions, activations, softmax, losses,
+//! Operations of neural networks with their gradients, apart from products of matrices: convolutions, pooling, activations, softmax, losses,
 //! normalizations, dropout, embeddings and the sums that make gradients of parameters.
 //!
 //! A function and its gradient are separate operations, so that a tape can record the one and later the
@@ -14,6 +14,7 @@ mod fake_quantize;
 mod indices;
 mod loss;
 mod norm;
+mod pool;
 mod softmax;
 mod sums;
 
@@ -38,6 +39,10 @@ pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
     norm_by_running_backward, norm_parameters_backward,
+};
+pub use pool::{
+    AverageOver, Pool2dOptions, adaptive_avg_pool2d, adaptive_avg_pool2d_backward, avg_pool2d,
+    avg_pool2d_backward, global_avg_pool, max_pool2d, max_pool2d_backward,
 };
 pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};
