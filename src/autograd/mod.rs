@@ -18,8 +18,10 @@
 
 mod activation;
 mod conv;
+mod distill;
 mod dropout;
 mod embedding;
+mod fake_quantize;
 mod join;
 mod linear;
 mod loss;
@@ -32,4 +34,5 @@ mod segment;
 mod sum;
 mod tape;
 
+pub use distill::SoftTargets;
 pub use tape::{Backward, Gradients, Tape, Var};

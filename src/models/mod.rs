@@ -9,6 +9,7 @@
 
 mod cnn;
 mod error;
+mod fake_quantized;
 mod fold;
 mod initial;
 mod layer;
@@ -23,6 +24,7 @@ mod transfer;
 
 pub use cnn::cnn;
 pub use error::ModelError;
+pub use fake_quantized::FakeQuantized;
 pub use fold::{check_values, fold};
 pub use initial::{First, Initial};
 pub use layer::Layer;

@@ -63,6 +63,11 @@ impl<'a> Pass<'a> {
         self.tape
     }
 
+    /// The network's tensors, in its order.
+    pub const fn tensors(&self) -> &'a [PassTensor] {
+        self.tensors
+    }
+
     /// What the pass is for.
     pub const fn mode(&self) -> Mode<'a> {
         self.mode

@@ -26,7 +26,7 @@ pub mod sparse;
 pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, unpack_f16};
 pub use philox::{Philox, Stream};
 pub use quant::{
-    Bits, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
+    Bits, CodeRange, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
     QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
 };
 pub use sparse::{

@@ -9,6 +9,8 @@ mod activation;
 mod conv;
 mod dropout;
 mod embedding;
+mod energy;
+mod fake_quantize;
 mod indices;
 mod loss;
 mod norm;
@@ -27,6 +29,11 @@ pub use conv::{
 };
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward};
+pub use energy::{channel_energy, channel_energy_backward};
+pub use fake_quantize::{
+    Coding, FakeQuantizeGradients, ScaleScope, Scales, ScalesOf, fake_quantize,
+    fake_quantize_backward, quant_scales,
+};
 pub use indices::Indices;
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
