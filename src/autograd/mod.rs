@@ -13,6 +13,7 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod attention;
 mod linear;
 mod reshape;
 mod segment;

@@ -173,6 +173,37 @@ fn gradients_through_softmax_and_a_reshape_equal_central_differences() {
 }
 
 #[test]
+fn gradients_through_attention_equal_central_differences() {
+    use lapidary::ops::nn::{AttentionOptions, HeadOrder, Mask};
+    // Two heads share keys and values; the first queries see few of them.
+    let shapes: Shapes<'_> = &[&[2, 3, 4, 4], &[2, 5, 2, 4], &[2, 5, 2, 4]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let causal = AttentionOptions {
+                mask: Mask::Causal,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &causal)
+        },
+        4e-4,
+    );
+    let shapes: Shapes<'_> = &[&[1, 2, 3, 8], &[1, 2, 4, 8], &[1, 2, 4, 8]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let full = AttentionOptions {
+                order: HeadOrder::HeadsFirst,
+                kv_order: HeadOrder::HeadsFirst,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &full)
+        },
+        4e-4,
+    );
+}
+
+#[test]
 fn a_reshape_to_another_number_of_elements_is_refused() {
     let mut tape = Tape::new();
     let x = tape.recording().tensor(DType::F32, &[2, 3]);

@@ -1,4 +1,5 @@
 //! Operations of neural networks with their gradients, apart from products: activations, softmax, losses,
+//! attention,
 //! normalizations, dropout, embeddings and the sums that make gradients of parameters.
 //!
 //! A function and its gradient are separate operations, so that a tape can record the one and later the
@@ -6,6 +7,7 @@
 //! parameters are f32. Every sum has a fixed order: results repeat bit for bit on one adapter.
 
 mod activation;
+mod attention;
 mod dropout;
 mod embedding;
 mod indices;
@@ -15,10 +17,15 @@ mod softmax;
 mod sums;
 
 pub use crate::kernels::activation_backward::Curve;
+pub use crate::kernels::attention::Mask;
 pub use crate::kernels::norm::Center;
 pub use crate::kernels::softmax::Distribution;
 
 pub use activation::{activation, activation_backward};
+pub use attention::{
+    Attended, AttentionOptions, HeadGradients, HeadOrder, Heads, WantedHeads, attention,
+    attention_backward, attention_fused, attention_in_parts,
+};
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward};
 pub use indices::Indices;
