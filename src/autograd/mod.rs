@@ -16,6 +16,7 @@ mod activation;
 mod attention;
 mod linear;
 mod reshape;
+mod rotary;
 mod segment;
 mod sum;
 mod tape;

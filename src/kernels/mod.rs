@@ -74,6 +74,8 @@ registry![
     attention_delta,
     attention_queries_backward,
     attention_keys_backward,
+    rotary,
+    swiglu,
     quantize_rows,
     matmul_dense,
     matmul_quant,

@@ -7,10 +7,12 @@
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::kernels::FloatType;
+use lapidary::num::{rotary_frequencies, rotary_table};
 use lapidary::ops::OpError;
 use lapidary::ops::nn::{
-    AttentionOptions, HeadOrder, Heads, Mask, WantedHeads, attention, attention_backward,
-    attention_fused, attention_in_parts,
+    AttentionOptions, HeadOrder, Heads, Mask, RotaryOptions, Rotation, WantedHeads,
+    append_to_cache, attention, attention_backward, attention_fused, attention_in_parts, rotary,
+    upload_rotary_table,
 };
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::{DType, HostTensor};
@@ -182,6 +184,85 @@ fn a_plan_over_a_cache_serves_every_length_in_parts_and_whole() {
             assert!(worst < 1e-6, "{given:?}: {worst:e}");
         }
     }
+}
+
+#[test]
+fn a_cache_filled_token_by_token_gives_what_all_tokens_at_once_give() {
+    let (tokens, heads, kv_heads, dim, capacity) = (5, 4, 2, 8, 7);
+    let all = heads + 2 * kv_heads;
+    let rows = values(5, tokens * all * dim);
+    let table = rotary_table(capacity, &rotary_frequencies(dim, 10_000.0));
+    // Appends `count` tokens to both caches and attends from them.
+    let step = |recording: &mut Recording, count: usize, [keys, cached_values]: [&Tensor; 2]| {
+        let table = upload_rotary_table(recording, capacity, &table).expect("pairs");
+        let qkv = recording.input(DType::F32, &[1, count, all, dim]);
+        let starts = recording.input(DType::U32, &[1]);
+        let lengths = recording.input(DType::U32, &[1]);
+        let turned = RotaryOptions {
+            starts: &starts,
+            table: &table,
+            rotation: Rotation::Halves,
+            order: HeadOrder::TokensFirst,
+            heads: Some(0..heads),
+            is_backward: false,
+            out: FloatType::F32,
+        };
+        let q = rotary(recording, &qkv, &turned).expect("served");
+        let of = |heads: std::ops::Range<usize>, rotation| RotaryOptions {
+            rotation,
+            heads: Some(heads),
+            ..turned.clone()
+        };
+        let of_keys = of(heads..heads + kv_heads, Rotation::Halves);
+        let of_values = of(heads + kv_heads..all, Rotation::None);
+        append_to_cache(recording, &qkv, keys, &of_keys).expect("served");
+        append_to_cache(recording, &qkv, cached_values, &of_values).expect("served");
+        let cached = AttentionOptions {
+            kv_order: HeadOrder::HeadsFirst,
+            mask: Mask::CausalInCache,
+            lengths: Some(lengths),
+            ..AttentionOptions::default()
+        };
+        let heads = Heads {
+            q: &q,
+            k: keys,
+            v: cached_values,
+        };
+        let attended = attention(recording, heads, &cached).expect("served");
+        recording.download(&attended.out);
+    };
+    let adapter = gpu(options());
+    let run = |count: usize| {
+        let cache = || Tensor::new(DType::F32, &[1, kv_heads, capacity, dim]);
+        let (keys, cached_values) = (cache(), cache());
+        let mut zeros = Recording::new();
+        let zero = vec![0; keys.len()];
+        for cache in [&keys, &cached_values] {
+            zeros
+                .upload_words(cache.buffer(), zero.clone())
+                .expect("fits");
+        }
+        adapter.run(&zeros).expect("runs");
+        let mut recording = Recording::new();
+        step(&mut recording, count, [&keys, &cached_values]);
+        let plan = adapter.prepare(&recording).expect("prepared");
+        let mut results = Vec::new();
+        for (index, rows) in rows.chunks(count * all * dim).enumerate() {
+            let word = |value: usize| HostTensor::from_words_u32(vec![1], &[value as u32]);
+            let made = plan.run(&[
+                HostTensor::from_f32(vec![1, count, all, dim], rows).expect("fits"),
+                word(index * count).expect("fits"),
+                word((index + 1) * count).expect("fits"),
+            ]);
+            results.extend(made.expect("runs")[0].to_f32().expect("f32"));
+        }
+        results
+    };
+    let (at_once, one_by_one) = (run(tokens), run(1));
+    assert_eq!(at_once.len(), tokens * heads * dim);
+    let pairs = at_once.iter().zip(&one_by_one);
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(worst < 1e-6, "{worst:e}");
 }
 
 #[test]

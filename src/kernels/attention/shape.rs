@@ -141,7 +141,7 @@ impl Place {
             || self == Self::tokens_first(heads, tokens, dim)
     }
 
-    fn check(
+    pub(in crate::kernels) fn check(
         self,
         kernel: &'static str,
         name: &'static str,

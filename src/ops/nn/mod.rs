@@ -13,12 +13,15 @@ mod embedding;
 mod indices;
 mod loss;
 mod norm;
+mod rotary;
 mod softmax;
 mod sums;
+mod swiglu;
 
 pub use crate::kernels::activation_backward::Curve;
 pub use crate::kernels::attention::Mask;
 pub use crate::kernels::norm::Center;
+pub use crate::kernels::rotary::Rotation;
 pub use crate::kernels::softmax::Distribution;
 
 pub use activation::{activation, activation_backward};
@@ -34,5 +37,7 @@ pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
     norm_by_running_backward, norm_parameters_backward,
 };
+pub use rotary::{RotaryOptions, append_to_cache, rotary, upload_rotary_table};
 pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};
+pub use swiglu::{swiglu, swiglu_backward, swiglu_halves};
