@@ -17,6 +17,7 @@ mod rotary;
 mod softmax;
 mod sums;
 mod swiglu;
+mod top_k;
 
 pub use crate::kernels::activation_backward::Curve;
 pub use crate::kernels::attention::Mask;
@@ -30,7 +31,7 @@ pub use attention::{
     attention_backward, attention_fused, attention_in_parts,
 };
 pub use dropout::{DropoutOptions, dropout};
-pub use embedding::{embedding, embedding_backward};
+pub use embedding::{embedding, embedding_backward, embedding_quantized};
 pub use indices::Indices;
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
@@ -41,3 +42,4 @@ pub use rotary::{RotaryOptions, append_to_cache, rotary, upload_rotary_table};
 pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};
 pub use swiglu::{swiglu, swiglu_backward, swiglu_halves};
+pub use top_k::{Chosen, top_k};
