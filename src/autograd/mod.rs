@@ -17,6 +17,7 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod attention;
 mod conv;
 mod distill;
 mod dropout;
@@ -30,6 +31,7 @@ mod norm;
 mod pool;
 mod product;
 mod reshape;
+mod rotary;
 mod segment;
 mod sum;
 mod tape;

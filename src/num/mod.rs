@@ -10,6 +10,7 @@
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
 //! * [`optim`]: what one training step makes of parameters, gradients and state.
+//! * [`rotary`]: cosines and sines of positions.
 //! * [`schedule`]: learning rates over time.
 //! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
@@ -20,6 +21,7 @@ pub mod mask;
 pub mod optim;
 pub mod philox;
 pub mod quant;
+pub mod rotary;
 pub mod schedule;
 pub mod sparse;
 
@@ -29,6 +31,7 @@ pub use quant::{
     Bits, CodeRange, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
     QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
 };
+pub use rotary::{rotary_frequencies, rotary_table};
 pub use sparse::{
     BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Expanded, NmMatrix, NmPattern,
     SparseError, SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType,

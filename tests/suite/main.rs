@@ -3,6 +3,7 @@
 //! One binary, so that the library is linked once. A test that needs an adapter fails without one and
 //! names the command that brings it.
 
+mod attention;
 mod cli;
 mod cli_models;
 mod cli_config;
