@@ -4,7 +4,7 @@
 use crate::autograd::Var;
 use crate::num::Scheme;
 use crate::ops::OpError;
-use crate::ops::nn::Coding;
+use crate::ops::nn::{Coding, ScalesOf};
 
 use super::{LayerSummary, Network, Pass, PassTensor, Role, TensorSpec};
 
@@ -16,6 +16,7 @@ pub struct FakeQuantized<N> {
     network: N,
     /// In the order of the network's tensors.
     schemes: Vec<Option<Scheme>>,
+    inputs: Option<(Coding, ScalesOf)>,
 }
 
 impl<N: Network> FakeQuantized<N> {
@@ -40,7 +41,19 @@ impl<N: Network> FakeQuantized<N> {
             }
             schemes.push(scheme);
         }
-        Ok(Self { network, schemes })
+        Ok(Self {
+            network,
+            schemes,
+            inputs: None,
+        })
+    }
+
+    /// The same with the inputs of all linear layers fake-quantized too, under scales of each pass:
+    /// [`Coding::INT8_ROWS`] is what the integer products do with them.
+    #[must_use]
+    pub fn with_inputs(self, coding: (Coding, ScalesOf)) -> Self {
+        let inputs = Some(coding);
+        Self { inputs, ..self }
     }
 
     /// The network as it is.
@@ -84,7 +97,7 @@ impl<N: Network> Network for FakeQuantized<N> {
             }
         }
         let mode = pass.mode();
-        let mut inner = Pass::new(pass.tape(), &tensors, mode);
+        let mut inner = Pass::new(pass.tape(), &tensors, mode).with_coded_inputs(self.inputs);
         self.network.record(&mut inner, x)
     }
 }

@@ -1,7 +1,7 @@
 //! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
 
 use crate::autograd::{Tape, Var};
-use crate::ops::nn::{DropoutOptions, Running};
+use crate::ops::nn::{Coding, DropoutOptions, Running, ScalesOf};
 use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use crate::record::Tensor;
 
@@ -46,6 +46,8 @@ pub struct Pass<'a> {
     tape: &'a mut Tape,
     tensors: &'a [PassTensor],
     mode: Mode<'a>,
+    /// What the inputs of linear layers are fake-quantized to.
+    coded_inputs: Option<(Coding, ScalesOf)>,
 }
 
 impl<'a> Pass<'a> {
@@ -55,6 +57,16 @@ impl<'a> Pass<'a> {
             tape,
             tensors,
             mode,
+            coded_inputs: None,
+        }
+    }
+
+    /// The same with the inputs of linear layers on the tape fake-quantized, under scales of each pass.
+    #[must_use]
+    pub const fn with_coded_inputs(self, coded_inputs: Option<(Coding, ScalesOf)>) -> Self {
+        Self {
+            coded_inputs,
+            ..self
         }
     }
 
@@ -112,6 +124,10 @@ impl<'a> Pass<'a> {
             }
             _ => {
                 let weight = self.parameter(first)?;
+                let x = match self.coded_inputs {
+                    Some(coding) => self.tape.fake_quantize_by_largest(x, coding)?,
+                    None => x,
+                };
                 self.tape.linear(x, weight, bias)
             }
         }

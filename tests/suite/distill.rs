@@ -213,7 +213,7 @@ fn attention_transfer_compares_maps_of_length_one_whatever_the_channels() {
     });
     let (x, teacher) = (values(1, 120), values(3, 240));
     let map = |features: &[f32]| -> Vec<f64> {
-        let mut map = vec![0.0; 20];
+        let mut map = [0.0; 20];
         for (index, value) in features.iter().enumerate() {
             map[index % 20] += f64::from(*value).powi(2);
         }

@@ -480,7 +480,34 @@ fn an_exported_integer_network_computes_what_the_fake_quantized_one_does() {
         let x = data().inputs()[..80 * INPUTS].to_vec();
         let fake = trainer.predictor().logits(&x).expect("runs");
         check_export(&adapter, &parameters, &network, &x, &fake);
+        if scheme[0] == scheme[1] {
+            check_wrapper(&adapter, &parameters, scheme[0], &x, &fake);
+        }
     }
+}
+
+/// [`FakeQuantized`] around a plain network of the same parameters computes the same bits.
+fn check_wrapper(
+    adapter: &dyn Engine,
+    parameters: &[NamedTensor],
+    scheme: Scheme,
+    x: &[f32],
+    fake: &[f32],
+) {
+    let plain = Mlp::new(&[INPUTS], &[HIDDEN], CLASSES, Curve::Relu).expect("sizes");
+    let names = plain.tensors().into_iter().map(|spec| spec.name);
+    let values = parameters.iter().map(|(_, tensor)| tensor.clone());
+    let named = names.zip(values).collect();
+    let matrices = |spec: &TensorSpec| (spec.shape.len() == 2).then_some(scheme);
+    let network = FakeQuantized::new(plain, matrices).expect("served");
+    let network = network.with_inputs(Coding::INT8_ROWS);
+    let settings = TrainOptions {
+        evaluation_batch: 80,
+        ..TrainOptions::new(Optimizer::named("sgd", Convention::PyTorch).expect("a name"))
+    };
+    let start = Start::Parameters(named);
+    let trainer = Trainer::new(adapter, &network, settings, start).expect("fits");
+    assert_eq!(trainer.predictor().logits(x).expect("runs"), fake);
 }
 
 fn check_export(

@@ -157,7 +157,9 @@ pub(crate) fn abs_max_floor(rule: ScaleRule, scale_type: ScaleType) -> f64 {
 /// Where a learned scale begins: `2 mean |x| / sqrt(max)` over its elements (Esser et al., section 2.1).
 #[must_use]
 pub fn first_learned_scale(elements: &[f32], range: CodeRange) -> f32 {
-    let sum: f64 = elements.iter().map(|&x| f64::from(x).abs()).sum();
+    let sum = elements
+        .iter()
+        .fold(0.0, |sum, &x| sum + f64::from(x).abs());
     let mean = sum / elements.len().max(1) as f64;
     usable_scale((2.0 * mean / f64::from(range.max).sqrt()) as f32)
 }

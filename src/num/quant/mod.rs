@@ -4,7 +4,7 @@
 //! into a [`QuantizedMatrix`] under a [`Scheme`]; importers and better quantizers hand their own
 //! codes to [`QuantizedMatrix::from_codes`]. [`quantize_rows_reference`] is the dynamic int8 side
 //! for activations. The packed words are described in [`layout`], the conventions of other tools in
-//! [`scheme`].
+//! [`scheme`], what training sees of it all in [`fake`].
 
 pub mod activation;
 pub mod error;
