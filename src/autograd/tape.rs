@@ -62,6 +62,11 @@ impl Gradients {
     pub fn get(&self, var: Var) -> Option<&Tensor> {
         self.by_var.get(&var)
     }
+
+    /// All gradients, by variable in the order in which these were made.
+    pub fn iter(&self) -> impl Iterator<Item = (Var, &Tensor)> {
+        self.by_var.iter().map(|(&var, gradient)| (var, gradient))
+    }
 }
 
 impl Default for Tape {
@@ -137,6 +142,27 @@ impl Tape {
     /// When the variable is another tape's and this one has fewer.
     pub fn value(&self, var: Var) -> &Tensor {
         &self.nodes[var.0].value
+    }
+
+    /// What operations made, in their order, each with what it was made of.
+    pub fn results(&self) -> impl Iterator<Item = (Var, &[Var])> {
+        let nodes = self.nodes.iter().enumerate();
+        let made = nodes.filter(|(_, node)| !node.inputs.is_empty());
+        made.map(|(index, node)| (Var(index), node.inputs.as_slice()))
+    }
+
+    /// Bytes of everything that operations made, views counted once: what a backward pass may read.
+    pub fn result_bytes(&self) -> u64 {
+        let mut buffers = BTreeMap::new();
+        for node in self.nodes.iter().filter(|node| !node.inputs.is_empty()) {
+            let buffer = node.value.buffer();
+            buffers.insert(buffer.id(), buffer.bytes());
+        }
+        for leaf in self.nodes.iter().filter(|node| node.inputs.is_empty()) {
+            // A reshaped leaf is no result.
+            buffers.remove(&leaf.value.buffer().id());
+        }
+        buffers.values().sum()
     }
 
     /// Whether some parameter lies behind a variable.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::compressed_tensors::BitmaskError;
 use super::compressed_tensors::codes::CodesError;
 use super::csv::CsvError;
+use super::gguf::GgufError;
 use super::idx::IdxError;
 use super::safetensors::SafetensorsError;
 
@@ -58,6 +59,14 @@ pub enum IoError {
         file: PathBuf,
         /// What is wrong with it.
         reason: SafetensorsError,
+    },
+    /// The bytes are not a GGUF file, or do not hold what was asked for.
+    #[error("{}: {reason}", file.display())]
+    Gguf {
+        /// The file read or written.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: GgufError,
     },
     /// The bytes are not an IDX file.
     #[error("{}: {reason}", file.display())]
@@ -120,6 +129,13 @@ impl IoError {
 
     pub(super) fn safetensors(file: &Path, reason: SafetensorsError) -> Self {
         Self::Safetensors {
+            file: file.to_owned(),
+            reason,
+        }
+    }
+
+    pub(super) fn gguf(file: &Path, reason: GgufError) -> Self {
+        Self::Gguf {
             file: file.to_owned(),
             reason,
         }

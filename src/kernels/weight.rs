@@ -33,6 +33,14 @@ impl WeightShape {
     /// Checks extents and group size.
     pub fn check(self, kernel: &'static str) -> Result<Self, ShapeError> {
         check_extents(kernel, &[("n", self.n.into()), ("k", self.k.into())])?;
+        if self.format.zero == Zero::FloatMinimum {
+            return Err(ShapeError::Unsupported {
+                kernel,
+                name: "weight format",
+                value: self.format.to_string(),
+                allowed: "symmetric ones, and integer zero points (-zp)",
+            });
+        }
         if let Granularity::Group(group_size) = self.format.granularity {
             check_extents(kernel, &[("group_size", group_size.into())])?;
             check_multiple(

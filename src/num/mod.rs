@@ -7,28 +7,34 @@
 //!
 //! * [`float`]: f16 and bf16 packed two to a word, and correctly rounded conversion from f64.
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
+//! * [`ggml`]: the block formats of GGUF files, decoded and repacked.
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
 //! * [`optim`]: what one training step makes of parameters, gradients and state.
+//! * [`rotary`]: cosines and sines of positions.
 //! * [`schedule`]: learning rates over time.
 //! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
 
 pub mod erf;
 pub mod float;
+pub mod ggml;
 pub mod mask;
 pub mod optim;
 pub mod philox;
 pub mod quant;
+pub mod rotary;
 pub mod schedule;
 pub mod sparse;
 
 pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, unpack_f16};
 pub use philox::{Philox, Stream};
 pub use quant::{
-    Bits, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
-    QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
+    Bits, CodeRange, CodeScale, Granularity, MinimumParts, QuantError, QuantFormat,
+    QuantizedMatrix, QuantizedParts, QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero,
+    quantize, quantize_rows_reference,
 };
+pub use rotary::{rotary_frequencies, rotary_table};
 pub use sparse::{
     BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Expanded, NmMatrix, NmPattern,
     SparseError, SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType,

@@ -13,6 +13,8 @@ use crate::num::schedule::ScheduleError;
 use crate::ops::OpError;
 use crate::tensor::TensorError;
 
+use super::Origin;
+
 /// Why training could not begin or go on.
 #[derive(Debug, Error)]
 pub enum TrainError {
@@ -84,16 +86,6 @@ pub enum TrainError {
         /// Asked for.
         expected: String,
     },
-    /// Given parameters that are not those of the network.
-    #[error("parameter {index}: `{found}` was given, the network has `{expected}`")]
-    OtherParameters {
-        /// Position.
-        index: usize,
-        /// Name and shape given.
-        found: String,
-        /// Name and shape needed.
-        expected: String,
-    },
     /// A pattern that freezes nothing.
     #[error("freeze `{pattern}`: no parameter has such a name; there are: {names}")]
     NothingFrozen {
@@ -113,7 +105,7 @@ pub enum TrainError {
     },
     /// The loss became infinite or NaN.
     #[error(
-        "step {step}: the loss is {loss} (row {row} of the batch is the first); parameters are lost, checkpoints written before are good; a lower learning rate or a largest norm may help"
+        "step {step}: the loss is {loss} (row {row} of the batch is the first); {}; the step was not taken, checkpoints written before are good; a lower learning rate or a largest norm may help", shown(origin.as_deref())
     )]
     LossNotFinite {
         /// The step, from 1.
@@ -122,7 +114,27 @@ pub enum TrainError {
         loss: f64,
         /// First row whose loss is not finite.
         row: usize,
+        /// Where it came from, by a second pass over the batch; `None` when that was finite.
+        origin: Option<Box<Origin>>,
     },
+    /// A gradient became infinite or NaN although no loss did, and losses are not scaled.
+    #[error(
+        "step {step}: a gradient is not finite; {}; the step was not taken, checkpoints written before are good; a lower learning rate may help", shown(origin.as_deref())
+    )]
+    GradientNotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// Where it came from, by a second pass over the batch; `None` when that was finite.
+        origin: Option<Box<Origin>>,
+    },
+}
+
+/// The origin in a sentence.
+fn shown(origin: Option<&Origin>) -> String {
+    origin.map_or_else(
+        || "a second pass over the batch found nothing that is not finite".to_owned(),
+        |origin| format!("first not finite: {origin}"),
+    )
 }
 
 impl From<OpError> for TrainError {

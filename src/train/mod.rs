@@ -44,13 +44,20 @@
 mod checkpoint;
 mod error;
 mod fit;
+mod memory;
 mod options;
+mod origin;
 mod predictor;
+mod progress;
+mod step;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};
-pub use options::TrainOptions;
-pub use predictor::{Evaluation, Predictor};
+pub use memory::TrainingMemory;
+pub use options::{LossScale, TrainOptions};
+pub use origin::Origin;
+pub use predictor::{Evaluation, Placed, Predictor, record_evaluation};
+pub use progress::EarlyStopping;
 pub use trainer::{Start, Trainer};

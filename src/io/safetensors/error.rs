@@ -183,7 +183,7 @@ pub enum SafetensorsError {
     Tensor(#[from] TensorError),
 }
 
-struct Near<'a>(&'a [String]);
+pub(crate) struct Near<'a>(pub(crate) &'a [String]);
 
 impl std::fmt::Display for Near<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,13 +1,12 @@
 //! A safetensors file on disk, mapped into memory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
 use super::{Safetensors, SafetensorsError, TensorEntry, parse};
-use crate::io::IoError;
+use crate::io::{IoError, map};
 use crate::tensor::HostTensor;
 
 /// An open safetensors file. The header is checked; data is read from the disk only when a tensor
@@ -30,7 +29,9 @@ impl SafetensorsFile {
     /// [`IoError::Safetensors`] with the first thing wrong with its header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, IoError> {
         let path = path.as_ref();
-        let contents = parse(map(path)?).map_err(|reason| IoError::safetensors(path, reason))?;
+        let empty = SafetensorsError::TooShort { file_bytes: 0 };
+        let mapped = map::map(path)?.ok_or_else(|| IoError::safetensors(path, empty))?;
+        let contents = parse(mapped).map_err(|reason| IoError::safetensors(path, reason))?;
         Ok(Self {
             path: path.to_owned(),
             contents,
@@ -76,33 +77,4 @@ impl SafetensorsFile {
             .tensor_bytes(name)
             .map_err(|reason| IoError::safetensors(&self.path, reason))
     }
-}
-
-fn map(path: &Path) -> Result<Mmap, IoError> {
-    // Asked before opening: opening a named pipe would wait for a writer.
-    let metadata = fs::metadata(path).map_err(|reason| IoError::read(path, reason))?;
-    if !metadata.is_file() {
-        return Err(IoError::NotAFile {
-            file: path.to_owned(),
-        });
-    }
-    // Not every system maps an empty file.
-    if metadata.len() == 0 {
-        return Err(IoError::safetensors(
-            path,
-            SafetensorsError::TooShort { file_bytes: 0 },
-        ));
-    }
-    let file = File::open(path).map_err(|reason| IoError::read(path, reason))?;
-    #[expect(
-        unsafe_code,
-        reason = "mapping a file is unsafe in every API that offers it"
-    )]
-    // SAFETY: the bytes are only read, as plain `u8`, through bounds-checked slices of the mapped
-    // length. The one promise the compiler is given and we cannot keep alone is that the bytes stay
-    // as they are: a process that overwrites the file in place breaks it, as it does for every
-    // user of a map. Nothing worse than wrong values is built on it, because offsets are
-    // copied out of the header when it is checked, and values are never trusted as indices here.
-    let mapped = unsafe { Mmap::map(&file) };
-    mapped.map_err(|reason| IoError::read(path, reason))
 }

@@ -248,7 +248,7 @@ impl<'de> Deserialize<'de> for RawHeader {
 }
 
 /// A JSON object of strings as a list, because a map would lose the first of two equal keys.
-struct Pairs(Vec<(String, String)>);
+pub(in crate::io) struct Pairs(pub Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

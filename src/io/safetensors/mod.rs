@@ -11,7 +11,7 @@
 
 mod error;
 mod file;
-mod header;
+pub(super) mod header;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use super::near_names::near_names;
 use crate::tensor::{DType, HostTensor};
 
 pub use error::SafetensorsError;
-pub(crate) use error::shown;
+pub(crate) use error::{Near, shown};
 pub use file::SafetensorsFile;
 pub use write::write_safetensors;
 

@@ -99,7 +99,7 @@ impl StoredShape {
         let StoredFormat::Quantized(format) = self.format else {
             return Ok(());
         };
-        if format.zero == Zero::ZeroPoint {
+        if format.zero != Zero::Symmetric {
             return Err(ShapeError::Unsupported {
                 kernel,
                 name: "weight format",

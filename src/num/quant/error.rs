@@ -118,6 +118,26 @@ pub enum QuantError {
         /// Largest allowed.
         max: i32,
     },
+    /// A width that fake quantization has no codes of.
+    #[error("codes of {bits} bits; allowed: 2 to 8")]
+    Width {
+        /// Bits asked for.
+        bits: u32,
+    },
+    /// An imported unsigned code does not fit its width.
+    #[error("{tensor}: code {value} at {index} is above {max}, the largest of unsigned {bits}")]
+    UnsignedOutOfRange {
+        /// Tensor name.
+        tensor: String,
+        /// The value found.
+        value: u8,
+        /// Flat index.
+        index: usize,
+        /// Width of the codes.
+        bits: Bits,
+        /// Largest allowed.
+        max: i32,
+    },
     /// A block length of zero.
     #[error("{tensor}: {what} 0; a block has at least one element")]
     EmptyBlock {

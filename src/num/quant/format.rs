@@ -1,6 +1,8 @@
 //! How a quantized matrix is stored, which is all that a kernel needs to know.
 //!
-//! A weight is `w ~= scale * (q - zero)` with `q` a signed integer in `[-2^(b-1), 2^(b-1) - 1]`.
+//! A weight is `w ~= scale * (q - zero)` with `q` a signed integer in `[-2^(b-1), 2^(b-1) - 1]`, or,
+//! with a float minimum, `w ~= scale * (q + 2^(b-1)) + minimum`, where the sum in brackets is the unsigned
+//! code.
 //! The words are described in [`super::layout`]; how scales and codes were found is a
 //! [`super::Scheme`].
 
@@ -68,6 +70,10 @@ pub enum Zero {
     Symmetric,
     /// One integer zero point beside each scale.
     ZeroPoint,
+    /// One float beside each scale, of the scale's type, that unsigned codes are counted from. Weight 0
+    /// need not have a code. GGML Q4_1, and any quantizer whose zero point is not rounded (HQQ: the
+    /// minimum is `-scale * zero`).
+    FloatMinimum,
 }
 
 /// How a scale is stored.
@@ -90,8 +96,8 @@ impl ScaleType {
     }
 }
 
-/// How a quantized matrix is stored: what a kernel must know. Displays as `int4-g64-zp` or
-/// `int8-channel`.
+/// How a quantized matrix is stored: what a kernel must know. Displays as `int4-g64-zp`,
+/// `int4-g32-min` or `int8-channel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuantFormat {
     /// Width of the codes.
@@ -114,6 +120,7 @@ impl fmt::Display for QuantFormat {
         match self.zero {
             Zero::Symmetric => Ok(()),
             Zero::ZeroPoint => f.write_str("-zp"),
+            Zero::FloatMinimum => f.write_str("-min"),
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::error::QuantError;
 use super::format::{Bits, Granularity, QuantFormat, ScaleType, Zero};
 use super::layout::Shape;
-use super::matrix::QuantizedMatrix;
+use super::matrix::{QuantizedMatrix, Zeros};
 use crate::num::float::round_to_f16;
 
 /// Codes, scales and zero points found elsewhere, for [`QuantizedMatrix::from_codes`].
@@ -31,7 +31,71 @@ pub struct QuantizedParts<'a> {
     pub zeros: Option<&'a [i8]>,
 }
 
+/// Unsigned codes above a float minimum, for [`QuantizedMatrix::from_minima`]:
+/// `w = scale * code + minimum`. `n_scales` is as for [`QuantizedParts`].
+#[derive(Clone, Copy, Debug)]
+pub struct MinimumParts<'a> {
+    /// Width of the codes.
+    pub bits: Bits,
+    /// Which weights share a scale and a minimum.
+    pub granularity: Granularity,
+    /// Rows, output features.
+    pub n: usize,
+    /// Columns, input features.
+    pub k: usize,
+    /// Unsigned codes `[n, k]`, below `2^b`.
+    pub codes: &'a [u8],
+    /// `[n_scales]`, finite; of any sign and possibly zero.
+    pub scales: &'a [f32],
+    /// `[n_scales]`, finite. A float zero point `z` of `scale * (code - z)` is the minimum
+    /// `-scale * z`.
+    pub minima: &'a [f32],
+    /// How to store scales and minima; with F16 each must already be an f16 value.
+    pub scale_type: ScaleType,
+}
+
 impl QuantizedMatrix {
+    /// Packs codes above a float minimum that an importer or another quantizer found.
+    ///
+    /// # Errors
+    /// As [`Self::from_codes`]; a minimum is held to what a scale is held to.
+    pub fn from_minima(tensor_name: &str, parts: &MinimumParts<'_>) -> Result<Self, QuantError> {
+        let shape = Shape::new(tensor_name, parts.n, parts.k, parts.bits, parts.granularity)?;
+        shape.check_len(tensor_name, "codes", parts.codes.len(), shape.n_weights())?;
+        shape.check_len(tensor_name, "scales", parts.scales.len(), shape.n_scales)?;
+        shape.check_len(tensor_name, "minima", parts.minima.len(), shape.n_scales)?;
+        let most = parts.bits.max() - parts.bits.min();
+        if let Some(index) = parts.codes.iter().position(|&code| i32::from(code) > most) {
+            return Err(QuantError::UnsignedOutOfRange {
+                tensor: tensor_name.to_owned(),
+                value: parts.codes[index],
+                index,
+                bits: parts.bits,
+                max: most,
+            });
+        }
+        for values in [parts.scales, parts.minima] {
+            for (group, &value) in values.iter().enumerate() {
+                check_scale(tensor_name, group, f64::from(value), parts.scale_type)?;
+            }
+        }
+        let format = QuantFormat {
+            bits: parts.bits,
+            granularity: parts.granularity,
+            zero: Zero::FloatMinimum,
+            scale_type: parts.scale_type,
+        };
+        let signed = |&code: &u8| (i32::from(code) + parts.bits.min()) as i8;
+        let codes: Vec<i8> = parts.codes.iter().map(signed).collect();
+        Ok(Self::assemble(
+            format,
+            shape,
+            &codes,
+            parts.scales.to_vec(),
+            Zeros::Minima(parts.minima.to_vec()),
+        ))
+    }
+
     /// Packs codes that an importer or another quantizer found.
     ///
     /// # Errors
@@ -56,9 +120,9 @@ impl QuantizedMatrix {
             zero: parts.zeros.map_or(Zero::Symmetric, |_| Zero::ZeroPoint),
             scale_type: parts.scale_type,
         };
-        let zeros = parts
-            .zeros
-            .map(|zeros| zeros.iter().map(|&zero| i32::from(zero)).collect());
+        let zeros = parts.zeros.map_or(Zeros::None, |zeros| {
+            Zeros::Points(zeros.iter().map(|&zero| i32::from(zero)).collect())
+        });
         Ok(Self::assemble(
             format,
             shape,
@@ -178,6 +242,58 @@ mod tests {
             ..parts()
         });
         assert!(error.contains("scale NaN of group 0"), "{error}");
+    }
+
+    #[test]
+    fn golden_weights_above_a_minimum() {
+        let codes = [0, 15, 1, 2, 3, 4, 5, 6];
+        let parts = MinimumParts {
+            bits: Bits::Int4,
+            granularity: Granularity::Group(8),
+            n: 1,
+            k: 8,
+            codes: &codes,
+            scales: &[0.5],
+            minima: &[-1.25],
+            scale_type: ScaleType::F16,
+        };
+        let matrix = QuantizedMatrix::from_minima("w", &parts).unwrap();
+        assert_eq!(
+            matrix.dequantize(),
+            [-1.25, 6.25, -0.75, -0.25, 0.25, 0.75, 1.25, 1.75]
+        );
+        assert_eq!(matrix.format().to_string(), "int4-g8-min");
+        assert_eq!(matrix.code(0, 1), 7);
+        assert_eq!(matrix.packed_zeros(), Some(vec![0x0000_bd00]));
+        assert_eq!(matrix.bytes(), 4 * (4 + 1 + 1));
+        // Nibbles are the unsigned codes: 0 f 1 2 low, 3 4 5 6 high.
+        assert_eq!(matrix.codes()[0], 0x6251_4f30);
+        let refused = |parts: MinimumParts<'_>| {
+            QuantizedMatrix::from_minima("w", &parts)
+                .unwrap_err()
+                .to_string()
+        };
+        let mut wide = codes;
+        wide[3] = 16;
+        assert_eq!(
+            refused(MinimumParts {
+                codes: &wide,
+                ..parts
+            }),
+            "w: code 16 at 3 is above 15, the largest of unsigned int4"
+        );
+        let error = refused(MinimumParts {
+            minima: &[f32::INFINITY],
+            ..parts
+        });
+        assert!(error.starts_with("w: scale inf of group 0"), "{error}");
+        assert_eq!(
+            refused(MinimumParts {
+                minima: &[],
+                ..parts
+            }),
+            "w: 1 x 8 calls for 1 minima, found 0"
+        );
     }
 
     #[test]

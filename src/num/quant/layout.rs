@@ -15,6 +15,11 @@
 //!   word, low byte first. A byte costs int4 four bits a group more than a nibble would and spares
 //!   kernels the extra shift.
 //!
+//! * **Minima** take the place of zero points where a format has them, packed as the scales are. The code
+//!   stored is the unsigned one minus `2^(b-1)`, so int4 nibbles are the unsigned codes. No padding code
+//!   decodes to 0 then: padding is the code of the minimum, and a kernel that reads it must meet it with
+//!   an activation of 0.
+//!
 //! Tails of the scale and zero point arrays are zero.
 
 use super::error::QuantError;

@@ -3,11 +3,20 @@
 //! Immutable once made: [`super::quantize()`] or [`QuantizedMatrix::from_codes`] check everything,
 //! and whoever holds one may trust it. The words are described in [`super::layout`].
 
-use super::format::{QuantFormat, ScaleType};
+use super::format::{QuantFormat, ScaleType, Zero};
 use super::layout::{Shape, pack_bytes, pack_row, read_code};
 use crate::num::float::pack_f16;
 
-/// An `[n, k]` matrix `w = scale * (q - zero)`, packed.
+/// What the codes of a group are counted from: as many as scales, or none.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Zeros {
+    None,
+    Points(Vec<i32>),
+    /// Every value fits the scale type.
+    Minima(Vec<f32>),
+}
+
+/// An `[n, k]` matrix `w = scale * (q - zero)`, or `w = scale * (q + 2^(b-1)) + minimum`, packed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizedMatrix {
     format: QuantFormat,
@@ -16,8 +25,7 @@ pub struct QuantizedMatrix {
     codes: Vec<u32>,
     /// `[n * groups_per_row]`, or one for a tensor; every value fits `format.scale_type`.
     scales: Vec<f32>,
-    /// As `scales`.
-    zeros: Option<Vec<i32>>,
+    zeros: Zeros,
 }
 
 impl QuantizedMatrix {
@@ -27,7 +35,7 @@ impl QuantizedMatrix {
         shape: Shape,
         codes: &[i8],
         scales: Vec<f32>,
-        zeros: Option<Vec<i32>>,
+        zeros: Zeros,
     ) -> Self {
         let mut words = vec![0; shape.n * shape.row_stride_words];
         let rows = codes.chunks_exact(shape.k);
@@ -36,7 +44,11 @@ impl QuantizedMatrix {
             .enumerate()
         {
             let last_group = shape.scale_index(row, shape.k - 1);
-            let padding = zeros.as_ref().map_or(0, |zeros| zeros[last_group] as i8);
+            let padding = match &zeros {
+                Zeros::None => 0,
+                Zeros::Points(zeros) => zeros[last_group] as i8,
+                Zeros::Minima(_) => format.bits.min() as i8,
+            };
             pack_row(format.bits, codes, padding, words);
         }
         Self {
@@ -97,26 +109,46 @@ impl QuantizedMatrix {
         &self.scales
     }
 
-    /// Zero points in the domain of the signed codes, as many as scales; `None` if symmetric.
+    /// Zero points in the domain of the signed codes, as many as scales; `None` if there are none.
     #[must_use]
     pub fn zeros(&self) -> Option<&[i32]> {
-        self.zeros.as_deref()
+        match &self.zeros {
+            Zeros::Points(zeros) => Some(zeros),
+            Zeros::None | Zeros::Minima(_) => None,
+        }
+    }
+
+    /// The values of the stored minima, as many as scales; `None` if there are none.
+    #[must_use]
+    pub fn minima(&self) -> Option<&[f32]> {
+        match &self.zeros {
+            Zeros::Minima(minima) => Some(minima),
+            Zeros::None | Zeros::Points(_) => None,
+        }
     }
 
     /// Scales as device words: an f32 bit pattern each, or two f16 to a word, low half first.
     #[must_use]
     pub fn packed_scales(&self) -> Vec<u32> {
-        match self.format.scale_type {
-            ScaleType::F32 => self.scales.iter().map(|scale| scale.to_bits()).collect(),
-            ScaleType::F16 => pack_f16(&self.scales),
+        self.pack_floats(&self.scales)
+    }
+
+    /// Zero points as device words: a signed byte each, four to a word, low byte first. Minima are
+    /// packed as scales are.
+    #[must_use]
+    pub fn packed_zeros(&self) -> Option<Vec<u32>> {
+        match &self.zeros {
+            Zeros::None => None,
+            Zeros::Points(zeros) => Some(pack_bytes(zeros.iter().map(|&zero| zero as i8))),
+            Zeros::Minima(minima) => Some(self.pack_floats(minima)),
         }
     }
 
-    /// Zero points as device words: a signed byte each, four to a word, low byte first.
-    #[must_use]
-    pub fn packed_zeros(&self) -> Option<Vec<u32>> {
-        let zeros = self.zeros.as_ref()?;
-        Some(pack_bytes(zeros.iter().map(|&zero| zero as i8)))
+    fn pack_floats(&self, values: &[f32]) -> Vec<u32> {
+        match self.format.scale_type {
+            ScaleType::F32 => values.iter().map(|value| value.to_bits()).collect(),
+            ScaleType::F16 => pack_f16(values),
+        }
     }
 
     /// The signed code of an element.
@@ -134,15 +166,26 @@ impl QuantizedMatrix {
         read_code(self.format.bits, self.row_words(row), column)
     }
 
-    /// The exact value of an element, `scale * (q - zero)`.
+    /// The exact value of an element, `scale * (q - zero)`. Above a minimum it is rounded to f64 once,
+    /// and exact with f16 scales.
     ///
     /// # Panics
     /// If `row` or `column` is outside the matrix, which is a bug of the caller.
     #[must_use]
     pub fn weight(&self, row: usize, column: usize) -> f64 {
         let group = self.shape.scale_index(row, column);
-        let zero = self.zeros.as_ref().map_or(0, |zeros| zeros[group]);
+        let (zero, minimum) = self.zero_of(group);
         f64::from(self.code(row, column) - zero) * f64::from(self.scales[group])
+            + f64::from(minimum)
+    }
+
+    /// Zero point and minimum of a group. Above a minimum the smallest code is the zero point.
+    fn zero_of(&self, group: usize) -> (i32, f32) {
+        match &self.zeros {
+            Zeros::None => (0, 0.0),
+            Zeros::Points(zeros) => (zeros[group], 0.0),
+            Zeros::Minima(minima) => (self.format.bits.min(), minima[group]),
+        }
     }
 
     /// All signed codes, `[n, k]` without padding: what [`Self::from_codes`] takes.
@@ -158,7 +201,8 @@ impl QuantizedMatrix {
         codes
     }
 
-    /// All weights `[n, k]`, each [`Self::weight`] rounded to f32; exact for f16 scales.
+    /// All weights `[n, k]`, each [`Self::weight`] rounded to f32; exact for f16 scales without
+    /// minima.
     #[must_use]
     pub fn dequantize(&self) -> Vec<f32> {
         let mut weights = Vec::with_capacity(self.shape.n_weights());
@@ -167,11 +211,18 @@ impl QuantizedMatrix {
             for start in (0..self.k()).step_by(self.group_size()) {
                 let group = self.shape.scale_index(row, start);
                 let scale = self.scales[group];
-                let zero = self.zeros.as_ref().map_or(0, |zeros| zeros[group]);
+                let (zero, minimum) = self.zero_of(group);
                 let columns = start..start + self.group_size();
-                weights.extend(columns.map(|column| {
-                    (read_code(self.format.bits, words, column) - zero) as f32 * scale
-                }));
+                let steps = columns
+                    .map(|column| (read_code(self.format.bits, words, column) - zero) as f32);
+                if self.format.zero == Zero::FloatMinimum {
+                    // In f64, so that the product of 24 and 8 bits does not round before the sum.
+                    weights.extend(steps.map(|step| {
+                        (f64::from(step) * f64::from(scale) + f64::from(minimum)) as f32
+                    }));
+                } else {
+                    weights.extend(steps.map(|step| step * scale));
+                }
             }
         }
         weights
@@ -181,15 +232,16 @@ impl QuantizedMatrix {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let scale_words = (self.scales.len() * self.format.scale_type.bits() as usize).div_ceil(32);
-        let zero_words = self
-            .zeros
-            .as_ref()
-            .map_or(0, |zeros| zeros.len().div_ceil(4));
+        let zero_words = match &self.zeros {
+            Zeros::None => 0,
+            Zeros::Points(zeros) => zeros.len().div_ceil(4),
+            Zeros::Minima(_) => scale_words,
+        };
         4 * (self.codes.len() + scale_words + zero_words)
     }
 
-    /// Device bits per weight: `b + 16/g` for f16 scales, `+ 8/g` with zero points, plus row
-    /// padding and tails.
+    /// Device bits per weight: `b + 16/g` for f16 scales, `+ 8/g` with zero points or `+ 16/g` with
+    /// minima, plus row padding and tails.
     #[must_use]
     pub fn bits_per_weight(&self) -> f64 {
         8.0 * self.bytes() as f64 / self.shape.n_weights() as f64

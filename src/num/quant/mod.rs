@@ -1,4 +1,4 @@
-//! Linear quantization to int8 and int4: `w ~= scale * (q - zero)`.
+//! Linear quantization to int8 and int4: `w ~= scale * (q - zero)`, or `scale * code + minimum`.
 //!
 //! [`quantize()`] turns a row-major `[n, k]` f32 matrix (`n` output features, `k` input features)
 //! into a [`QuantizedMatrix`] under a [`Scheme`]; importers and better quantizers hand their own
@@ -8,6 +8,7 @@
 
 pub mod activation;
 pub mod error;
+pub mod fake;
 pub mod format;
 pub mod import;
 pub mod layout;
@@ -18,8 +19,9 @@ pub mod scheme;
 
 pub use activation::{QuantizedRows, quantize_rows_reference};
 pub use error::QuantError;
+pub use fake::CodeRange;
 pub use format::{Bits, Granularity, QuantFormat, ScaleType, Zero};
-pub use import::QuantizedParts;
+pub use import::{MinimumParts, QuantizedParts};
 pub use matrix::QuantizedMatrix;
 pub use quantize::quantize;
 pub use scheme::{CodeScale, Rounding, ScaleRule, Scheme};

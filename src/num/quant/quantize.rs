@@ -6,7 +6,7 @@
 use super::error::QuantError;
 use super::format::{Granularity, Zero};
 use super::layout::{Shape, check_finite};
-use super::matrix::QuantizedMatrix;
+use super::matrix::{QuantizedMatrix, Zeros};
 use super::rule::{Coder, ideal_scale};
 use super::scheme::Scheme;
 
@@ -39,6 +39,7 @@ pub fn quantize(
     let mut codes = Vec::with_capacity(w.len());
     let mut scales = Vec::with_capacity(shape.n_scales);
     let mut zeros = Vec::with_capacity(shape.n_scales);
+    let mut minima = Vec::with_capacity(shape.n_scales);
     for (index, group) in w.chunks_exact(group_len).enumerate() {
         let coder = Coder::fit(scheme, group);
         if !coder.stored_scale.is_finite() {
@@ -49,13 +50,23 @@ pub fn quantize(
                 allowed: "the largest f16 is 65504; store f32 scales instead",
             });
         }
+        if !coder.stored_minimum.is_finite() {
+            return Err(QuantError::Scale {
+                tensor: tensor_name.to_owned(),
+                scale: coder.stored_minimum,
+                group: index,
+                allowed: "the minimum of a group, too, is at most 65504 as f16; store f32 scales instead",
+            });
+        }
         codes.extend(group.iter().map(|&value| coder.code(value)));
         scales.push(coder.stored_scale as f32);
         zeros.push(coder.zero);
+        minima.push(coder.stored_minimum as f32);
     }
     let zeros = match scheme.rule.zero() {
-        Zero::Symmetric => None,
-        Zero::ZeroPoint => Some(zeros),
+        Zero::Symmetric => Zeros::None,
+        Zero::ZeroPoint => Zeros::Points(zeros),
+        Zero::FloatMinimum => Zeros::Minima(minima),
     };
     Ok(QuantizedMatrix::assemble(
         scheme.format(),
@@ -279,6 +290,24 @@ mod tests {
             },
         );
         assert_eq!(again, Ok(matrix));
+    }
+
+    #[test]
+    fn codes_above_a_float_minimum_are_off_by_half_a_scale_and_keep_what_is_on_their_grid() {
+        let w = normal_matrix(21, 6 * 64);
+        for scheme in [Scheme::ggml_q4_1(), Scheme::int4_group_minimum(16)] {
+            let once = quantize("w", &w, 6, 64, &scheme).unwrap();
+            let group = once.group_size();
+            for (index, &value) in w.iter().enumerate() {
+                let (row, column) = (index / 64, index % 64);
+                let scale = f64::from(once.scales()[index / group]);
+                let error = (once.weight(row, column) - f64::from(value)).abs();
+                // Half a step, and what scale and minimum lost as f16.
+                assert!(error <= scale * 0.52 + 2e-3, "{scheme:?} {value} {error}");
+            }
+            let twice = quantize("w", &once.dequantize(), 6, 64, &scheme).unwrap();
+            assert_eq!(twice, once, "{scheme:?}");
+        }
     }
 
     #[test]

@@ -14,8 +14,12 @@ pub(super) struct Coder {
     step: Step,
     /// The scale as its type holds it; infinite if it overflows.
     pub stored_scale: f64,
-    /// The zero point, 0 if symmetric.
+    /// The zero point; 0 if there is none.
     pub zero: i32,
+    /// The minimum that codes are computed with; 0 if there is none.
+    minimum: f64,
+    /// The minimum as its type holds it; infinite if it overflows.
+    pub stored_minimum: f64,
 }
 
 /// How a weight is brought to units of one code.
@@ -52,14 +56,25 @@ impl Coder {
             }
         };
         let zero = match scheme.rule.zero() {
-            Zero::Symmetric => 0,
+            Zero::Symmetric | Zero::FloatMinimum => 0,
             Zero::ZeroPoint => zero_point(scheme, range_with_zero(group).0, scale),
+        };
+        let exact_minimum = match scheme.rule.zero() {
+            Zero::Symmetric | Zero::ZeroPoint => 0.0,
+            Zero::FloatMinimum => range(group).0,
+        };
+        let stored_minimum = round_to_type(exact_minimum, scheme.scale_type);
+        let minimum = match scheme.code_scale {
+            CodeScale::Stored => stored_minimum,
+            CodeScale::UnroundedF32 => exact_minimum,
         };
         Self {
             scheme: *scheme,
             stored_scale,
             step,
             zero,
+            minimum,
+            stored_minimum,
         }
     }
 
@@ -69,10 +84,14 @@ impl Coder {
             f64::from(self.scheme.bits.min()),
             f64::from(self.scheme.bits.max()),
         );
-        let zero = f64::from(self.zero);
+        // Codes above a minimum are unsigned: the smallest code is its zero point.
+        let zero = match self.scheme.rule.zero() {
+            Zero::Symmetric | Zero::ZeroPoint => f64::from(self.zero),
+            Zero::FloatMinimum => min,
+        };
         let scaled = match self.step {
-            Step::Divide(scale) => f64::from(value) / scale,
-            Step::Multiply(inverse) => f64::from(value * inverse),
+            Step::Divide(scale) => (f64::from(value) - self.minimum) / scale,
+            Step::Multiply(inverse) => f64::from((value - self.minimum as f32) * inverse),
         };
         let code = match self.scheme.rounding {
             Rounding::HalfEven => scaled.round_ties_even() + zero,
@@ -102,6 +121,14 @@ pub(super) fn ideal_scale(scheme: &Scheme, group: &[f32]) -> f64 {
             let (low, high) = range_with_zero(group);
             (high - low) / (qmax - qmin)
         }
+        ScaleRule::MinMaxFloat => {
+            let (low, high) = range(group);
+            match scheme.code_scale {
+                CodeScale::Stored => (high - low) / (qmax - qmin),
+                // GGML takes the difference in f32.
+                CodeScale::UnroundedF32 => f64::from(high as f32 - low as f32) / (qmax - qmin),
+            }
+        }
     }
 }
 
@@ -115,6 +142,19 @@ fn signed_abs_max(group: &[f32]) -> f64 {
         }
     };
     f64::from(group.iter().fold(0.0, largest))
+}
+
+/// Smallest and largest element of a group, which is not empty.
+fn range(group: &[f32]) -> (f64, f64) {
+    // `min` and `max` may take either zero; GGML keeps the first of equals.
+    let widen = |(low, high): (f32, f32), &value: &f32| {
+        (
+            if value < low { value } else { low },
+            if value > high { value } else { high },
+        )
+    };
+    let (low, high) = group.iter().fold((f32::MAX, f32::MIN), widen);
+    (f64::from(low), f64::from(high))
 }
 
 /// Smallest and largest element, widened to include 0 so that a weight of 0 has a code.
@@ -263,6 +303,36 @@ mod tests {
             ..Scheme::ggml_q4_0()
         };
         assert_eq!(row(&w, stored).0[1], 7);
+    }
+
+    #[test]
+    fn golden_ggml_q4_1_block_counts_from_its_minimum_and_truncates_after_adding_a_half() {
+        let mut w = block(&[-3.0, 12.0, -2.5, 0.0, 0.49, 0.5]);
+        w[6..].fill(1.0);
+        let matrix = quantize("w", &w, 1, 32, &Scheme::ggml_q4_1()).unwrap();
+        assert_eq!(
+            (matrix.scales(), matrix.minima()),
+            (&[1.0][..], Some(&[-3.0][..]))
+        );
+        // Unsigned 0 15 1 3 3 4, ties up; stored 8 lower.
+        assert_eq!(matrix.unpacked_codes()[..6], [-8, 7, -7, -5, -5, -4]);
+        let constant = quantize("w", &[2.5; 32], 1, 32, &Scheme::ggml_q4_1()).unwrap();
+        assert_eq!(
+            (constant.scales(), constant.dequantize()),
+            (&[0.0][..], vec![2.5; 32])
+        );
+        // Codes come from the minimum before it is rounded to f16.
+        let third = quantize("w", &block(&[1.0 / 3.0, 0.5]), 1, 32, &Scheme::ggml_q4_1()).unwrap();
+        assert_eq!(
+            third.minima(),
+            Some(&[0.0][..]),
+            "the block is filled with zeros"
+        );
+        let huge = quantize("w", &[1e6; 32], 1, 32, &Scheme::ggml_q4_1()).unwrap_err();
+        assert!(
+            huge.to_string().contains("the minimum of a group"),
+            "{huge}"
+        );
     }
 
     #[test]

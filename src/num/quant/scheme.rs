@@ -25,6 +25,9 @@ pub enum ScaleRule {
     /// `zero = round(qmin - min / scale)`, half to even, clamped to a code. PyTorch asymmetric;
     /// GPTQ and AWQ with zero points, whose codes are unsigned: the same values plus `2^(b-1)`.
     MinMax,
+    /// `(max - min) / (2^b - 1)` over the group's own range, which need not include 0, with `min` kept
+    /// as a float: `q = round((x - min) / scale)`, unsigned. GGML Q4_1.
+    MinMaxFloat,
 }
 
 impl ScaleRule {
@@ -35,6 +38,7 @@ impl ScaleRule {
         match self {
             Self::RestrictedAbsMax | Self::FullRangeAbsMax | Self::SignedAbsMax => Zero::Symmetric,
             Self::MinMax => Zero::ZeroPoint,
+            Self::MinMaxFloat => Zero::FloatMinimum,
         }
     }
 }
@@ -48,7 +52,7 @@ pub enum Rounding {
     /// Ties away from zero: C `roundf`, Rust `round`, GGML Q8_0.
     HalfAway,
     /// `trunc(x / scale + zero + 2^(b-1) + 0.5)` on the unsigned offset code, so ties go up: GGML
-    /// Q4_0 (`+ 8.5`).
+    /// Q4_0 (`+ 8.5`) and Q4_1 (`(x - min) / scale + 0.5`).
     TruncateAfterHalf,
 }
 
@@ -109,6 +113,17 @@ impl Scheme {
         )
     }
 
+    /// int4 with an f16 scale and an f16 minimum per `group_size`.
+    #[must_use]
+    pub const fn int4_group_minimum(group_size: u32) -> Self {
+        Self::new(
+            Bits::Int4,
+            Granularity::Group(group_size),
+            ScaleRule::MinMaxFloat,
+            ScaleType::F16,
+        )
+    }
+
     /// int4, one f32 scale per output feature.
     #[must_use]
     pub const fn int4_channel() -> Self {
@@ -153,14 +168,23 @@ impl Scheme {
         )
     }
 
-    /// The codes and scales of a GGML Q4_0 tensor, block 32. (Q4_1 has a float minimum, not an
-    /// integer zero point, and so is not of the form `scale * (q - zero)`.)
+    /// The codes and scales of a GGML Q4_0 tensor, block 32.
     #[must_use]
     pub const fn ggml_q4_0() -> Self {
         Self {
             rounding: Rounding::TruncateAfterHalf,
             code_scale: CodeScale::UnroundedF32,
             ..Self::int4_group(32)
+        }
+    }
+
+    /// The codes, scales and minima of a GGML Q4_1 tensor, block 32.
+    #[must_use]
+    pub const fn ggml_q4_1() -> Self {
+        Self {
+            rounding: Rounding::TruncateAfterHalf,
+            code_scale: CodeScale::UnroundedF32,
+            ..Self::int4_group_minimum(32)
         }
     }
 
@@ -229,7 +253,9 @@ impl Scheme {
     pub fn scale_floor(&self) -> f64 {
         let rule_floor = match self.rule {
             ScaleRule::FullRangeAbsMax | ScaleRule::MinMax => f64::from(f32::EPSILON),
-            ScaleRule::RestrictedAbsMax | ScaleRule::SignedAbsMax => f64::from(f32::MIN_POSITIVE),
+            ScaleRule::RestrictedAbsMax | ScaleRule::SignedAbsMax | ScaleRule::MinMaxFloat => {
+                f64::from(f32::MIN_POSITIVE)
+            }
         };
         match self.scale_type {
             ScaleType::F32 => rule_floor,
@@ -255,6 +281,7 @@ mod tests {
         assert_eq!(Scheme::int8_channel().to_string(), "int8-channel");
         assert_eq!(Scheme::int8_tensor().to_string(), "int8-tensor");
         assert_eq!(Scheme::ggml_q8_0().to_string(), "int8-g32");
+        assert_eq!(Scheme::ggml_q4_1().to_string(), "int4-g32-min");
     }
 
     #[test]

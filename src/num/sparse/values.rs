@@ -99,7 +99,7 @@ impl StoredFormat {
     /// Refuses zero points.
     pub(super) fn check_symmetric(self, tensor: &str) -> Result<(), SparseError> {
         match self {
-            Self::Quantized(format) if format.zero == Zero::ZeroPoint => {
+            Self::Quantized(format) if format.zero != Zero::Symmetric => {
                 let tensor = tensor.to_owned();
                 Err(SparseError::ZeroPoint { tensor })
             }

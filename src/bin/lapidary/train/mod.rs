@@ -14,7 +14,7 @@ use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
-use lapidary::models::{ModelError, Network, load_parameters};
+use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
 use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{print, print_json};
 use crate::stores;
 
-use setup::{InitialName, Model, ScheduleName};
+use setup::{InitialName, Model, PrecisionName, ScheduleName};
 use watch::Watch;
 
 #[derive(Debug, Args)]
@@ -42,6 +42,9 @@ pub struct TrainCommand {
         default_value = "256,128"
     )]
     hidden: Vec<usize>,
+    /// Factor of the channels of a mobilenet.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    width: f64,
     /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
     /// the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
@@ -73,6 +76,29 @@ pub struct TrainCommand {
     /// Largest norm of all gradients together.
     #[arg(long, value_name = "NORM")]
     max_norm: Option<f32>,
+    /// Largest magnitude of an element of a gradient, after the norm was clipped.
+    #[arg(long, value_name = "VALUE")]
+    max_value: Option<f32>,
+    /// How results between operations are stored; f16 has a dynamic loss scale. Parameters stay f32.
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: PrecisionName,
+    /// Parts in which a step takes its samples, one after the other: more need less memory.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    micro_batches: usize,
+    /// End after so many epochs without a better test loss.
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<u32>,
+    /// With --patience: by how much a test loss is better.
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "LOSS",
+        requires = "patience"
+    )]
+    min_delta: f64,
+    /// With --patience: keep the parameters of the epoch with the best test loss.
+    #[arg(long, requires = "patience")]
+    restore_best: bool,
     /// Seed of the first values and of the order of samples.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -82,6 +108,13 @@ pub struct TrainCommand {
     /// Start from the parameters of a safetensors file.
     #[arg(long, value_name = "FILE")]
     pub init: Option<PathBuf>,
+    /// Draw the last layer anew instead of taking it from the file of --init: for other classes.
+    #[arg(long, requires = "init")]
+    pub new_head: bool,
+    /// Names of parameters that are drawn anew instead of taken from the file of --init, with * for any
+    /// characters; may be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "init")]
+    pub redraw: Vec<String>,
     /// Names of parameters that are not trained, with * for any characters; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     freeze: Vec<String>,
@@ -111,8 +144,17 @@ struct Report {
     device: String,
     parameters: usize,
     trained_parameters: usize,
+    /// Of one sample in the forward pass, without biases, normalization, activations and pooling.
+    multiply_adds: u64,
     /// Of a step's intermediates, on the device.
     intermediate_bytes: u64,
+    /// Parameters, copies, state, gradients, activations, batch and a pass of evaluation.
+    counted_bytes: u64,
+    /// Held by the engine at the most.
+    device_bytes: Option<u64>,
+    loss_scale: Option<f32>,
+    skipped_steps: Option<u32>,
+    ended_early: bool,
     epochs: u32,
     steps: u64,
     resumed_from_step: u64,
@@ -130,6 +172,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
     let network = setup::network(options, &data.train)?;
+    eprintln!("{}", cost(network.as_ref()));
     let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
@@ -174,12 +217,13 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 
     let test = match fitted.epochs.last() {
-        Some(report) => report.test,
-        // Everything was done before.
-        None => trainer.evaluate(&data.test)?,
+        Some(report) if !options.restore_best => report.test,
+        // Everything was done before, or other parameters were put back.
+        _ => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
-        write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
+        let tensors = file_tensors(network.as_ref(), &trainer.parameters()?)?;
+        write_safetensors(file, &tensors, &notes).map_err(usage)?;
     }
     match &options.svg {
         Some(file) if fitted.epochs.is_empty() => {
@@ -192,13 +236,19 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         None => {}
     }
     let [parameters, trained_parameters] = trainer.n_parameters();
-    let median = watch.median_step_seconds();
+    let (median, memory) = (watch.median_step_seconds(), trainer.memory());
     let report = Report {
         model: network.describe(),
         device: engine.name(),
         parameters,
         trained_parameters,
+        multiply_adds: multiply_adds(network.as_ref()),
         intermediate_bytes: trainer.intermediate_bytes(),
+        counted_bytes: memory.counted(),
+        device_bytes: memory.device,
+        loss_scale: trainer.scale().map(|scale| scale.scale),
+        skipped_steps: trainer.scale().map(|scale| scale.skipped),
+        ended_early: fitted.ended_early,
         epochs: options.epochs,
         steps: trainer.n_steps(),
         resumed_from_step,
@@ -217,11 +267,31 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 }
 
+/// `cnn 10: 105866 parameters, 1117056 multiply-adds a sample`
+fn cost(network: &dyn Network) -> String {
+    let layers = network.summary();
+    let parameters: usize = layers.iter().map(|one| one.parameters).sum();
+    format!(
+        "{}: {parameters} parameters, {} multiply-adds a sample",
+        network.describe(),
+        multiply_adds(network)
+    )
+}
+
+fn multiply_adds(network: &dyn Network) -> u64 {
+    network.summary().iter().map(|one| one.multiply_adds).sum()
+}
+
 /// What training begins with.
 pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
         (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
-        (_, Some(file)) => Ok(Start::Parameters(load_parameters(network, file)?)),
+        (_, Some(file)) => {
+            let mut anew = options.redraw.clone();
+            anew.extend(head(network).filter(|_| options.new_head));
+            let values = transfer(network, file, (&anew, options.seed))?;
+            Ok(Start::Parameters(values))
+        }
         (_, None) => Ok(Start::Seed),
     }
 }
@@ -257,8 +327,8 @@ fn text(report: &Report) -> String {
     let mut lines = vec![
         report.device.clone(),
         format!(
-            "{}, {} parameters, {} of them trained",
-            report.model, report.parameters, report.trained_parameters
+            "{}, {} parameters, {} of them trained, {} multiply-adds a sample",
+            report.model, report.parameters, report.trained_parameters, report.multiply_adds
         ),
         format!(
             "test accuracy {:.4}, test loss {:.4}",
@@ -271,6 +341,17 @@ fn text(report: &Report) -> String {
     ];
     if let (Some(step), Some(rate)) = (report.step_milliseconds, report.samples_per_second) {
         lines.push(format!("{step:.2} ms a step, {rate:.0} samples/s"));
+    }
+    if let Some(held) = report.device_bytes {
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        lines.push(format!(
+            "{:.2} MB on the device, {:.2} MB counted",
+            megabytes(held),
+            megabytes(report.counted_bytes)
+        ));
+    }
+    if let (Some(scale), Some(skipped)) = (report.loss_scale, report.skipped_steps) {
+        lines.push(format!("loss scale {scale}, {skipped} steps skipped"));
     }
     lines.join("\n")
 }
@@ -297,7 +378,9 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         match error {
             TrainError::Engine(error) => (*error).into(),
-            TrainError::LossNotFinite { .. } => Self::Mismatch(error.to_string()),
+            TrainError::LossNotFinite { .. } | TrainError::GradientNotFinite { .. } => {
+                Self::Mismatch(error.to_string())
+            }
             _ => Self::Usage(error.to_string()),
         }
     }

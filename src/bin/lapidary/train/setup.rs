@@ -4,11 +4,12 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
-use lapidary::models::{Initial, Mlp, Network};
+use lapidary::kernels::FloatType;
+use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
-use lapidary::num::schedule::{AfterEnd, Schedule};
+use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
-use lapidary::train::TrainOptions;
+use lapidary::train::{EarlyStopping, TrainOptions};
 
 use crate::options::Failure;
 use crate::trained::join;
@@ -19,6 +20,10 @@ use super::{Notes, TrainCommand, usage};
 pub enum Model {
     /// Linear layers with relu between.
     Mlp,
+    /// Two convolutions with pooling, two linear layers; for images.
+    Cnn,
+    /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
+    Mobilenet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +34,18 @@ pub enum ScheduleName {
     Linear,
     /// Down to 0 in half a cosine.
     Cosine,
+    /// A tenth after ten epochs without a better test loss.
+    Plateau,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// 32 bits throughout.
+    F32,
+    /// 16 bits between operations, with a loss scale.
+    F16,
+    /// 16 bits with the range of f32.
+    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -85,14 +102,21 @@ fn built_in() -> Result<TrainTest, Failure> {
 }
 
 pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
-    let Model::Mlp = options.model;
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
-    let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-    Ok(Box::new(network.with_initial(initial)))
+    Ok(match options.model {
+        Model::Mlp => {
+            let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
+            Box::new(network.with_initial(initial))
+        }
+        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
+        Model::Mobilenet => {
+            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
+        }
+    })
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
@@ -118,7 +142,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
     Ok(TrainOptions {
         learning_rate: options.learning_rate.unwrap_or(default_rate),
         schedule: match options.schedule {
-            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Constant | ScheduleName::Plateau => Schedule::Constant,
             ScheduleName::Linear => Schedule::Polynomial {
                 total,
                 power: 1.0,
@@ -132,6 +156,22 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         },
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
+        max_value: options.max_value,
+        precision: match options.precision {
+            PrecisionName::F32 => FloatType::F32,
+            PrecisionName::F16 => FloatType::F16,
+            PrecisionName::Bf16 => FloatType::Bf16,
+        },
+        micro_batches: options.micro_batches,
+        plateau: match options.schedule {
+            ScheduleName::Plateau => Some(PlateauRule::default()),
+            ScheduleName::Constant | ScheduleName::Linear | ScheduleName::Cosine => None,
+        },
+        early_stopping: options.patience.map(|patience| EarlyStopping {
+            patience,
+            min_delta: options.min_delta,
+            restore_best: options.restore_best,
+        }),
         batch_size: options.batch_size,
         steps_per_epoch,
         seed: options.seed,
