@@ -73,7 +73,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memmap2", &["src/io"]),
     ("flate2", &["src/io"]),
     ("csv", &["src/io"]),
-    ("tempfile", &["src/io", "src/tune", "src/data", "src/search"]),
+    (
+        "tempfile",
+        &["src/io", "src/tune", "src/data", "src/search"],
+    ),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),

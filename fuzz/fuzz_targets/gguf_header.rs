@@ -16,7 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
     };
     for tensor in file.tensors() {
-        let decoded = file.decoded(&tensor.name).expect("a checked tensor is decoded");
+        let decoded = file
+            .decoded(&tensor.name)
+            .expect("a checked tensor is decoded");
         assert_eq!(decoded.shape(), tensor.shape);
         if let Ok(matrix) = file.matrix(&tensor.name) {
             std::hint::black_box(matrix.dequantize());

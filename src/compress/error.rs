@@ -14,6 +14,12 @@ pub enum CompressError {
     /// Patterns and scores that no mask is made of.
     #[error(transparent)]
     Mask(#[from] MaskError),
+    /// Float minima, for which these methods have no codes.
+    #[error("{tensor}: this method takes symmetric codes or integer zero points, not float minima")]
+    FloatMinimum {
+        /// Tensor name.
+        tensor: String,
+    },
     /// A number outside its range.
     #[error("{tensor}: {what} = {value}; allowed: {allowed}")]
     OutOfRange {

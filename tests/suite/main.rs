@@ -5,14 +5,14 @@
 
 mod attention;
 mod cli;
-mod cli_models;
 mod cli_config;
 mod cli_eval;
+mod cli_models;
 mod cli_search;
 mod cli_train;
-mod deploy;
-mod conv;
 mod compress;
+mod conv;
+mod deploy;
 mod distill;
 mod engine;
 mod gradients;

@@ -21,7 +21,8 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// The codes of a range. Of a scheme its width, rule and scale type are used.
+    /// The codes of a range. Of a scheme its width, rule and scale type are used; a float minimum, which is not on
+    /// a grid of integers, is taken as a zero point.
     ///
     /// Static codes of activations are `Grid::fit(&scheme, calibration.range(..)?)`.
     #[must_use]
@@ -33,7 +34,9 @@ impl Grid {
             ScaleRule::FullRangeAbsMax => range.amax() / ((high_code - low_code) / 2.0),
             ScaleRule::SignedAbsMax if range.high_is_larger => range.amax() / low_code,
             ScaleRule::SignedAbsMax => -range.amax() / low_code,
-            ScaleRule::MinMax => (range.high - range.low) / (high_code - low_code),
+            ScaleRule::MinMax | ScaleRule::MinMaxFloat => {
+                (range.high - range.low) / (high_code - low_code)
+            }
         };
         let magnitude = ideal.abs().max(scale_floor(linear));
         let scale = round_scale(magnitude.copysign(ideal), linear.scale_type);
@@ -41,7 +44,7 @@ impl Grid {
         let scale = if ideal == 0.0 { scale.abs() } else { scale };
         let zero = match linear.rule.zero() {
             Zero::Symmetric => 0,
-            Zero::ZeroPoint => {
+            Zero::ZeroPoint | Zero::FloatMinimum => {
                 let below = if range.low < 0.0 {
                     range.low / scale
                 } else {
@@ -55,7 +58,10 @@ impl Grid {
         // A narrow range keeps its promise under clipping too.
         let min = match linear.rule {
             ScaleRule::RestrictedAbsMax => -qmax,
-            ScaleRule::FullRangeAbsMax | ScaleRule::SignedAbsMax | ScaleRule::MinMax => qmin,
+            ScaleRule::FullRangeAbsMax
+            | ScaleRule::SignedAbsMax
+            | ScaleRule::MinMax
+            | ScaleRule::MinMaxFloat => qmin,
         };
         Self {
             scale,

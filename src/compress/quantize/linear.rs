@@ -61,8 +61,13 @@ impl Linear {
     ///
     /// # Errors
     /// [`QuantError`] naming `tensor` for a group that is no whole number of packed words or does not
-    /// divide `k`.
+    /// divide `k`, [`CompressError::FloatMinimum`].
     pub(super) fn group_size(&self, tensor: &str, k: usize) -> Result<usize, CompressError> {
+        if self.rule.zero() == Zero::FloatMinimum {
+            return Err(CompressError::FloatMinimum {
+                tensor: tensor.to_owned(),
+            });
+        }
         let Granularity::Group(group_size) = self.granularity else {
             return Ok(k);
         };
@@ -101,6 +106,7 @@ impl std::fmt::Display for Linear {
         match self.rule.zero() {
             Zero::Symmetric => Ok(()),
             Zero::ZeroPoint => f.write_str("-zp"),
+            Zero::FloatMinimum => f.write_str("-min"),
         }
     }
 }

@@ -82,7 +82,8 @@ impl Grids {
     ) -> Result<LinearMatrix, CompressError> {
         let scales: Vec<f32> = self.grids.iter().map(|grid| grid.scale as f32).collect();
         let zeros: Option<Vec<i8>> = match linear.rule.zero() {
-            Zero::Symmetric => None,
+            // Float minima were refused with the group size.
+            Zero::Symmetric | Zero::FloatMinimum => None,
             Zero::ZeroPoint => Some(self.grids.iter().map(|grid| grid.zero as i8).collect()),
         };
         let matrix = QuantizedMatrix::from_codes(

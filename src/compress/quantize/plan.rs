@@ -176,6 +176,7 @@ fn bytes(n: usize, k: usize, action: Action) -> u64 {
     let zero_bits = match linear.rule.zero() {
         crate::num::Zero::Symmetric => 0,
         crate::num::Zero::ZeroPoint => 8,
+        crate::num::Zero::FloatMinimum => u64::from(linear.scale_type.bits()),
     };
     let code_bytes = weights
         .saturating_mul(u64::from(linear.width.bits()))

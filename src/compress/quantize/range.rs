@@ -229,7 +229,7 @@ fn percentile(linear: &Linear, group: &[f64], full: Range, share: f64) -> Range 
             sorted.sort_by(f64::total_cmp);
             full.scaled(quantile(&sorted, share) / full.amax())
         }
-        Zero::ZeroPoint => {
+        Zero::ZeroPoint | Zero::FloatMinimum => {
             let mut sorted = group.to_vec();
             sorted.sort_by(f64::total_cmp);
             let left_out = (1.0 - share) / 2.0;

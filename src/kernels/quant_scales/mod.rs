@@ -148,9 +148,10 @@ impl Launch for QuantScales {
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
         let sign = match self.rule {
             ScaleRule::SignedAbsMax => "of_largest",
-            ScaleRule::RestrictedAbsMax | ScaleRule::FullRangeAbsMax | ScaleRule::MinMax => {
-                "positive"
-            }
+            ScaleRule::RestrictedAbsMax
+            | ScaleRule::FullRangeAbsMax
+            | ScaleRule::MinMax
+            | ScaleRule::MinMaxFloat => "positive",
         };
         let dropped = match self.scale_type {
             ScaleType::F32 => 0,

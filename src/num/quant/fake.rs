@@ -66,14 +66,14 @@ impl CodeRange {
     /// What a rule divides the largest magnitude by to get a scale, times two so that it is an integer; its
     /// sign is that of the code that the largest magnitude gets.
     ///
-    /// `None` for [`ScaleRule::MinMax`], which looks at both ends.
+    /// `None` for [`ScaleRule::MinMax`] and [`ScaleRule::MinMaxFloat`], which look at both ends.
     #[must_use]
     pub const fn twice_divisor(self, rule: ScaleRule) -> Option<i32> {
         match rule {
             ScaleRule::RestrictedAbsMax => Some(2 * self.max),
             ScaleRule::FullRangeAbsMax => Some(2 * self.max + 1),
             ScaleRule::SignedAbsMax => Some(-2 * (self.max + 1)),
-            ScaleRule::MinMax => None,
+            ScaleRule::MinMax | ScaleRule::MinMaxFloat => None,
         }
     }
 }
@@ -129,9 +129,10 @@ pub fn abs_max_scale(
     let divisor = f64::from(range.twice_divisor(rule)?);
     let ideal = match rule {
         ScaleRule::SignedAbsMax => 2.0 * f64::from(extreme) / divisor,
-        ScaleRule::RestrictedAbsMax | ScaleRule::FullRangeAbsMax | ScaleRule::MinMax => {
-            2.0 * f64::from(extreme).abs() / divisor
-        }
+        ScaleRule::RestrictedAbsMax
+        | ScaleRule::FullRangeAbsMax
+        | ScaleRule::MinMax
+        | ScaleRule::MinMaxFloat => 2.0 * f64::from(extreme).abs() / divisor,
     };
     let magnitude = ideal.abs().max(abs_max_floor(rule, scale_type));
     let magnitude = match scale_type {
@@ -146,9 +147,10 @@ pub(crate) fn abs_max_floor(rule: ScaleRule, scale_type: ScaleType) -> f64 {
     match (scale_type, rule) {
         (ScaleType::F16, _) => F16_MIN_NORMAL,
         (ScaleType::F32, ScaleRule::FullRangeAbsMax | ScaleRule::MinMax) => f32::EPSILON.into(),
-        (ScaleType::F32, ScaleRule::RestrictedAbsMax | ScaleRule::SignedAbsMax) => {
-            f32::MIN_POSITIVE.into()
-        }
+        (
+            ScaleType::F32,
+            ScaleRule::RestrictedAbsMax | ScaleRule::SignedAbsMax | ScaleRule::MinMaxFloat,
+        ) => f32::MIN_POSITIVE.into(),
     }
 }
 

@@ -53,6 +53,14 @@ pub enum CodesError {
         /// The row of words.
         row: usize,
     },
+    /// Float minima, for which compressed-tensors has no place.
+    #[error(
+        "layer {layer:?} has a float minimum a group; compressed-tensors stores integer zero points only"
+    )]
+    FloatMinimum {
+        /// The layer.
+        layer: String,
+    },
     /// An argument of a config group is not understood.
     #[error("config: {key} is {found}; allowed: {allowed}")]
     Argument {

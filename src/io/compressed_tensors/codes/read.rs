@@ -76,7 +76,8 @@ pub fn read_codes<B: AsRef<[u8]>>(
         ScaleType::F32
     };
     let zeros = match args.zero {
-        Zero::Symmetric => None,
+        // Arguments of files never say the last.
+        Zero::Symmetric | Zero::FloatMinimum => None,
         Zero::ZeroPoint => {
             let (name, tensor) = part("weight_zero_point")?;
             Some(match format {

@@ -2,18 +2,24 @@
 //! [`write_safetensors`](crate::io::safetensors::write_safetensors).
 
 use super::{CodesError, CodesFormat};
-use crate::num::{Bits, Granularity, QuantizedMatrix, ScaleType};
+use crate::num::{Bits, Granularity, QuantizedMatrix, ScaleType, Zero};
 use crate::tensor::{DType, HostTensor};
 
 /// The parts of a matrix under the name of its layer, sorted by name.
 ///
 /// # Errors
-/// [`CodesError::Tensor`] for a matrix past the address space.
+/// [`CodesError::FloatMinimum`] for a matrix with float minima, [`CodesError::Tensor`] for one past the address
+/// space.
 pub fn code_parts(
     layer: &str,
     matrix: &QuantizedMatrix,
     format: CodesFormat,
 ) -> Result<Vec<(String, HostTensor)>, CodesError> {
+    if matrix.format().zero == Zero::FloatMinimum {
+        return Err(CodesError::FloatMinimum {
+            layer: layer.to_owned(),
+        });
+    }
     let (n, k) = (matrix.n(), matrix.k());
     let bits = matrix.format().bits;
     let scale_shape = match matrix.format().granularity {
