@@ -46,7 +46,7 @@ pub enum SearchError {
     },
     /// The journal cannot be read or written.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(Box<IoError>),
     /// A line of a journal that is none.
     #[error("{}:{line}: {reason}", file.display())]
     Journal {
@@ -69,4 +69,10 @@ pub enum SearchError {
         /// Asked for.
         expected: String,
     },
+}
+
+impl From<IoError> for SearchError {
+    fn from(error: IoError) -> Self {
+        Self::Io(Box::new(error))
+    }
 }

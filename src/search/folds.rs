@@ -2,6 +2,9 @@
 
 use super::{Ended, Reports};
 
+/// Trains on one of the folds, reporting on the way, and says what it is worth.
+pub type TrainFold<'a, E> = dyn FnMut(usize, &mut dyn FnMut(f64) -> bool) -> Result<Ended, E> + 'a;
+
 /// Judges a trial by the mean over `n_folds` folds. `train` trains on fold `0..n_folds`, hands each value it
 /// sees on the way to the function it is given, stops with [`Ended::Pruned`] if that returns false, and ends with
 /// the fold's value.
@@ -14,7 +17,7 @@ use super::{Ended, Reports};
 pub fn cross_validate<E>(
     n_folds: usize,
     reports: &mut Reports<'_>,
-    train: &mut dyn FnMut(usize, &mut dyn FnMut(f64) -> bool) -> Result<Ended, E>,
+    train: &mut TrainFold<'_, E>,
 ) -> Result<Ended, E> {
     let mut done: Vec<f64> = Vec::new();
     for fold in 0..n_folds {

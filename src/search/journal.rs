@@ -82,7 +82,7 @@ impl Journal {
             if entry.value.is_some() != (entry.state == State::Complete) {
                 return Err(wrong(line, "only a complete trial has a value".to_owned()));
             }
-            let values = space.from_json(&entry.values);
+            let values = space.read_json(&entry.values);
             trials.push(Trial {
                 number: entry.trial,
                 values: values.map_err(|reason| wrong(line, reason))?,

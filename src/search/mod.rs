@@ -52,7 +52,7 @@ mod tpe;
 mod trial;
 
 pub use error::SearchError;
-pub use folds::cross_validate;
+pub use folds::{TrainFold, cross_validate};
 pub use journal::Journal;
 pub use pruner::MedianPruner;
 pub use sampler::Sampler;

@@ -342,7 +342,7 @@ impl Space {
     }
 
     /// The inverse of [`Space::to_json`]; the error names what does not fit.
-    pub(super) fn from_json(&self, json: &Json) -> Result<Vec<Value>, String> {
+    pub(super) fn read_json(&self, json: &Json) -> Result<Vec<Value>, String> {
         let read = |one: &Dimension| {
             let given = json.get(&one.name).unwrap_or(&Json::Null);
             let value = match &one.domain {
@@ -457,14 +457,14 @@ mod tests {
         let values = [Value::Choice(1), Value::Integer(4), Value::Real(0.1 + 0.2)];
         let text = space.to_json(&values).to_string();
         let json = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(space.from_json(&json).expect("fits"), values);
+        assert_eq!(space.read_json(&json).expect("fits"), values);
         for wrong in [
             r#"{"d0":"c"}"#,
             r#"{"d0":"a","d1":10}"#,
             r#"{"d0":"a","d1":1,"d2":"x"}"#,
         ] {
             let json = serde_json::from_str(wrong).expect("JSON");
-            assert!(space.from_json(&json).is_err(), "{wrong}");
+            assert!(space.read_json(&json).is_err(), "{wrong}");
         }
     }
 }

@@ -116,6 +116,7 @@ impl Study {
         about: Map<String, Json>,
     ) -> Result<Self, SearchError> {
         let mut all = about;
+        // Plain data with names as keys always has a JSON form.
         if let Ok(Json::Object(own)) = serde_json::to_value(&options) {
             all.extend(own);
         }

@@ -140,7 +140,7 @@ fn the_same_seed_tries_the_same_and_another_does_not() {
         // Every value lies in its domain, or it could not be read again.
         for trial in &trials {
             let json = space.to_json(&trial.values);
-            assert_eq!(space.from_json(&json).expect("in the space"), trial.values);
+            assert_eq!(space.read_json(&json).expect("in the space"), trial.values);
         }
     }
 }

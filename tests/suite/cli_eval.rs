@@ -60,7 +60,9 @@ fn refused(arguments: &[&str], expected: &str) {
 
 #[test]
 fn eval_finds_what_training_found_and_more() {
-    let (folder, out, trained) = trained("eval-finds", &[]);
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("eval-finds/kept.st");
+    let kept = shown(&kept);
+    let (folder, out, trained) = trained("eval-finds", &["--checkpoint", &kept]);
     let (svg, html) = (shown(&folder.join("a.svg")), shown(&folder.join("a.html")));
     let output = lapidary(&["eval", &out, "--json", "--svg", &svg, "--html", &html]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -92,6 +94,11 @@ fn eval_finds_what_training_found_and_more() {
             .expect("reads")
             .contains("weighted mean")
     );
+    // A checkpoint is a model too.
+    let output = lapidary(&["eval", &kept, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let kept: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(kept["confusion"], report["confusion"]);
     let output = lapidary(&["eval", &out, "--top", "2"]);
     let text = said(&output);
     for expected in [
