@@ -3,20 +3,23 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`], [`autograd`], [`train`], [`verify`], [`tune`] and [`report`].
+//! [`ops`], [`autograd`], [`models`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
+pub mod compress;
 pub mod data;
 pub mod engine;
 pub mod eval;
 pub mod io;
 pub mod kernels;
+pub mod models;
 pub mod num;
 pub mod ops;
 pub mod record;
 pub mod report;
+pub mod search;
 pub mod shader;
 pub mod tensor;
 pub mod train;

@@ -2,7 +2,9 @@
 
 use crate::kernels::FloatType;
 use crate::kernels::matmul_dense::{Layout, Precision};
-use crate::ops::{LinearOptions, MatmulOptions, OpError, Weight, linear, matmul, nn, transpose};
+use crate::ops::{
+    LinearOptions, MatmulOptions, OpError, Weight, cast, linear, matmul, nn, transpose,
+};
 use crate::record::{Recording, Tensor};
 
 use super::tape::{Backward, Tape, Var};
@@ -12,19 +14,21 @@ struct Linear {
     x: Tensor,
     weight: Tensor,
     has_bias: bool,
+    /// Types of the gradients of x and the weight.
+    out: [FloatType; 2],
 }
 
 impl Tape {
-    /// A linear layer: x `[m, k]`, weight `[n, k]`, bias `[n]`, result `[m, n]`, all f32.
+    /// A linear layer: x `[m, k]`, weight `[n, k]`, bias f32 `[n]`, result `[m, n]`. Sums are f32.
     ///
     /// # Errors
     /// [`OpError`] for shapes that do not go together.
     pub fn linear(&mut self, x: Var, weight: Var, bias: Option<Var>) -> Result<Var, OpError> {
-        let tensor = |var: Var| self.value(var).clone();
-        let (x_value, w_value) = (tensor(x), tensor(weight));
-        let bias_value = bias.map(tensor);
+        let (x_value, w_value) = (self.operand(x).clone(), self.operand(weight).clone());
+        let bias_value = bias.map(|bias| self.value(bias).clone());
         let options = LinearOptions {
             bias: bias_value.as_ref(),
+            out: self.storage(),
             ..LinearOptions::default()
         };
         let as_weight = Weight::Dense(w_value.clone());
@@ -34,6 +38,7 @@ impl Tape {
             x: x_value,
             weight: w_value,
             has_bias: bias.is_some(),
+            out: [x, weight].map(|var| self.gradient_storage(var)),
         };
         Ok(self.push(y, &inputs, Box::new(backward)))
     }
@@ -46,26 +51,27 @@ impl Backward for Linear {
         gradient: &Tensor,
         wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>, OpError> {
-        let product = |recording: &mut Recording, a: &Tensor, b: &Tensor| {
+        let product = |recording: &mut Recording, a: &Tensor, b: &Tensor, out| {
             let options = MatmulOptions {
                 a_layout: Layout::KLast,
                 b_layout: Layout::KFirst,
                 precision: Precision::Full,
-                out: FloatType::F32,
+                out,
                 ..MatmulOptions::default()
             };
             matmul(recording, a, b, &options)
         };
         // dx [m, k] = dy [m, n] times w [n, k].
         let dx = if wanted[0] {
-            Some(product(recording, gradient, &self.weight)?)
+            Some(product(recording, gradient, &self.weight, self.out[0])?)
         } else {
             None
         };
         // dw [n, k] = dy^T [n, m] times x [m, k]: one transposition is cheaper than reading across rows.
         let dw = if wanted[1] {
-            let turned = transpose(recording, gradient)?;
-            Some(product(recording, &turned, &self.x)?)
+            let turned = cast(recording, gradient, FloatType::F32)?;
+            let turned = transpose(recording, &turned)?;
+            Some(product(recording, &turned, &self.x, self.out[1])?)
         } else {
             None
         };

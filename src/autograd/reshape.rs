@@ -31,8 +31,12 @@ impl Tape {
         let backward = Reshape {
             from: value.shape().to_vec(),
         };
-        let view = Tensor::of_buffer(value.buffer().clone(), value.dtype(), shape);
-        Ok(self.push(view, &[x], Box::new(backward)))
+        let view = |of: &Tensor| Tensor::of_buffer(of.buffer().clone(), of.dtype(), shape);
+        let (made, copy) = (view(value), self.copy(x).map(view));
+        let made = self.push(made, &[x], Box::new(backward));
+        let gradient = self.gradient_storage(x);
+        self.take_over(made, copy, gradient);
+        Ok(made)
     }
 }
 

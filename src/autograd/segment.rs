@@ -12,8 +12,11 @@ use super::tape::{Backward, Tape, Var};
 /// Records a part of a network: its inputs on a tape, its output.
 type Forward = Rc<dyn Fn(&mut Tape, &[Var]) -> Result<Var, OpError>>;
 
+/// An input: its value, its 16-bit copy, and the type of its gradient.
+type Input = (Tensor, Option<Tensor>, FloatType);
+
 struct Segment {
-    inputs: Vec<Tensor>,
+    inputs: Vec<Input>,
     forward: Forward,
     storage: FloatType,
 }
@@ -40,14 +43,19 @@ impl Tape {
         let segment = Segment {
             inputs: inputs
                 .iter()
-                .map(|&input| self.value(input).clone())
+                .map(|&input| {
+                    let (value, copy) = (self.value(input).clone(), self.copy(input).cloned());
+                    (value, copy, self.gradient_storage(input))
+                })
                 .collect(),
             forward: Rc::new(forward),
             storage: self.storage(),
         };
+        // Within a segment that is recorded once more this is not the first pass either.
+        let is_again = self.is_again();
         // No way back is needed from this pass, so nothing in it is a parameter.
         let wanted = vec![false; inputs.len()];
-        let value = segment.record(self.recording(), &wanted, |tape, _, output| {
+        let value = segment.record(self.recording(), &wanted, is_again, |tape, _, output| {
             Ok(tape.value(output).clone())
         })?;
         Ok(self.push(value, inputs, Box::new(segment)))
@@ -61,16 +69,22 @@ impl Segment {
         &self,
         recording: &mut Recording,
         wanted: &[bool],
+        is_again: bool,
         then: impl FnOnce(&mut Tape, &[Var], Var) -> Result<T, OpError>,
     ) -> Result<T, OpError> {
         let mut tape = Tape::over(std::mem::take(recording)).with_storage(self.storage);
+        if is_again {
+            tape = tape.again();
+        }
         let mut inputs = Vec::with_capacity(self.inputs.len());
-        for (tensor, &wanted) in self.inputs.iter().zip(wanted) {
-            inputs.push(if wanted {
+        for ((tensor, copy, gradient), &wanted) in self.inputs.iter().zip(wanted) {
+            let input = if wanted {
                 tape.parameter(tensor)
             } else {
                 tape.constant(tensor)
-            });
+            };
+            tape.take_over(input, copy.clone(), *gradient);
+            inputs.push(input);
         }
         let result =
             (self.forward)(&mut tape, &inputs).and_then(|output| then(&mut tape, &inputs, output));
@@ -87,7 +101,7 @@ impl Backward for Segment {
         gradient: &Tensor,
         wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>, OpError> {
-        self.record(recording, wanted, |tape, inputs, output| {
+        self.record(recording, wanted, true, |tape, inputs, output| {
             let gradients = tape.backward(&[(output, gradient)])?;
             Ok(inputs
                 .iter()

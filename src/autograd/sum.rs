@@ -1,6 +1,5 @@
 //! Sums of variables: residual connections.
 
-use crate::kernels::FloatType;
 use crate::kernels::elementwise::{Binary, Broadcast};
 use crate::ops::{OpError, binary};
 use crate::record::{Recording, Tensor};
@@ -18,7 +17,8 @@ impl Tape {
     pub fn add(&mut self, a: Var, b: Var) -> Result<Var, OpError> {
         let (left, right) = (self.value(a).clone(), self.value(b).clone());
         let add = (Binary::Add, Broadcast::Full);
-        let sum = binary(self.recording(), &left, &right, add, FloatType::F32)?;
+        let storage = self.storage();
+        let sum = binary(self.recording(), &left, &right, add, storage)?;
         Ok(self.push(sum, &[a, b], Box::new(Sum)))
     }
 }

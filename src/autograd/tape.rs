@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::kernels::FloatType;
 use crate::kernels::elementwise::{Binary, Broadcast};
-use crate::ops::{OpError, binary};
+use crate::ops::{OpError, binary, cast};
 use crate::record::{Recording, Tensor};
+use crate::tensor::DType;
 
 /// A value on a tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +32,10 @@ pub trait Backward: fmt::Debug {
 #[derive(Debug)]
 struct Node {
     value: Tensor,
+    /// 16 bits wide, of the same elements.
+    copy: Option<Tensor>,
+    /// Type of its gradient.
+    gradient: FloatType,
     inputs: Vec<Var>,
     backward: Option<Box<dyn Backward>>,
     /// Some parameter lies behind it.
@@ -43,6 +48,7 @@ pub struct Tape {
     recording: Recording,
     nodes: Vec<Node>,
     storage: FloatType,
+    is_again: bool,
 }
 
 /// Gradients of variables, by variable.
@@ -55,6 +61,11 @@ impl Gradients {
     /// The gradient of a variable; `None` where the outputs do not depend on it or it was a constant.
     pub fn get(&self, var: Var) -> Option<&Tensor> {
         self.by_var.get(&var)
+    }
+
+    /// All gradients, by variable in the order in which these were made.
+    pub fn iter(&self) -> impl Iterator<Item = (Var, &Tensor)> {
+        self.by_var.iter().map(|(&var, gradient)| (var, gradient))
     }
 }
 
@@ -76,7 +87,21 @@ impl Tape {
             recording,
             nodes: Vec::new(),
             storage: FloatType::F32,
+            is_again: false,
         }
+    }
+
+    /// The same for a forward pass that was recorded before, and must not move running statistics again.
+    pub(super) fn again(self) -> Self {
+        Self {
+            is_again: true,
+            ..self
+        }
+    }
+
+    /// Whether this forward pass was recorded before.
+    pub(super) const fn is_again(&self) -> bool {
+        self.is_again
     }
 
     /// The same with results of operations, and gradients of them, stored as another type. Sums stay f32, and
@@ -119,14 +144,99 @@ impl Tape {
         &self.nodes[var.0].value
     }
 
+    /// What operations made, in their order, each with what it was made of.
+    pub fn results(&self) -> impl Iterator<Item = (Var, &[Var])> {
+        let nodes = self.nodes.iter().enumerate();
+        let made = nodes.filter(|(_, node)| !node.inputs.is_empty());
+        made.map(|(index, node)| (Var(index), node.inputs.as_slice()))
+    }
+
+    /// Bytes of everything that operations made, views counted once: what a backward pass may read.
+    pub fn result_bytes(&self) -> u64 {
+        let mut buffers = BTreeMap::new();
+        for node in self.nodes.iter().filter(|node| !node.inputs.is_empty()) {
+            let buffer = node.value.buffer();
+            buffers.insert(buffer.id(), buffer.bytes());
+        }
+        for leaf in self.nodes.iter().filter(|node| node.inputs.is_empty()) {
+            // A reshaped leaf is no result.
+            buffers.remove(&leaf.value.buffer().id());
+        }
+        buffers.values().sum()
+    }
+
     /// Whether some parameter lies behind a variable.
     pub fn is_differentiable(&self, var: Var) -> bool {
         self.nodes[var.0].is_differentiable
     }
 
+    /// Gives a variable a 16-bit copy of its value, which products read instead: the copy of a parameter that
+    /// its optimizer step keeps, or of a batch. Gradients are those of the variable as before.
+    ///
+    /// # Errors
+    /// [`OpError`] for a copy of another shape, or of another type than f16 and bf16.
+    ///
+    /// # Panics
+    /// When the variable is another tape's and this one has fewer.
+    pub fn keep_copy(&mut self, var: Var, copy: &Tensor) -> Result<(), OpError> {
+        let node = &mut self.nodes[var.0];
+        check_shape("keep_copy", "copy", copy, node.value.shape())?;
+        if !matches!(copy.dtype(), DType::F16 | DType::BF16) {
+            return Err(OpError::Type {
+                op: "keep_copy",
+                what: "copy",
+                got: copy.dtype(),
+                expected: "f16 or bf16",
+            });
+        }
+        node.copy = Some(copy.clone());
+        Ok(())
+    }
+
+    /// What a product reads for a variable: its 16-bit copy when it has one, else its value.
+    ///
+    /// # Panics
+    /// When the variable is another tape's and this one has fewer.
+    pub fn operand(&self, var: Var) -> &Tensor {
+        let node = &self.nodes[var.0];
+        node.copy.as_ref().unwrap_or(&node.value)
+    }
+
+    /// What a variable that stands for another takes over from it.
+    pub(super) fn take_over(&mut self, var: Var, copy: Option<Tensor>, gradient: FloatType) {
+        let node = &mut self.nodes[var.0];
+        (node.copy, node.gradient) = (copy, gradient);
+    }
+
+    /// The 16-bit copy of a variable.
+    pub(super) fn copy(&self, var: Var) -> Option<&Tensor> {
+        self.nodes[var.0].copy.as_ref()
+    }
+
+    /// The type that the gradient of a variable is made in: f32 for parameters and constants, and as results
+    /// of operations are stored for those.
+    ///
+    /// # Panics
+    /// When the variable is another tape's and this one has fewer.
+    pub fn gradient_storage(&self, var: Var) -> FloatType {
+        self.nodes[var.0].gradient
+    }
+
+    /// How rows of `columns` elements are stored by operations that cannot store 16-bit rows of odd length:
+    /// those stay f32.
+    pub(super) const fn row_storage(&self, columns: usize) -> FloatType {
+        if columns.is_multiple_of(2) {
+            self.storage
+        } else {
+            FloatType::F32
+        }
+    }
+
     fn leaf(&mut self, tensor: &Tensor, is_differentiable: bool) -> Var {
         self.nodes.push(Node {
             value: tensor.clone(),
+            copy: None,
+            gradient: FloatType::F32,
             inputs: Vec::new(),
             backward: None,
             is_differentiable,
@@ -140,6 +250,8 @@ impl Tape {
         let is_differentiable = inputs.iter().any(|&input| self.is_differentiable(input));
         self.nodes.push(Node {
             value,
+            copy: None,
+            gradient: self.storage,
             inputs: inputs.to_vec(),
             backward: is_differentiable.then_some(backward),
             is_differentiable,
@@ -164,7 +276,7 @@ impl Tape {
                     expected: format!("{:?}, as the output has", value.shape()),
                 });
             }
-            accumulate(&mut self.recording, &mut gradients, var, gradient.clone())?;
+            self.accumulate(&mut gradients, var, gradient.clone())?;
         }
         for index in (0..self.nodes.len()).rev() {
             let node = &self.nodes[index];
@@ -179,33 +291,51 @@ impl Tape {
                 .map(|input| self.nodes[input.0].is_differentiable)
                 .collect();
             let made = backward.backward(&mut self.recording, &gradient, &wanted)?;
-            for (&input, gradient) in node.inputs.iter().zip(made) {
+            let inputs = node.inputs.clone();
+            for (input, gradient) in inputs.into_iter().zip(made) {
                 if let Some(gradient) = gradient.filter(|_| self.nodes[input.0].is_differentiable) {
-                    accumulate(&mut self.recording, &mut gradients, input, gradient)?;
+                    self.accumulate(&mut gradients, input, gradient)?;
                 }
             }
         }
         Ok(gradients)
     }
+
+    /// Adds a gradient to what a variable has so far.
+    fn accumulate(
+        &mut self,
+        gradients: &mut Gradients,
+        var: Var,
+        gradient: Tensor,
+    ) -> Result<(), OpError> {
+        let storage = self.gradient_storage(var);
+        let recording = &mut self.recording;
+        let total = match gradients.by_var.get(&var) {
+            None if storage == FloatType::F32 => cast(recording, &gradient, storage)?,
+            None => gradient,
+            Some(sum) => {
+                let add = (Binary::Add, Broadcast::Full);
+                binary(recording, sum, &gradient, add, storage)?
+            }
+        };
+        gradients.by_var.insert(var, total);
+        Ok(())
+    }
 }
 
-/// Adds a gradient to what a variable has so far.
-fn accumulate(
-    recording: &mut Recording,
-    gradients: &mut Gradients,
-    var: Var,
-    gradient: Tensor,
+fn check_shape(
+    op: &'static str,
+    what: &'static str,
+    tensor: &Tensor,
+    expected: &[usize],
 ) -> Result<(), OpError> {
-    let total = match gradients.by_var.get(&var) {
-        None => gradient,
-        Some(sum) => binary(
-            recording,
-            sum,
-            &gradient,
-            (Binary::Add, Broadcast::Full),
-            FloatType::F32,
-        )?,
-    };
-    gradients.by_var.insert(var, total);
-    Ok(())
+    if tensor.shape() == expected {
+        return Ok(());
+    }
+    Err(OpError::Shape {
+        op,
+        what,
+        got: tensor.shape().to_vec(),
+        expected: format!("{expected:?}, as the value has"),
+    })
 }

@@ -186,6 +186,11 @@ pub trait Engine: Send + Sync {
     /// Any [`EngineError`].
     fn prepare(&self, recording: &Recording) -> Result<Box<dyn Plan>, EngineError>;
 
+    /// Device bytes held now, memory that waits for reuse included; `None` for an engine without a device.
+    fn device_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Copies a tensor to the host.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::compressed_tensors::BitmaskError;
+use super::compressed_tensors::codes::CodesError;
 use super::csv::CsvError;
 use super::idx::IdxError;
 use super::safetensors::SafetensorsError;
@@ -81,6 +82,14 @@ pub enum IoError {
         file: PathBuf,
         /// First wrong byte, from the start of the file.
         at: usize,
+    },
+    /// Quantized tensors of a file are wrong.
+    #[error("{file}: {reason}", file = file.display())]
+    Codes {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: Box<CodesError>,
     },
     /// A pruned tensor of the file is not stored as compressed-tensors stores it.
     #[error("{}: {reason}", file.display())]

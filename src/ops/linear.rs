@@ -46,7 +46,7 @@ pub struct LinearOptions<'a> {
     pub activation: Activation,
     /// f32 `[m, n]`, added last.
     pub residual: Option<&'a Tensor>,
-    /// Storage of the output: f32, or f16 when n is even.
+    /// Storage of the output: f32, or f16 when n is even; with a dense weight any, whatever n is.
     pub out: FloatType,
 }
 

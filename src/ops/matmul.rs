@@ -6,7 +6,7 @@ use crate::kernels::{Activation, Epilogue, FloatType};
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
-use super::{OpError, check_shape, check_type, extent};
+use super::{OpError, cast, check_shape, check_type, extent};
 
 const OP: &str = "matmul";
 
@@ -25,7 +25,7 @@ pub struct MatmulOptions<'a> {
     pub activation: Activation,
     /// f32, shaped as the output, added last.
     pub residual: Option<&'a Tensor>,
-    /// Storage of the output: f32, or f16 when n is even.
+    /// Storage of the output. With an odd n, 16-bit outputs are made in f32 and converted, by one more launch.
     pub out: FloatType,
 }
 
@@ -94,6 +94,11 @@ pub fn matmul(
             Broadcast::Shared
         }
     };
+    let made = if n.is_multiple_of(2) {
+        options.out
+    } else {
+        FloatType::F32
+    };
     let launch = MatmulDense {
         batch: extent(OP, "batch", batch.unwrap_or(1))?,
         m: extent(OP, "m", m)?,
@@ -107,15 +112,15 @@ pub fn matmul(
         b_broadcast: share(b_batch),
         precision: options.precision,
         epilogue,
-        out: options.out,
+        out: made,
     }
     .launch()?;
-    let out = recording.tensor(options.out.dtype(), &shape);
+    let out = recording.tensor(made.dtype(), &shape);
     let mut buffers = vec![(1, a.buffer()), (2, b.buffer()), (8, out.buffer())];
     buffers.extend(options.bias.map(|bias| (6, bias.buffer())));
     buffers.extend(options.residual.map(|residual| (7, residual.buffer())));
     recording.dispatch(launch, &buffers)?;
-    Ok(out)
+    cast(recording, &out, options.out)
 }
 
 /// Batch, and the other extent and k of each matrix.

@@ -2,6 +2,7 @@
 //! recording; nothing runs until an engine is given the recording.
 
 mod element;
+mod join;
 mod linear;
 pub mod mask;
 mod matmul;
@@ -11,6 +12,7 @@ mod routes;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
+pub use join::{concatenate, slice};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use routes::Routes;
@@ -97,7 +99,7 @@ fn extent(op: &'static str, what: &'static str, value: usize) -> Result<u32, OpE
 }
 
 /// Refuses a tensor of another shape.
-fn check_shape(
+pub(crate) fn check_shape(
     op: &'static str,
     what: &'static str,
     tensor: &Tensor,

@@ -1,37 +1,53 @@
 //! Checkpoints: a safetensors file from which training goes on to the same bits.
 //!
-//! Parameters have their own names, so that a checkpoint is also a model; the optimizer's state of `NAME`
-//! is `optimizer.NAME`, f32 `[elements, slots]`. The metadata say how many steps were taken, and the seed,
-//! batch size, steps of an epoch and rule of the optimizer, which must be the same again: order and changes
-//! of samples are functions of the seed and the step, and so no other state is needed.
+//! Parameters and running statistics have their own names, so that a checkpoint is also a model; the
+//! optimizer's state of `NAME` is `optimizer.NAME`, f32 `[elements, slots]`. The metadata say how many steps
+//! were taken, and the seed, batch size, steps of an epoch and rule of the optimizer, which must be the same
+//! again: order and changes of samples, and what is dropped, are functions of the seed and the step, and so no
+//! other state is needed.
+//!
+//! The state of the loss scale is `loss_scale`; tensors of the best epoch, where they are to be restored, are
+//! `best.NAME`; the metadata `progress` are what early stopping and a plateau remember.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::io::safetensors::{SafetensorsFile, shown, write_safetensors};
+use crate::models::{NamedTensor, Network, TensorSpec, load_f32};
 use crate::tensor::HostTensor;
 
-use super::network::load_f32;
-use super::{NamedTensor, Network, TrainError, TrainOptions};
+use super::progress::Progress;
+use super::{TrainError, TrainOptions};
 
 const FORMAT: &str = "lapidary-checkpoint-1";
 const STATE: &str = "optimizer.";
+const SCALE: &str = "loss_scale";
+const BEST: &str = "best.";
+const PROGRESS: &str = "progress";
 
 /// The settings that must not change.
-const FIXED: [&str; 5] = [
+const FIXED: [&str; 7] = [
     "seed",
     "batch_size",
     "steps_per_epoch",
     "optimizer_rule",
     "freeze",
+    "precision",
+    "micro_batches",
 ];
 
 /// A state of training.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     pub(super) parameters: Vec<NamedTensor>,
-    /// One a parameter; `None` for frozen ones, and for optimizers without state.
+    /// One a parameter; `None` for frozen ones, running statistics, and optimizers without state.
     pub(super) states: Vec<Option<HostTensor>>,
+    /// State of the loss scale, u32 `[8]`, where losses are scaled.
+    pub(super) scale: Option<HostTensor>,
+    /// Numbers of the epochs so far, as text.
+    pub(super) progress: String,
+    /// Tensors of the best epoch, where they are to be restored.
+    pub(super) best: Option<Vec<NamedTensor>>,
     pub(super) n_steps: u64,
     /// Values of [`FIXED`].
     settings: Vec<String>,
@@ -42,12 +58,16 @@ pub struct Checkpoint {
 impl Checkpoint {
     pub(super) fn new(
         parameters: Vec<NamedTensor>,
-        states: Vec<Option<HostTensor>>,
+        (states, scale): (Vec<Option<HostTensor>>, Option<HostTensor>),
+        progress: &Progress,
         (n_steps, options): (u64, &TrainOptions),
     ) -> Self {
         Self {
             parameters,
             states,
+            scale,
+            progress: progress.to_text(),
+            best: progress.best.clone(),
             n_steps,
             settings: settings(options),
             file: PathBuf::new(),
@@ -59,7 +79,7 @@ impl Checkpoint {
         self.n_steps
     }
 
-    /// The parameters.
+    /// The parameters and running statistics.
     pub fn parameters(&self) -> &[NamedTensor] {
         &self.parameters
     }
@@ -79,7 +99,12 @@ impl Checkpoint {
             let state = state.iter().cloned();
             tensors.extend(state.map(|state| (format!("{STATE}{name}"), state)));
         }
+        let scale = self.scale.iter().cloned();
+        tensors.extend(scale.map(|words| (SCALE.to_owned(), words)));
+        let best = self.best.iter().flatten().cloned();
+        tensors.extend(best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor)));
         let mut metadata = notes.clone();
+        metadata.insert(PROGRESS.into(), self.progress.clone());
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("steps".into(), self.n_steps.to_string());
         for (key, value) in FIXED.iter().zip(&self.settings) {
@@ -120,8 +145,9 @@ impl Checkpoint {
         let settings: Result<Vec<String>, TrainError> =
             FIXED.iter().map(|&key| text(key, "a setting")).collect();
         let (mut parameters, mut states) = (Vec::new(), Vec::new());
-        for (name, like) in network.parameters(0)? {
-            let value = load_f32(&file, &name, like.shape())?;
+        for spec in network.tensors() {
+            let value = load_f32(&file, &spec.name, &spec.shape)?;
+            let name = spec.name;
             let state = format!("{STATE}{name}");
             let entry = file.tensors().iter().find(|entry| entry.name == state);
             states.push(match entry {
@@ -131,12 +157,51 @@ impl Checkpoint {
             });
             parameters.push((name, value));
         }
+        let has = |name: &str| file.tensors().iter().any(|entry| entry.name == name);
+        let has_scale = has(SCALE);
+        let scale = if has_scale {
+            Some(file.tensor(SCALE)?)
+        } else {
+            None
+        };
+        let best_of = |spec: TensorSpec| {
+            let value = load_f32(&file, &format!("{BEST}{}", spec.name), &spec.shape)?;
+            Ok::<_, TrainError>((spec.name, value))
+        };
+        let best = if parameters
+            .iter()
+            .any(|(name, _)| has(&format!("{BEST}{name}")))
+        {
+            let all: Result<Vec<NamedTensor>, _> =
+                network.tensors().into_iter().map(best_of).collect();
+            Some(all?)
+        } else {
+            None
+        };
         Ok(Self {
             parameters,
             states,
+            scale,
+            progress: text(PROGRESS, "numbers")?,
+            best,
             n_steps,
             settings: settings?,
             file: file.path().to_owned(),
+        })
+    }
+
+    /// What the epochs so far said.
+    pub(super) fn progress(&self, options: &TrainOptions) -> Result<Progress, TrainError> {
+        let progress = Progress::new(options)?.with_text(&self.progress);
+        let progress = progress.ok_or_else(|| TrainError::NoCheckpoint {
+            file: self.file.clone(),
+            key: PROGRESS,
+            found: shown(&self.progress),
+            expected: "numbers",
+        })?;
+        Ok(Progress {
+            best: self.best.clone(),
+            ..progress
         })
     }
 
@@ -165,5 +230,7 @@ fn settings(options: &TrainOptions) -> Vec<String> {
         options.steps_per_epoch.to_string(),
         options.optimizer.rule().name().to_owned(),
         options.freeze.join(" "),
+        options.precision.name().to_owned(),
+        options.micro_batches.to_string(),
     ]
 }

@@ -8,9 +8,12 @@ use crate::data::DataError;
 use crate::engine::EngineError;
 use crate::eval::EvalError;
 use crate::io::IoError;
+use crate::models::ModelError;
 use crate::num::schedule::ScheduleError;
 use crate::ops::OpError;
 use crate::tensor::TensorError;
+
+use super::Origin;
 
 /// Why training could not begin or go on.
 #[derive(Debug, Error)]
@@ -27,6 +30,9 @@ pub enum TrainError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(Box<IoError>),
+    /// A network cannot be made or filled.
+    #[error(transparent)]
+    Model(Box<ModelError>),
     /// Logits that cannot be judged.
     #[error(transparent)]
     Eval(#[from] EvalError),
@@ -46,12 +52,6 @@ pub enum TrainError {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// A network without inputs, or a layer without outputs.
-    #[error("layer {layer} of the network has size 0; at least 1 is needed")]
-    EmptyLayer {
-        /// Its index; 0 is the input.
-        layer: usize,
-    },
     /// Data of another kind than the network's.
     #[error("{what} {found:?}, the network has {expected:?}")]
     OtherData {
@@ -61,40 +61,6 @@ pub enum TrainError {
         found: Vec<usize>,
         /// Of the network.
         expected: Vec<usize>,
-    },
-    /// A file's tensor of another shape.
-    #[error("{}: tensor `{name}` has shape {found:?}, the network needs {expected:?}", file.display())]
-    OtherShape {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        found: Vec<usize>,
-        /// The network's.
-        expected: Vec<usize>,
-    },
-    /// A file's tensor of a type that parameters cannot have.
-    #[error("{}: tensor `{name}`: {reason}", file.display())]
-    OtherType {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// What is wrong.
-        reason: Box<TensorError>,
-    },
-    /// A file's tensor with an element that is infinite or NaN.
-    #[error("{}: tensor `{name}`, element {index} is {value}; parameters are finite", file.display())]
-    NotFinite {
-        /// The file.
-        file: PathBuf,
-        /// The tensor.
-        name: String,
-        /// First such element, row-major.
-        index: usize,
-        /// Its value.
-        value: f32,
     },
     /// A file that is no checkpoint of this library.
     #[error("{}: no checkpoint: metadata `{key}` is {found}, expected {expected}", file.display())]
@@ -120,16 +86,6 @@ pub enum TrainError {
         /// Asked for.
         expected: String,
     },
-    /// Given parameters that are not those of the network.
-    #[error("parameter {index}: `{found}` was given, the network has `{expected}`")]
-    OtherParameters {
-        /// Position.
-        index: usize,
-        /// Name and shape given.
-        found: String,
-        /// Name and shape needed.
-        expected: String,
-    },
     /// A pattern that freezes nothing.
     #[error("freeze `{pattern}`: no parameter has such a name; there are: {names}")]
     NothingFrozen {
@@ -149,7 +105,7 @@ pub enum TrainError {
     },
     /// The loss became infinite or NaN.
     #[error(
-        "step {step}: the loss is {loss} (row {row} of the batch is the first); parameters are lost, checkpoints written before are good; a lower learning rate or a largest norm may help"
+        "step {step}: the loss is {loss} (row {row} of the batch is the first); {}; the step was not taken, checkpoints written before are good; a lower learning rate or a largest norm may help", shown(origin.as_deref())
     )]
     LossNotFinite {
         /// The step, from 1.
@@ -158,7 +114,27 @@ pub enum TrainError {
         loss: f64,
         /// First row whose loss is not finite.
         row: usize,
+        /// Where it came from, by a second pass over the batch; `None` when that was finite.
+        origin: Option<Box<Origin>>,
     },
+    /// A gradient became infinite or NaN although no loss did, and losses are not scaled.
+    #[error(
+        "step {step}: a gradient is not finite; {}; the step was not taken, checkpoints written before are good; a lower learning rate may help", shown(origin.as_deref())
+    )]
+    GradientNotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// Where it came from, by a second pass over the batch; `None` when that was finite.
+        origin: Option<Box<Origin>>,
+    },
+}
+
+/// The origin in a sentence.
+fn shown(origin: Option<&Origin>) -> String {
+    origin.map_or_else(
+        || "a second pass over the batch found nothing that is not finite".to_owned(),
+        |origin| format!("first not finite: {origin}"),
+    )
 }
 
 impl From<OpError> for TrainError {
@@ -182,5 +158,11 @@ impl From<DataError> for TrainError {
 impl From<IoError> for TrainError {
     fn from(error: IoError) -> Self {
         Self::Io(Box::new(error))
+    }
+}
+
+impl From<ModelError> for TrainError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
     }
 }

@@ -40,12 +40,15 @@ pub struct EpochReport {
 pub struct Fitted {
     /// The epochs that were finished.
     pub epochs: Vec<EpochReport>,
-    /// It was stopped before the last one.
+    /// It was stopped before the last one, by whoever watches.
     pub is_stopped: bool,
+    /// It ended before the last one because the test loss did not fall any more.
+    pub ended_early: bool,
 }
 
 /// Trains up to the end of epoch `n_epochs`, from wherever the trainer is. `on` hears of every step and
-/// epoch, may look at the trainer, and returns whether to go on.
+/// epoch, may look at the trainer, and returns whether to go on. Ends early, and puts the best parameters back,
+/// where the options say so.
 ///
 /// # Errors
 /// [`TrainError::OtherData`] for data of another kind than the network's, [`TrainError::Setting`] for a
@@ -64,7 +67,13 @@ pub fn fit<E: From<TrainError>>(
     let mut fitted = Fitted {
         epochs: Vec::new(),
         is_stopped: false,
+        ended_early: false,
     };
+    if trainer.is_over() {
+        trainer.restore_best()?;
+        fitted.ended_early = true;
+        return Ok(fitted);
+    }
     let first_epoch = u32::try_from(trainer.n_steps() / n_batches).unwrap_or(u32::MAX);
     for epoch in first_epoch..n_epochs {
         let first = (trainer.n_steps() % n_batches) as usize;
@@ -92,11 +101,17 @@ pub fn fit<E: From<TrainError>>(
             test: trainer.evaluate(test)?,
         };
         fitted.epochs.push(report);
+        let is_over = trainer.end_epoch(&report.test)?;
         if !on(trainer, &Event::Epoch(&report))? {
             fitted.is_stopped = epoch + 1 < n_epochs;
             return Ok(fitted);
         }
+        if is_over {
+            fitted.ended_early = epoch + 1 < n_epochs;
+            break;
+        }
     }
+    trainer.restore_best()?;
     Ok(fitted)
 }
 

@@ -1,6 +1,6 @@
 //! Training: a network, its parameters on a device, and steps that are one plan each.
 //!
-//! * [`Network`]: what can be trained; [`Mlp`] is one.
+//! * [`Network`](crate::models::Network): what can be trained; [`Mlp`](crate::models::Mlp) is one.
 //! * [`Trainer`]: parameters and optimizer state, which stay on the device; [`Trainer::step`] replays one
 //!   plan of forward pass, loss, backward pass and optimizer.
 //! * [`fit`]: epochs of a [`Loader`](crate::data::Loader), judged on a test set after each.
@@ -15,9 +15,10 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use lapidary::data::{Loader, LoaderOptions, fashion_mnist_subset};
 //! use lapidary::engine::CpuEngine;
+//! use lapidary::models::Mlp;
 //! use lapidary::num::optim::{Convention, Optimizer};
 //! use lapidary::ops::nn::Curve;
-//! use lapidary::train::{Mlp, Start, TrainOptions, Trainer};
+//! use lapidary::train::{Start, TrainOptions, Trainer};
 //!
 //! let train = fashion_mnist_subset()?.train.first(64)?;
 //! let network = Mlp::new(train.sample_shape(), &[8], train.n_classes(), Curve::Relu)?;
@@ -43,19 +44,20 @@
 mod checkpoint;
 mod error;
 mod fit;
-mod initial;
-mod mlp;
-mod network;
+mod memory;
 mod options;
+mod origin;
 mod predictor;
+mod progress;
+mod step;
 mod trainer;
 
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};
-pub use initial::Initial;
-pub use mlp::Mlp;
-pub use network::{NamedTensor, Network, load_parameters};
-pub use options::TrainOptions;
-pub use predictor::{Evaluation, Predictor};
+pub use memory::TrainingMemory;
+pub use options::{LossScale, TrainOptions};
+pub use origin::Origin;
+pub use predictor::{Evaluation, Placed, Predictor, record_evaluation};
+pub use progress::EarlyStopping;
 pub use trainer::{Start, Trainer};

@@ -4,10 +4,12 @@ use crate::autograd::Tape;
 use crate::data::Dataset;
 use crate::engine::{Engine, Plan};
 use crate::eval;
+use crate::models::{Mode, Network, Pass, PassTensor, Role};
+use crate::ops::{ActivationPath, OpError, Weight};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
-use super::{Network, TrainError};
+use super::TrainError;
 
 /// How well a network does on a set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +27,7 @@ pub struct Predictor {
     n_features: usize,
     n_classes: usize,
     batch: usize,
+    bytes: u64,
 }
 
 impl std::fmt::Debug for Predictor {
@@ -37,35 +40,115 @@ impl std::fmt::Debug for Predictor {
     }
 }
 
+/// One of a network's tensors on an engine, for passes without gradients.
+#[derive(Debug, Clone)]
+pub enum Placed {
+    /// f32, of the network's shape.
+    Dense(Tensor),
+    /// A weight as a matrix of its outputs, in any format.
+    Weight {
+        /// Where it is.
+        weight: Weight,
+        /// How activations meet it.
+        activations: ActivationPath,
+    },
+}
+
+/// Appends an evaluation of `x [batch, sample_shape..]` over the network's tensors, in its order, and returns
+/// the logits `[batch, classes]`, with the bytes of all results on the way.
+///
+/// # Errors
+/// [`OpError`] for tensors that do not fit the network.
+pub fn record_evaluation(
+    recording: &mut Recording,
+    network: &dyn Network,
+    tensors: &[Placed],
+    x: &Tensor,
+) -> Result<(Tensor, u64), OpError> {
+    let mut tape = Tape::over(std::mem::take(recording));
+    let roles = network.tensors().into_iter().map(|one| one.role);
+    let tensors: Vec<PassTensor> = tensors
+        .iter()
+        .zip(roles)
+        .map(|(placed, role)| match (placed, role) {
+            (Placed::Dense(tensor), Role::Parameter) => {
+                PassTensor::Parameter(tape.constant(tensor))
+            }
+            (Placed::Dense(tensor), Role::Statistics) => PassTensor::Statistics {
+                tensor: tensor.clone(),
+                is_frozen: true,
+            },
+            (
+                Placed::Weight {
+                    weight,
+                    activations,
+                },
+                _,
+            ) => PassTensor::Weight {
+                weight: weight.clone(),
+                activations: *activations,
+            },
+        })
+        .collect();
+    let x = tape.constant(x);
+    let mut pass = Pass::new(&mut tape, &tensors, Mode::Evaluation);
+    let logits = network.record(&mut pass, x);
+    let logits = logits.map(|logits| (tape.value(logits).clone(), tape.result_bytes()));
+    // Also after an error: what was recorded before is the caller's.
+    *recording = tape.into_recording();
+    logits
+}
+
 impl Predictor {
-    /// A plan over `parameters`, in the network's order, that takes `batch` samples at a time. It sees what
+    /// A plan over `tensors`, the network's in its order, that takes `batch` samples at a time. It sees what
     /// later steps make of them.
     ///
     /// # Errors
-    /// [`TrainError`] for parameters that do not fit the network, and what the engine says.
+    /// [`TrainError`] for tensors that do not fit the network, and what the engine says.
     pub fn new(
         engine: &dyn Engine,
         network: &dyn Network,
-        parameters: &[Tensor],
+        tensors: &[Tensor],
+        batch: usize,
+    ) -> Result<Self, TrainError> {
+        let placed: Vec<Placed> = tensors.iter().cloned().map(Placed::Dense).collect();
+        Self::of_placed(engine, network, &placed, batch)
+    }
+
+    /// The same over tensors of any format.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_placed(
+        engine: &dyn Engine,
+        network: &dyn Network,
+        tensors: &[Placed],
         batch: usize,
     ) -> Result<Self, TrainError> {
         let sample_shape = network.sample_shape().to_vec();
-        let mut tape = Tape::over(Recording::new());
-        let x = tape
-            .recording()
-            .input(DType::F32, &batched(batch, &sample_shape));
-        let x = tape.constant(&x);
-        let vars: Vec<_> = parameters.iter().map(|one| tape.constant(one)).collect();
-        let logits = network.record(&mut tape, x, &vars)?;
-        let logits = tape.value(logits).clone();
-        tape.recording().download(&logits);
+        let mut recording = Recording::new();
+        let x = recording.input(DType::F32, &batched(batch, &sample_shape));
+        let (logits, results) = record_evaluation(&mut recording, network, tensors, &x)?;
+        recording.download(&logits);
+        let inputs = recording.inputs().iter();
         Ok(Self {
-            plan: engine.prepare(&tape.into_recording())?,
+            bytes: results + inputs.map(|input| input.buffer().bytes()).sum::<u64>(),
+            plan: engine.prepare(&recording)?,
             n_features: sample_shape.iter().product(),
             sample_shape,
             n_classes: network.n_classes(),
             batch,
         })
+    }
+
+    /// Device bytes of the plan's intermediates.
+    pub fn intermediate_bytes(&self) -> u64 {
+        self.plan.intermediate_bytes()
+    }
+
+    /// Bytes of a pass's inputs and results.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Logits `[n, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with

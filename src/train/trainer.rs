@@ -1,19 +1,20 @@
 //! Steps of training. Forward pass, loss, backward pass and optimizer are one recording, prepared once and
 //! replayed; parameters and the optimizer's state stay on the device between replays.
 
-use crate::autograd::Tape;
 use crate::data::{Batch, Dataset};
-use crate::engine::{Engine, Plan};
+use crate::engine::{Engine, EngineError, Plan};
 use crate::kernels::FloatType;
-use crate::ops::nn::{Indices, Target, row_loss};
-use crate::ops::optim::{
-    GradientOptions, Parameter, ScaleState, Step, coefficients, control, plain_control, step, table,
-};
+use crate::models::{NamedTensor, Network, Role, check_values};
+use crate::ops::optim::{Parameter, ScaleReport, ScaleState, table};
+use crate::ops::{OpError, cast};
 use crate::record::{Recording, Tensor};
-use crate::tensor::{DType, HostTensor};
+use crate::tensor::HostTensor;
 
+use super::origin::find;
 use super::predictor::{batched, check_data};
-use super::{Checkpoint, Evaluation, NamedTensor, Network, Predictor, TrainError, TrainOptions};
+use super::progress::Progress;
+use super::step::{Held, RecordedStep, record_step};
+use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions, TrainingMemory};
 
 /// What training begins with.
 #[derive(Debug, Clone)]
@@ -26,24 +27,19 @@ pub enum Start {
     Checkpoint(Checkpoint),
 }
 
-/// A parameter on the device.
-#[derive(Debug)]
-struct Trained {
-    name: String,
-    value: Tensor,
-    /// `None` for a frozen one.
-    trained: Option<Parameter>,
-}
-
 /// A network in training on an engine.
 pub struct Trainer<'a> {
     engine: &'a dyn Engine,
     network: &'a dyn Network,
     options: TrainOptions,
-    parameters: Vec<Trained>,
-    labels: Indices,
+    tensors: Vec<Held>,
+    recorded: RecordedStep,
     plan: Box<dyn Plan>,
     predictor: Predictor,
+    scale: ScaleState,
+    /// As the last step left it.
+    scale_report: ScaleReport,
+    progress: Progress,
     n_steps: u64,
 }
 
@@ -70,31 +66,34 @@ impl<'a> Trainer<'a> {
         start: Start,
     ) -> Result<Self, TrainError> {
         options.check()?;
-        let like = network.parameters(options.seed)?;
-        let names: Vec<&str> = like.iter().map(|(name, _)| name.as_str()).collect();
-        let frozen = options.frozen(&names)?;
-        let (values, states, n_steps) = match start {
-            Start::Seed => (like, None, 0),
+        let specs = network.tensors();
+        let frozen = options.frozen(&specs)?;
+        let mut progress = Progress::new(&options)?;
+        let (values, states, scale, n_steps) = match start {
+            Start::Seed => (network.parameters(options.seed)?, None, None, 0),
             Start::Parameters(values) => {
-                check_parameters(&like, &values)?;
-                (values, None, 0)
+                check_values(network, &values)?;
+                (values, None, None, 0)
             }
             Start::Checkpoint(checkpoint) => {
                 checkpoint.check(&options)?;
-                check_parameters(&like, &checkpoint.parameters)?;
+                check_values(network, &checkpoint.parameters)?;
+                progress = checkpoint.progress(&options)?;
                 (
                     checkpoint.parameters,
                     Some(checkpoint.states),
+                    checkpoint.scale,
                     checkpoint.n_steps,
                 )
             }
         };
         let mut uploads = Recording::new();
-        let mut parameters = Vec::new();
-        for (index, ((name, value), frozen)) in values.into_iter().zip(frozen).enumerate() {
+        let mut tensors = Vec::new();
+        for (index, ((name, value), spec)) in values.into_iter().zip(specs).enumerate() {
             let value = uploads.upload(&value);
+            let (role, is_frozen) = (spec.role, frozen[index]);
             let trained = match &states {
-                _ if frozen => None,
+                _ if is_frozen || role == Role::Statistics => None,
                 None => Some(Parameter::new(&mut uploads, &options.optimizer, &value)?),
                 Some(states) => {
                     let state = states.get(index).and_then(Option::as_ref);
@@ -103,24 +102,50 @@ impl<'a> Trainer<'a> {
                     Some(Parameter::with_state(optimizer, &value, state.as_ref())?)
                 }
             };
-            parameters.push(Trained {
+            let precision = options.precision;
+            let has_copy =
+                precision != FloatType::F32 && role == Role::Parameter && value.shape().len() > 1;
+            let (copy, trained) = match trained {
+                Some(parameter) if has_copy => {
+                    let parameter = parameter.with_copy(&mut uploads, precision)?;
+                    (parameter.copy().cloned(), Some(parameter))
+                }
+                None if has_copy => (Some(cast(&mut uploads, &value, precision)?), None),
+                trained => (None, trained),
+            };
+            tensors.push(Held {
                 name,
                 value,
+                role,
+                is_frozen,
+                copy,
                 trained,
             });
         }
-        engine.run(&uploads)?;
-        let (recording, labels) = record_step(network, &options, &parameters)?;
-        let tensors: Vec<Tensor> = parameters.iter().map(|one| one.value.clone()).collect();
+        let scale = match scale {
+            Some(words) => ScaleState::of_words(&uploads.upload(&words))?,
+            None if options.is_scaled() => {
+                ScaleState::upload(&mut uploads, options.loss_scale.first)?
+            }
+            None => ScaleState::upload(&mut uploads, 1.0)?,
+        };
+        uploads.download(scale.words());
+        let made = engine.run(&uploads)?;
+        let scale_report = report_of(made.last())?;
+        let recorded = record_step(network, &options, &tensors, &scale)?;
+        let values: Vec<Tensor> = tensors.iter().map(|one| one.value.clone()).collect();
         let batch = options.evaluation_batch;
         Ok(Self {
-            plan: engine.prepare(&recording)?,
-            predictor: Predictor::new(engine, network, &tensors, batch)?,
+            plan: engine.prepare(&recorded.recording)?,
+            predictor: Predictor::new(engine, network, &values, batch)?,
             engine,
             network,
             options,
-            parameters,
-            labels,
+            tensors,
+            recorded,
+            scale,
+            scale_report,
+            progress,
             n_steps,
         })
     }
@@ -129,7 +154,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`TrainError::OtherData`] for another number of inputs, [`TrainError::Op`] for a label that is no
-    /// class, [`TrainError::LossNotFinite`], and what the engine says.
+    /// class, [`TrainError::LossNotFinite`] and [`TrainError::GradientNotFinite`], after which parameters are those that
+    /// made it, and what the engine says.
     pub fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
         let shape = batched(self.options.batch_size, self.network.sample_shape());
         if batch.inputs.len() != shape.iter().product::<usize>() {
@@ -139,26 +165,73 @@ impl<'a> Trainer<'a> {
                 expected: shape,
             });
         }
-        self.labels.check(&batch.labels)?;
-        let rate = self.learning_rate()?;
-        let inputs = [
-            HostTensor::from_f32(shape, &batch.inputs)?,
-            HostTensor::from_words_u32(vec![batch.labels.len()], &batch.labels)?,
-            table(&self.options.optimizer, rate, (self.n_steps + 1, 0), 1)?,
-        ];
+        check_labels(
+            &batch.labels,
+            self.options.batch_size,
+            self.network.n_classes(),
+        )?;
+        let inputs = self.inputs(batch)?;
         let made = self.plan.run(&inputs)?;
         self.n_steps += 1;
-        let losses = made.first().map(HostTensor::to_f32).transpose()?;
-        let losses = losses.unwrap_or_default();
+        let skipped_before = self.scale_report.skipped;
+        self.scale_report = report_of(made.last())?;
+        let mut losses = Vec::with_capacity(self.options.batch_size);
+        for part in &made[..made.len().saturating_sub(1)] {
+            losses.extend(part.to_f32()?);
+        }
         let loss = losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64;
-        match losses.iter().position(|loss| !loss.is_finite()) {
-            Some(row) => Err(TrainError::LossNotFinite {
-                step: self.n_steps,
+        let row = losses.iter().position(|loss| !loss.is_finite());
+        let is_skipped = self.scale_report.skipped > skipped_before;
+        if row.is_none() && (self.options.is_scaled() || !is_skipped) {
+            return Ok(loss);
+        }
+        let RecordedStep {
+            recording,
+            n_checked,
+            before,
+            watched,
+            ..
+        } = &self.recorded;
+        let names = (before.as_slice(), watched.as_slice());
+        let origin = find(self.engine, (recording, *n_checked), &inputs, names)?;
+        let (step, origin) = (self.n_steps, origin.map(Box::new));
+        Err(match row {
+            Some(row) => TrainError::LossNotFinite {
+                step,
                 loss,
                 row,
-            }),
-            None => Ok(loss),
+                origin,
+            },
+            None => TrainError::GradientNotFinite { step, origin },
+        })
+    }
+
+    /// A step's inputs, in the order in which they were declared.
+    fn inputs(&self, batch: &Batch) -> Result<Vec<HostTensor>, TrainError> {
+        let options = &self.options;
+        let (rate, skipped) = (self.learning_rate()?, self.scale_report.skipped);
+        let call = (self.n_steps + 1, skipped.into());
+        let mut inputs = vec![table(&options.optimizer, rate, call, 1)?];
+        let (n, parts) = (
+            options.batch_size / options.micro_batches,
+            options.micro_batches,
+        );
+        let shape = batched(n, self.network.sample_shape());
+        let xs = batch.inputs.chunks_exact(shape.iter().product());
+        for ((part, x), labels) in (0..parts).zip(xs).zip(batch.labels.chunks_exact(n)) {
+            inputs.push(HostTensor::from_f32(shape.clone(), x)?);
+            inputs.push(HostTensor::from_words_u32(vec![n], labels)?);
+            // Masks of dropout repeat after 2^32 micro-batches.
+            let number = self.n_steps * parts as u64 + part as u64;
+            inputs.push(HostTensor::from_words_u32(vec![1], &[number as u32])?);
         }
+        Ok(inputs)
+    }
+
+    /// The loss scale after the last step, the steps that were skipped because something was not finite, and
+    /// those that were taken; `None` where losses are not scaled.
+    pub fn scale(&self) -> Option<&ScaleReport> {
+        self.options.is_scaled().then_some(&self.scale_report)
     }
 
     /// Steps taken, those before a checkpoint too.
@@ -182,7 +255,55 @@ impl<'a> Trainer<'a> {
             learning_rate,
             ..
         } = &self.options;
-        Ok(schedule.rate(*learning_rate, time))
+        let base = self.progress.plateau.map_or(*learning_rate, |one| one.rate);
+        Ok(schedule.rate(base, time))
+    }
+
+    /// Tells how an epoch ended, which lets the rate fall on a plateau and remembers the best parameters. Returns
+    /// whether training should end: [`TrainOptions::early_stopping`].
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn end_epoch(&mut self, test: &Evaluation) -> Result<bool, TrainError> {
+        let is_best = self.progress.observe(&self.options, test);
+        let restores = self
+            .options
+            .early_stopping
+            .is_some_and(|rule| rule.restore_best);
+        if is_best && restores {
+            self.progress.best = Some(self.parameters()?);
+        }
+        Ok(self.is_over())
+    }
+
+    /// Whether training has ended early, before a checkpoint too.
+    pub fn is_over(&self) -> bool {
+        self.progress.is_over(&self.options)
+    }
+
+    /// Puts the parameters of the best epoch back, where [`EarlyStopping::restore_best`](super::EarlyStopping) asks
+    /// for that and there was an epoch; returns whether it did. The optimizer's state stays.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn restore_best(&mut self) -> Result<bool, TrainError> {
+        let Some(best) = &self.progress.best else {
+            return Ok(false);
+        };
+        let mut recording = Recording::new();
+        for (one, (_, value)) in self.tensors.iter().zip(best) {
+            let upload = |recording: &mut Recording, to: &Tensor, value: &HostTensor| {
+                recording.upload_words(to.buffer(), value.words())
+            };
+            upload(&mut recording, &one.value, value).map_err(OpError::from)?;
+            if let Some(copy) = &one.copy {
+                let shape = value.shape().to_vec();
+                let narrow = HostTensor::from_f32_as(copy.dtype(), shape, &value.to_f32()?)?;
+                upload(&mut recording, copy, &narrow).map_err(OpError::from)?;
+            }
+        }
+        self.engine.run(&recording)?;
+        Ok(true)
     }
 
     /// The forward pass over the parameters as they are at the time of its calls.
@@ -208,11 +329,37 @@ impl<'a> Trainer<'a> {
 
     /// Elements of all parameters, and of those that are trained.
     pub fn n_parameters(&self) -> [usize; 2] {
-        let trained = self.parameters.iter().filter(|one| one.trained.is_some());
+        let all = self
+            .tensors
+            .iter()
+            .filter(|one| one.role == Role::Parameter);
+        let trained = all.clone().filter(|one| !one.is_frozen);
         [
-            self.parameters.iter().map(|one| one.value.len()).sum(),
+            all.map(|one| one.value.len()).sum(),
             trained.map(|one| one.value.len()).sum(),
         ]
+    }
+
+    /// Bytes of training on the device.
+    pub fn memory(&self) -> TrainingMemory {
+        let bytes = |of: &Tensor| of.buffer().bytes();
+        let all = self.tensors.iter();
+        let trained = || all.clone().filter_map(|one| one.trained.as_ref());
+        let sets = if self.options.micro_batches > 1 { 2 } else { 1 };
+        TrainingMemory {
+            parameters: all.clone().map(|one| bytes(&one.value)).sum(),
+            copies: all
+                .clone()
+                .filter_map(|one| one.copy.as_ref())
+                .map(bytes)
+                .sum(),
+            state: trained().filter_map(|one| one.state()).map(bytes).sum(),
+            gradients: sets * trained().map(|one| bytes(one.value())).sum::<u64>(),
+            activations: self.recorded.activation_bytes,
+            batch: self.recorded.batch_bytes,
+            evaluation: self.predictor.bytes(),
+            device: self.engine.device_bytes(),
+        }
     }
 
     /// Device bytes of a step's intermediates.
@@ -220,17 +367,17 @@ impl<'a> Trainer<'a> {
         self.plan.intermediate_bytes()
     }
 
-    /// The parameters, copied from the device.
+    /// The parameters and running statistics, copied from the device.
     ///
     /// # Errors
     /// What the engine says.
     pub fn parameters(&self) -> Result<Vec<NamedTensor>, TrainError> {
         let mut recording = Recording::new();
-        for one in &self.parameters {
+        for one in &self.tensors {
             recording.download(&one.value);
         }
         let values = self.engine.run(&recording)?;
-        let names = self.parameters.iter().map(|one| one.name.clone());
+        let names = self.tensors.iter().map(|one| one.name.clone());
         Ok(names.zip(values).collect())
     }
 
@@ -239,105 +386,53 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// What the engine says.
     pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
-        let state = |one: &Trained| one.trained.as_ref().and_then(|p| p.state().cloned());
+        let state = |one: &Held| one.trained.as_ref().and_then(|p| p.state().cloned());
         let mut recording = Recording::new();
-        let states: Vec<Option<Tensor>> = self.parameters.iter().map(state).collect();
+        let states: Vec<Option<Tensor>> = self.tensors.iter().map(state).collect();
         for state in states.iter().flatten() {
             recording.download(state);
         }
-        let mut made = self.engine.run(&recording)?.into_iter();
-        let states = states.iter().map(|one| one.as_ref().and(made.next()));
+        recording.download(self.scale.words());
+        let mut made = self.engine.run(&recording)?;
+        let scale = made.pop().filter(|_| self.options.is_scaled());
+        let mut made = made.into_iter();
+        let states = states
+            .iter()
+            .map(|one| one.as_ref().and_then(|_| made.next()));
         Ok(Checkpoint::new(
             self.parameters()?,
-            states.collect(),
+            (states.collect(), scale),
+            &self.progress,
             (self.n_steps, &self.options),
         ))
     }
 }
 
-/// Records a step; its inputs are x, labels and the optimizer's coefficients, its download the losses.
-fn record_step(
-    network: &dyn Network,
-    options: &TrainOptions,
-    parameters: &[Trained],
-) -> Result<(Recording, Indices), TrainError> {
-    let batch = options.batch_size;
-    let mut tape = Tape::new();
-    let recording = tape.recording();
-    let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
-    let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
-    let rows = coefficients(recording, 1);
-    // The mean over the batch; the sums are taken by the gradients of parameters.
-    let factor = recording.upload(&HostTensor::from_f32(vec![1], &[1.0 / batch as f32])?);
-
-    let x = tape.constant(&x);
-    let mut vars = Vec::new();
-    for one in parameters {
-        vars.push(match one.trained {
-            Some(_) => tape.parameter(&one.value),
-            None => tape.constant(&one.value),
+/// Refuses labels of another number, and those that are no class.
+fn check_labels(labels: &[u32], batch: usize, n_classes: usize) -> Result<(), OpError> {
+    if labels.len() != batch {
+        return Err(OpError::Shape {
+            op: "training step",
+            what: "labels",
+            got: vec![labels.len()],
+            expected: format!("[{batch}]"),
         });
     }
-    let logits = network.record(&mut tape, x, &vars)?;
-    let value = tape.value(logits).clone();
-    let target = Target::Labels {
-        labels: &labels,
-        smoothing: options.label_smoothing,
-    };
-    let made = row_loss(tape.recording(), &value, target, &factor, FloatType::F32)?;
-    let gradients = tape.backward(&[(logits, &made.gradient)])?;
-    let mut trained = Vec::new();
-    for (one, var) in parameters.iter().zip(vars) {
-        let Some(parameter) = &one.trained else {
-            continue;
-        };
-        let gradient = gradients.get(var).ok_or_else(|| TrainError::Unused {
-            name: one.name.clone(),
-        })?;
-        trained.push((parameter, gradient));
+    match labels.iter().position(|&label| label as usize >= n_classes) {
+        Some(at) => Err(OpError::Index {
+            what: "labels",
+            at,
+            value: labels[at],
+            limit: n_classes as u32,
+        }),
+        None => Ok(()),
     }
-
-    let recording = tape.recording();
-    let decision = if options.max_norm.is_some() {
-        let all: Vec<&Tensor> = trained.iter().map(|(_, gradient)| *gradient).collect();
-        let state = ScaleState::upload(recording, 1.0)?;
-        let clip = GradientOptions {
-            max_norm: options.max_norm,
-            ..GradientOptions::default()
-        };
-        control(recording, &all, &state, &clip)?
-    } else {
-        plain_control(recording)?
-    };
-    let shared = Step {
-        optimizer: &options.optimizer,
-        coefficients: &rows,
-        control: &decision,
-    };
-    for (parameter, gradient) in trained {
-        step(recording, &shared, parameter, gradient)?;
-    }
-    recording.download(&made.losses);
-    Ok((tape.into_recording(), labels))
 }
 
-/// Refuses values whose names or shapes are not those of the network.
-fn check_parameters(expected: &[NamedTensor], given: &[NamedTensor]) -> Result<(), TrainError> {
-    let describe = |one: Option<&NamedTensor>| {
-        one.map_or_else(
-            || "nothing".to_owned(),
-            |(name, tensor)| format!("{name} {} {:?}", tensor.dtype(), tensor.shape()),
-        )
-    };
-    for index in 0..expected.len().max(given.len()) {
-        let (needed, found) = (describe(expected.get(index)), describe(given.get(index)));
-        if needed != found {
-            return Err(TrainError::OtherParameters {
-                index,
-                found,
-                expected: needed,
-            });
-        }
-    }
-    Ok(())
+/// The state of the scale as it was downloaded.
+fn report_of(words: Option<&HostTensor>) -> Result<ScaleReport, TrainError> {
+    let report = words.and_then(ScaleState::report);
+    Ok(report.ok_or_else(|| EngineError::Uninitialized {
+        what: "state of the loss scale".to_owned(),
+    })?)
 }

@@ -173,6 +173,71 @@ fn gradients_through_softmax_and_a_reshape_equal_central_differences() {
 }
 
 #[test]
+fn gradients_through_attention_equal_central_differences() {
+    use lapidary::ops::nn::{AttentionOptions, HeadOrder, Mask};
+    // Two heads share keys and values; the first queries see few of them.
+    let shapes: Shapes<'_> = &[&[2, 3, 4, 4], &[2, 5, 2, 4], &[2, 5, 2, 4]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let causal = AttentionOptions {
+                mask: Mask::Causal,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &causal)
+        },
+        4e-4,
+    );
+    let shapes: Shapes<'_> = &[&[1, 2, 3, 8], &[1, 2, 4, 8], &[1, 2, 4, 8]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let full = AttentionOptions {
+                order: HeadOrder::HeadsFirst,
+                kv_order: HeadOrder::HeadsFirst,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &full)
+        },
+        4e-4,
+    );
+}
+
+#[test]
+fn gradients_through_rotary_positions_and_gates_equal_central_differences() {
+    use lapidary::num::{rotary_frequencies, rotary_table};
+    use lapidary::ops::nn::{HeadOrder, RotaryOptions, Rotation, upload_rotary_table};
+    let shapes: Shapes<'_> = &[&[2, 3, 2, 8], &[2, 3, 2, 8]];
+    fn network(tape: &mut Tape, vars: &[Var], rotation: Rotation) -> Result<Var, OpError> {
+        let table = rotary_table(9, &rotary_frequencies(8, 100.0));
+        let table = upload_rotary_table(tape.recording(), 9, &table).expect("pairs");
+        let starts = HostTensor::from_words_u32(vec![2], &[1, 5]).expect("fits");
+        let starts = tape.recording().upload(&starts);
+        let options = RotaryOptions {
+            starts: &starts,
+            table: &table,
+            rotation,
+            order: HeadOrder::TokensFirst,
+            heads: None,
+            is_backward: false,
+            out: lapidary::kernels::FloatType::F32,
+        };
+        let turned = tape.rotary(vars[0], &options)?;
+        tape.swiglu(turned, vars[1])
+    }
+    check_within(
+        shapes,
+        |tape, vars| network(tape, vars, Rotation::Halves),
+        4e-4,
+    );
+    check_within(
+        shapes,
+        |tape, vars| network(tape, vars, Rotation::Neighbours),
+        4e-4,
+    );
+}
+
+#[test]
 fn a_reshape_to_another_number_of_elements_is_refused() {
     let mut tape = Tape::new();
     let x = tape.recording().tensor(DType::F32, &[2, 3]);

@@ -3,21 +3,34 @@
 //! One binary, so that the library is linked once. A test that needs an adapter fails without one and
 //! names the command that brings it.
 
+mod attention;
 mod cli;
+mod cli_models;
+mod cli_config;
+mod cli_eval;
+mod cli_search;
 mod cli_train;
+mod deploy;
 mod conv;
+mod compress;
+mod distill;
 mod engine;
 mod gradients;
+mod gradients_nn;
 mod limits;
 mod long_sums;
 mod masks;
 mod memory;
+mod mixed;
+mod models;
 mod nn;
 mod ops;
 mod optim;
 mod optim_overflow;
 mod proof;
+mod qat;
 mod shaders;
 mod sparse;
 mod support;
 mod train;
+mod train_mixed;

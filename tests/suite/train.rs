@@ -7,15 +7,13 @@ use lapidary::data::{Dataset, Loader, LoaderOptions, fashion_mnist_subset};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::eval;
 use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
+use lapidary::models::{Mlp, ModelError, NamedTensor, Network, load_parameters};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::Schedule;
 use lapidary::ops::OpError;
 use lapidary::ops::nn::Curve;
 use lapidary::tensor::HostTensor;
-use lapidary::train::{
-    Checkpoint, Mlp, NamedTensor, Network, Start, TrainError, TrainOptions, Trainer, fit,
-    load_parameters,
-};
+use lapidary::train::{Checkpoint, Start, TrainError, TrainOptions, Trainer, fit};
 
 use crate::support::{gpu, options, values};
 
@@ -364,7 +362,7 @@ fn files_and_settings_that_do_not_fit_are_refused_by_name() {
     other[1].1 = HostTensor::from_f32(vec![5], &[0.0, 0.0, f32::NAN, 0.0, 0.0]).expect("fits");
     write(&other);
     let error = load_parameters(&network, &file).expect_err("NaN");
-    assert!(matches!(error, TrainError::NotFinite { index: 2, .. }));
+    assert!(matches!(error, ModelError::NotFinite { index: 2, .. }));
     write(&good[..3]);
     let error = load_parameters(&network, &file).expect_err("no bias");
     assert!(error.to_string().contains("3.bias"), "{error}");
@@ -394,7 +392,7 @@ fn files_and_settings_that_do_not_fit_are_refused_by_name() {
     assert!(refused.contains("optimizer_rule was"), "{refused}");
     assert_eq!(
         new(settings.clone(), Start::Parameters(good[..3].to_vec())),
-        "parameter 3: `nothing` was given, the network has `3.bias f32 [3]`"
+        "tensor 3: `nothing` was given, the network has `3.bias f32 [3]`"
     );
     let mut changed = settings.clone();
     changed.learning_rate = f64::NAN;

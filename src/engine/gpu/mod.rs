@@ -393,6 +393,10 @@ impl Engine for GpuEngine {
         self.summary().line()
     }
 
+    fn device_bytes(&self) -> Option<u64> {
+        Some(self.counters().allocated_bytes)
+    }
+
     fn run(&self, recording: &Recording) -> Result<Vec<HostTensor>, EngineError> {
         pollster::block_on(self.run_async(recording))
     }

@@ -1,4 +1,5 @@
-//! Pruned tensors of compressed-tensors files: `sparse-24-bitmask` and `sparse-bitmask`.
+//! Tensors of compressed-tensors files: quantized ones in [`codes`]; here pruned ones, `sparse-24-bitmask` and
+//! `sparse-bitmask`.
 //!
 //! A pruned matrix `[N, K]` of the prefix `X` is stored as several tensors of a safetensors file:
 //!
@@ -19,6 +20,7 @@
 //! `Sparse24BitMaskTensor` and `BitmaskTensor` of
 //! <https://github.com/vllm-project/compressed-tensors>.
 
+pub mod codes;
 mod error;
 mod read;
 mod write;

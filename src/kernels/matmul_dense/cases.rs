@@ -199,6 +199,7 @@ fn epilogues() -> Shapes {
         (relu, F16, F16, Bf16, KLast),
         (residual, F32, F32, F16, KFirst),
         (silu, F16, Bf16, F32, KFirst),
+        (relu, Bf16, Bf16, Bf16, KFirst),
         (gelu, F32, F32, Bf16, KLast),
     ] {
         let shape = MatmulDense {
@@ -267,7 +268,7 @@ fn large() -> Shapes {
     shapes.extend(layouts_and_edges(multiply));
     shapes.extend(long_sums(multiply));
     for epilogue in Epilogue::CASES {
-        for out in [F32, F16] {
+        for out in [F32, F16, Bf16] {
             for b_layout in [KLast, KFirst] {
                 let shape = MatmulDense {
                     b: F16,

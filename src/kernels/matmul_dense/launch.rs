@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::kernels::FloatType;
 use crate::kernels::bounds::{DotBound, gamma};
-use crate::kernels::epilogue::{OUT, check_output, stored};
+use crate::kernels::epilogue::{OUT, stored};
 use crate::kernels::iterations::{register_tile, shared_tile, split_steps, subgroup_tile};
 use crate::kernels::path::{Extents, Path, SPLIT_TILE, Sharing, sharing};
 use crate::kernels::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
@@ -79,7 +79,15 @@ impl DenseLaunch {
             "batch * m * n",
             u64::from(batch) * u64::from(m) * u64::from(n),
         )?;
-        check_output(NAME, out, n)?;
+        if out != FloatType::F32 && !n.is_multiple_of(2) {
+            // A word would hold elements of two rows.
+            return Err(ShapeError::Unsupported {
+                kernel: NAME,
+                name: "output storage",
+                value: format!("{out} with n = {n}"),
+                allowed: "f32, or f16 or bf16 with an even n",
+            });
+        }
         if precision == Precision::F16Multiply && (a, b) != (FloatType::F16, FloatType::F16) {
             return Err(ShapeError::Unsupported {
                 kernel: NAME,

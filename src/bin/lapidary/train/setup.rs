@@ -1,13 +1,18 @@
 //! From the words of the command line to data, network and settings.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
+use lapidary::kernels::FloatType;
+use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
-use lapidary::num::schedule::{AfterEnd, Schedule};
+use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
-use lapidary::train::{Initial, Mlp, TrainOptions};
+use lapidary::train::{EarlyStopping, TrainOptions};
 
 use crate::options::Failure;
+use crate::trained::join;
 
 use super::{Notes, TrainCommand, usage};
 
@@ -15,6 +20,10 @@ use super::{Notes, TrainCommand, usage};
 pub enum Model {
     /// Linear layers with relu between.
     Mlp,
+    /// Two convolutions with pooling, two linear layers; for images.
+    Cnn,
+    /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
+    Mobilenet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,6 +34,18 @@ pub enum ScheduleName {
     Linear,
     /// Down to 0 in half a cosine.
     Cosine,
+    /// A tenth after ten epochs without a better test loss.
+    Plateau,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// 32 bits throughout.
+    F32,
+    /// 16 bits between operations, with a loss scale.
+    F16,
+    /// 16 bits with the range of f32.
+    Bf16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,24 +58,35 @@ pub enum InitialName {
 
 /// Both sets, standardized by what is measured on the training set unless they are taken as they are.
 pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
-    let mut data = match &options.data {
-        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage)?,
-        None => built_in()?,
-    };
-    if options.raw_inputs {
-        let (by, n) = (StandardizeBy::Whole, data.train.n_features());
-        let none = Standardization::from_parts(by, vec![0.0], vec![1.0], n);
-        return Ok((data, none.map_err(usage)?));
+    let mut data = load_data(options.data.as_deref())?;
+    let inputs = inputs(options.raw_inputs, &data.train)?;
+    if !options.raw_inputs {
+        inputs.apply(&mut data.train).map_err(usage)?;
+        inputs.apply(&mut data.test).map_err(usage)?;
     }
-    let by = match data.train.sample_shape() {
+    Ok((data, inputs))
+}
+
+/// Both sets of a folder, or those built in.
+pub fn load_data(folder: Option<&Path>) -> Result<TrainTest, Failure> {
+    match folder {
+        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage),
+        None => built_in(),
+    }
+}
+
+/// How inputs are prepared: by what is measured on the training set, or not at all.
+pub fn inputs(raw_inputs: bool, train: &Dataset) -> Result<Standardization, Failure> {
+    if raw_inputs {
+        let (by, n) = (StandardizeBy::Whole, train.n_features());
+        return Standardization::from_parts(by, vec![0.0], vec![1.0], n).map_err(usage);
+    }
+    let by = match train.sample_shape() {
         [1, _, _] => StandardizeBy::Whole,
         [_, _, _] => StandardizeBy::Channel,
         _ => StandardizeBy::Feature,
     };
-    let fit = Standardization::fit(&data.train, by).map_err(usage)?;
-    fit.apply(&mut data.train).map_err(usage)?;
-    fit.apply(&mut data.test).map_err(usage)?;
-    Ok((data, fit))
+    Standardization::fit(train, by).map_err(usage)
 }
 
 #[cfg(feature = "fashion-mnist")]
@@ -69,21 +101,22 @@ fn built_in() -> Result<TrainTest, Failure> {
     ))
 }
 
-pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> {
-    let Model::Mlp = options.model;
+pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
-    let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-    Ok(network.with_initial(initial))
-}
-
-/// `mlp 784-256-128-10`
-pub fn describe(network: &Mlp) -> String {
-    let sizes: Vec<String> = network.sizes().iter().map(ToString::to_string).collect();
-    format!("mlp {}", sizes.join("-"))
+    Ok(match options.model {
+        Model::Mlp => {
+            let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
+            Box::new(network.with_initial(initial))
+        }
+        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
+        Model::Mobilenet => {
+            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
+        }
+    })
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
@@ -109,7 +142,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
     Ok(TrainOptions {
         learning_rate: options.learning_rate.unwrap_or(default_rate),
         schedule: match options.schedule {
-            ScheduleName::Constant => Schedule::Constant,
+            ScheduleName::Constant | ScheduleName::Plateau => Schedule::Constant,
             ScheduleName::Linear => Schedule::Polynomial {
                 total,
                 power: 1.0,
@@ -123,6 +156,22 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         },
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
+        max_value: options.max_value,
+        precision: match options.precision {
+            PrecisionName::F32 => FloatType::F32,
+            PrecisionName::F16 => FloatType::F16,
+            PrecisionName::Bf16 => FloatType::Bf16,
+        },
+        micro_batches: options.micro_batches,
+        plateau: match options.schedule {
+            ScheduleName::Plateau => Some(PlateauRule::default()),
+            ScheduleName::Constant | ScheduleName::Linear | ScheduleName::Cosine => None,
+        },
+        early_stopping: options.patience.map(|patience| EarlyStopping {
+            patience,
+            min_delta: options.min_delta,
+            restore_best: options.restore_best,
+        }),
         batch_size: options.batch_size,
         steps_per_epoch,
         seed: options.seed,
@@ -131,16 +180,21 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
     })
 }
 
-/// What a reader of the file needs to use the network: its kind, and how inputs are prepared.
-pub fn notes(options: &TrainCommand, network: &Mlp, inputs: &Standardization) -> Notes {
-    let join = |values: &[f32]| {
-        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-        values.join(" ")
-    };
+/// What a reader of the file needs to use the network: its kind, the data it is for, how inputs are prepared,
+/// and all settings, from which `eval` makes the network again.
+pub fn notes(
+    options: &TrainCommand,
+    (network, train): (&dyn Network, &Dataset),
+    inputs: &Standardization,
+) -> Notes {
+    let classes = serde_json::Value::from(train.class_names()).to_string();
     Notes::from([
-        ("model".to_owned(), describe(network)),
+        ("model".to_owned(), network.describe()),
         ("activation".to_owned(), "relu".to_owned()),
+        ("sample_shape".to_owned(), join(train.sample_shape())),
+        ("classes".to_owned(), classes),
         ("optimizer".to_owned(), options.optimizer.clone()),
+        ("settings".to_owned(), options.settings.toml()),
         ("input_mean".to_owned(), join(inputs.mean())),
         ("input_std".to_owned(), join(inputs.std())),
     ])

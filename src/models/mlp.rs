@@ -3,24 +3,21 @@
 //! Names are those of `torch.nn.Sequential(Flatten(), Linear(..), ReLU(), Linear(..), ..)`: layer `i` is
 //! `{2 i + 1}.weight [outputs, inputs]` and `{2 i + 1}.bias [outputs]`.
 
-use crate::autograd::{Tape, Var};
+use crate::autograd::Var;
 use crate::ops::OpError;
 use crate::ops::nn::Curve;
-use crate::tensor::HostTensor;
 
-use super::initial::uniform;
-use super::{Initial, NamedTensor, Network, TrainError};
+use super::layer::elements;
+use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, Sequential, TensorSpec};
 
 /// A multilayer perceptron: the sample flattened, then linear layers with an activation between them. Layer `i`
 /// has parameters `{2 i + 1}.weight [outputs, inputs]` and `{2 i + 1}.bias [outputs]`, as a
 /// `torch.nn.Sequential` that begins with `Flatten` names them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mlp {
-    sample_shape: Vec<usize>,
+    layers: Sequential,
     /// Extents from the input to the classes, at least two.
     sizes: Vec<usize>,
-    curve: Curve,
-    initial: Initial,
 }
 
 impl Mlp {
@@ -28,38 +25,37 @@ impl Mlp {
     /// [`Initial::Torch`].
     ///
     /// # Errors
-    /// [`TrainError::EmptyLayer`] for an extent of 0, [`TrainError::Setting`] for a sample past the
-    /// address space.
+    /// [`ModelError::EmptyLayer`] for an extent of 0, [`ModelError::TooLarge`] for a sample past the address
+    /// space.
     pub fn new(
         sample_shape: &[usize],
         hidden: &[usize],
         n_classes: usize,
         curve: Curve,
-    ) -> Result<Self, TrainError> {
-        let inputs = sample_shape
-            .iter()
-            .try_fold(1usize, |product, &extent| product.checked_mul(extent))
-            .ok_or(TrainError::Setting {
-                what: "elements of a sample",
-                given: f64::INFINITY,
-                allowed: "what can be addressed",
-            })?;
+    ) -> Result<Self, ModelError> {
+        let inputs = elements(sample_shape)?;
         let sizes: Vec<usize> = [&[inputs], hidden, &[n_classes]].concat();
         if let Some(layer) = sizes.iter().position(|&size| size == 0) {
-            return Err(TrainError::EmptyLayer { layer });
+            return Err(ModelError::EmptyLayer { layer });
         }
+        let mut layers = vec![Layer::Flatten];
+        for &outputs in hidden {
+            layers.extend([Layer::linear(outputs), Layer::Activation(curve)]);
+        }
+        layers.push(Layer::linear(n_classes));
+        let named: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+        let description = format!("mlp {}", named.join("-"));
         Ok(Self {
-            sample_shape: sample_shape.to_vec(),
+            layers: Sequential::new(description, sample_shape, layers)?,
             sizes,
-            curve,
-            initial: Initial::default(),
         })
     }
 
     /// The same with other first values.
     #[must_use]
     pub fn with_initial(self, initial: Initial) -> Self {
-        Self { initial, ..self }
+        let layers = self.layers.with_initial(initial);
+        Self { layers, ..self }
     }
 
     /// Extents from the input to the classes.
@@ -69,42 +65,28 @@ impl Mlp {
 }
 
 impl Network for Mlp {
+    fn describe(&self) -> String {
+        self.layers.describe()
+    }
+
     fn sample_shape(&self) -> &[usize] {
-        &self.sample_shape
+        self.layers.sample_shape()
     }
 
     fn n_classes(&self) -> usize {
-        self.sizes[self.sizes.len() - 1]
+        self.layers.n_classes()
     }
 
-    fn parameters(&self, seed: u64) -> Result<Vec<NamedTensor>, TrainError> {
-        let mut made = Vec::new();
-        for (layer, pair) in self.sizes.windows(2).enumerate() {
-            let (inputs, outputs) = (pair[0], pair[1]);
-            let [weight, bias] = self.initial.bounds(inputs, outputs);
-            for (part, bound, shape) in [
-                ("weight", weight, vec![outputs, inputs]),
-                ("bias", bias, vec![outputs]),
-            ] {
-                let count = shape.iter().product();
-                let values = uniform(seed, made.len() as u32, bound, count);
-                let name = format!("{}.{part}", 2 * layer + 1);
-                made.push((name, HostTensor::from_f32(shape, &values)?));
-            }
-        }
-        Ok(made)
+    fn tensors(&self) -> Vec<TensorSpec> {
+        self.layers.tensors()
     }
 
-    fn record(&self, tape: &mut Tape, x: Var, parameters: &[Var]) -> Result<Var, OpError> {
-        let batch = tape.value(x).shape().first().copied().unwrap_or(0);
-        let mut x = tape.reshape(x, &[batch, self.sizes[0]])?;
-        for (layer, pair) in parameters.chunks_exact(2).enumerate() {
-            if layer > 0 {
-                x = tape.activation(x, self.curve)?;
-            }
-            x = tape.linear(x, pair[0], Some(pair[1]))?;
-        }
-        Ok(x)
+    fn summary(&self) -> Vec<LayerSummary> {
+        self.layers.summary()
+    }
+
+    fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
+        self.layers.record(pass, x)
     }
 }
 
@@ -141,11 +123,11 @@ mod tests {
         for (shape, hidden, layer) in [(&[0][..], &[4][..], 0), (&[4], &[0], 1)] {
             let refused = Mlp::new(shape, hidden, 2, Curve::Relu);
             assert!(
-                matches!(refused, Err(TrainError::EmptyLayer { layer: at }) if at == layer),
+                matches!(refused, Err(ModelError::EmptyLayer { layer: at }) if at == layer),
                 "{refused:?}"
             );
         }
         let vast = Mlp::new(&[usize::MAX, 2], &[], 2, Curve::Relu);
-        assert!(matches!(vast, Err(TrainError::Setting { .. })));
+        assert!(matches!(vast, Err(ModelError::TooLarge { .. })));
     }
 }

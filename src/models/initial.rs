@@ -1,11 +1,12 @@
-//! First values of parameters, from a seed.
+//! First values of a network's tensors, from a seed.
 
 use crate::num::Philox;
 
-/// How a linear layer's weight `[outputs, inputs]` and bias begin.
+/// How a layer's weight and bias begin. `inputs` and `outputs` are those of one product: a convolution's are its
+/// channels times the extent of its kernel, in one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Initial {
-    /// Both uniform within `1 / sqrt(inputs)`, as `torch.nn.Linear`.
+    /// Both uniform within `1 / sqrt(inputs)`, as `torch.nn.Linear` and `torch.nn.Conv2d`.
     #[default]
     Torch,
     /// The weight uniform within `sqrt(6 / (inputs + outputs))` (Glorot and Bengio 2010), the bias 0, as
@@ -23,8 +24,32 @@ impl Initial {
     }
 }
 
-/// `count` values uniform in `[-bound, bound)`, the `index`-th parameter's of the seed.
-pub(super) fn uniform(seed: u64, index: u32, bound: f64, count: usize) -> Vec<f32> {
+/// What a tensor begins as.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum First {
+    /// Uniform in `[-bound, bound)`.
+    Uniform {
+        /// Largest absolute value.
+        bound: f64,
+    },
+    /// The same number everywhere.
+    Constant(f32),
+    /// Mean 0 and variance 1, in turn: the running statistics of each channel.
+    MeanAndVariance,
+}
+
+impl First {
+    /// `count` values, the `index`-th tensor's of the seed.
+    pub fn values(self, seed: u64, index: u32, count: usize) -> Vec<f32> {
+        match self {
+            Self::Uniform { bound } => uniform(seed, index, bound, count),
+            Self::Constant(value) => vec![value; count],
+            Self::MeanAndVariance => (0..count).map(|at| (at % 2) as f32).collect(),
+        }
+    }
+}
+
+fn uniform(seed: u64, index: u32, bound: f64, count: usize) -> Vec<f32> {
     // High half of the stream's id: clear of the streams that data draw from.
     let id = u64::from(u32::from_be_bytes(*b"init")) << 32 | u64::from(index);
     let mut stream = Philox::new(seed).stream(id);

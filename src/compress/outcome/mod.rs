@@ -1,0 +1,147 @@
+//! What became of a network at each step of making it smaller: bytes, quality, speed, and whether the device
+//! computed what it should. These are measurements of one version of a network; where something was not
+//! measured, it is absent and said to be.
+
+mod pareto;
+mod quality;
+
+use serde::Serialize;
+
+pub use pareto::{Candidate, is_dominated, pareto};
+pub use quality::{Interval, Quality, wilson};
+
+/// One version of a network: the baseline, or what a step made.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Outcome {
+    /// What it is called in tables: `baseline`, `pruned 80%`, `int8`.
+    pub name: String,
+    /// The network, as files describe it.
+    pub network: String,
+    /// Its layers, in order.
+    pub layers: Vec<LayerOutcome>,
+    /// Bytes of the artifact's weights file.
+    pub file_bytes: u64,
+    /// Of weights and biases in the file, without its header.
+    pub bits_per_weight: f64,
+    /// On the test set.
+    pub quality: Quality,
+    /// `None` when it was not measured.
+    pub speed: Option<Speed>,
+    /// `None` when it was not done.
+    pub verification: Option<Verification>,
+    /// SHA-256 of the weights file.
+    pub sha256: String,
+    /// What is worth knowing about it: fallbacks, what is slower and why.
+    pub notes: Vec<String>,
+}
+
+/// A layer of a version.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LayerOutcome {
+    /// Its name.
+    pub name: String,
+    /// Its weight's shape.
+    pub shape: Vec<usize>,
+    /// How the weight is stored: `f32`, `int4-g64`, `2:4 int8-channel`.
+    pub format: String,
+    /// Bytes of the weight in the file.
+    pub bytes: u64,
+    /// Share of weights that are zero.
+    pub sparsity: f64,
+    /// `|w - w0| / |w0|` in the Frobenius norm against the baseline's weight; `None` where shapes differ.
+    pub weight_error: Option<f64>,
+    /// Counts of weights between equal steps from the smallest to the largest, zeros left out.
+    pub histogram: Histogram,
+}
+
+/// Counts of values between equal steps.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Histogram {
+    /// Lower end of the first bin.
+    pub low: f32,
+    /// Upper end of the last bin.
+    pub high: f32,
+    /// Values in each bin.
+    pub counts: Vec<u64>,
+}
+
+/// Times of forward passes on a device, and what they took.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Speed {
+    /// From the file to the first result, shaders compiled on the way, in milliseconds.
+    pub load_ms: f64,
+    /// Half of the passes of one sample took at most this, in milliseconds.
+    pub p50_ms: f64,
+    /// 95 of 100 took at most this.
+    pub p95_ms: f64,
+    /// 99 of 100 took at most this.
+    pub p99_ms: f64,
+    /// Samples a second in batches of 64, by the median pass.
+    pub throughput: f64,
+    /// Bytes on the device: weights and the intermediates of a batch of 64.
+    pub device_bytes: u64,
+    /// Those of the weights alone.
+    pub weight_bytes: u64,
+}
+
+/// Whether a device computed what the definition says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    /// Operations of a forward pass compared, each on the device's own inputs.
+    pub operations: usize,
+    /// Their results' elements.
+    pub elements: usize,
+    /// Those whose bits equal the rounded definition.
+    pub exact: usize,
+    /// Largest error over the error allowed; 1 is the limit.
+    pub worst_over_bound: f64,
+    /// The operation it was in.
+    pub worst_operation: String,
+    /// Tensors of the artifact that were read back and equal what was written, bit for bit.
+    pub tensors_read_back: usize,
+}
+
+impl Verification {
+    /// Whether everything is right.
+    pub fn passed(&self) -> bool {
+        self.worst_over_bound <= 1.0
+    }
+}
+
+impl Histogram {
+    /// Counts of the values that are not zero in `bins` bins.
+    pub fn of(values: &[f32], bins: usize) -> Self {
+        let kept = || values.iter().copied().filter(|&value| value != 0.0);
+        let low = kept().fold(f32::INFINITY, f32::min);
+        let high = kept().fold(f32::NEG_INFINITY, f32::max);
+        let mut counts = vec![0; bins.max(1)];
+        if low > high {
+            return Self {
+                low: 0.0,
+                high: 0.0,
+                counts,
+            };
+        }
+        let width = (high - low).max(f32::MIN_POSITIVE);
+        let last = counts.len() - 1;
+        for value in kept() {
+            let bin = ((value - low) / width * counts.len() as f32) as usize;
+            counts[bin.min(last)] += 1;
+        }
+        Self { low, high, counts }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Histogram;
+
+    #[test]
+    fn a_histogram_counts_every_value_but_zeros() {
+        let histogram = Histogram::of(&[-1.0, 0.0, 1.0, 0.5, 0.0], 4);
+        assert_eq!((histogram.low, histogram.high), (-1.0, 1.0));
+        assert_eq!(histogram.counts, [1, 0, 0, 2]);
+        assert_eq!(Histogram::of(&[0.0], 2).counts, [0, 0]);
+        assert_eq!(Histogram::of(&[3.0, 3.0], 2).counts, [2, 0]);
+    }
+}

@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::*;
+use crate::io::safetensors::{parse, write_safetensors};
+use crate::num::{
+    Bits, Granularity, QuantizedMatrix, QuantizedParts, ScaleType, Scheme, Zero, quantize,
+};
+use crate::tensor::{DType, HostTensor};
+
+type Parts = Vec<(String, HostTensor)>;
+type Change<'a> = &'a dyn Fn(&mut Parts);
+
+/// The bytes of a file with these parts.
+fn file(parts: &[(String, HostTensor)]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.safetensors");
+    write_safetensors(&path, parts, &BTreeMap::new()).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn matrix(scheme: &Scheme, n: usize, k: usize) -> QuantizedMatrix {
+    let values: Vec<f32> = (0..n * k)
+        .map(|i| ((i * 37 % 101) as f32 - 50.0) / 16.0)
+        .collect();
+    quantize("w", &values, n, k, scheme).unwrap()
+}
+
+#[test]
+fn a_matrix_comes_back_as_it_was_in_both_formats() {
+    let f32_scales = Scheme {
+        scale_type: ScaleType::F32,
+        ..Scheme::int4_group_zero_point(8)
+    };
+    for scheme in [
+        Scheme::int8_channel(),
+        Scheme::int8_tensor(),
+        Scheme::int8_group(8),
+        Scheme::int4_group(8),
+        Scheme::int4_channel(),
+        Scheme::int4_group_zero_point(24),
+        f32_scales,
+    ] {
+        for format in [CodesFormat::Packed, CodesFormat::Bytes] {
+            let before = matrix(&scheme, 11, 24);
+            let bytes = file(&code_parts("a.b", &before, format).unwrap());
+            let args = WeightArgs::of(before.format());
+            let after = read_codes(&parse(&bytes[..]).unwrap(), "a.b", &args).unwrap();
+            assert_eq!(after, before, "{scheme} {format}");
+        }
+    }
+}
+
+#[test]
+fn golden_words_of_a_packed_matrix_with_zero_points() {
+    // As compressed-tensors packs them: unsigned codes, low bits first; zero points along the rows.
+    let before = QuantizedMatrix::from_codes(
+        "w",
+        &QuantizedParts {
+            bits: Bits::Int4,
+            granularity: Granularity::Group(8),
+            n: 2,
+            k: 16,
+            codes: &[
+                -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, //
+                7, 6, 5, 4, 3, 2, 1, 0, -1, -2, -3, -4, -5, -6, -7, -8,
+            ],
+            scales: &[0.5, 1.0, 2.0, 4.0],
+            scale_type: ScaleType::F16,
+            zeros: Some(&[-8, -7, 7, 0]),
+        },
+    )
+    .unwrap();
+    let parts = code_parts("w", &before, CodesFormat::Packed).unwrap();
+    let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "w.weight_packed",
+            "w.weight_scale",
+            "w.weight_shape",
+            "w.weight_zero_point"
+        ]
+    );
+    assert_eq!(
+        parts[0].1.words(),
+        [0x7654_3210, 0xfedc_ba98, 0x89ab_cdef, 0x0123_4567]
+    );
+    assert_eq!(
+        parts[1].1.bytes(),
+        [0x00, 0x38, 0x00, 0x3c, 0x00, 0x40, 0x00, 0x44]
+    );
+    assert_eq!(parts[3].1.shape(), [1, 2]);
+    assert_eq!(parts[3].1.words(), [0xf0, 0x81]);
+}
+
+#[test]
+fn arguments_come_back_as_they_were_and_others_are_refused() {
+    for scheme in [
+        Scheme::int8_channel(),
+        Scheme::int8_tensor(),
+        Scheme::int4_group_zero_point(64),
+    ] {
+        let args = WeightArgs::of(scheme.format());
+        assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
+    }
+    for activations in [ActivationArgs::Token, ActivationArgs::Group(32)] {
+        let read = ActivationArgs::from_json("input_activations", &activations.to_json());
+        assert_eq!(read, Ok(Some(activations)));
+    }
+    let old = json!({"num_bits": 4, "type": "int", "group_size": 128});
+    assert_eq!(
+        WeightArgs::from_json("weights", &old),
+        Ok(WeightArgs {
+            bits: Bits::Int4,
+            granularity: Granularity::Group(128),
+            zero: Zero::Symmetric
+        })
+    );
+    for (key, value) in [
+        ("num_bits", json!(5)),
+        ("type", json!("float")),
+        ("strategy", json!("block")),
+        ("group_size", json!(0)),
+        ("symmetric", json!("yes")),
+        ("actorder", json!("group")),
+    ] {
+        let mut args = WeightArgs::of(Scheme::int4_group(32).format()).to_json();
+        args[key] = value;
+        let refused = WeightArgs::from_json("g.weights", &args)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            refused.starts_with(&format!("config: g.weights.{key} is ")),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn parts_that_contradict_each_other_are_named() {
+    let before = matrix(&Scheme::int4_group_zero_point(8), 3, 24);
+    let args = WeightArgs::of(before.format());
+    let good = code_parts("w", &before, CodesFormat::Packed).unwrap();
+    let refused = |change: Change<'_>| {
+        let mut parts = good.clone();
+        change(&mut parts);
+        let bytes = file(&parts);
+        read_codes(&parse(&bytes[..]).unwrap(), "w", &args)
+            .unwrap_err()
+            .to_string()
+    };
+    let i64s = |values: [i64; 2]| {
+        let bytes = values.into_iter().flat_map(i64::to_le_bytes).collect();
+        HostTensor::new(DType::I64, vec![2], bytes).unwrap()
+    };
+    for (message, change) in [
+        (
+            "weight_packed\" has shape [3, 3]; 3 x 40 of int4",
+            &(|p: &mut Parts| p[2].1 = i64s([3, 40])) as Change,
+        ),
+        ("says -3 x 24", &|p: &mut Parts| p[2].1 = i64s([-3, 24])),
+        ("codes past the end of row 0", &|p: &mut Parts| {
+            p[2].1 = i64s([3, 23])
+        }),
+        ("weight_scale\" has shape [9]", &|p: &mut Parts| {
+            p[1].1 = p[1].1.clone().reshape(vec![9]).unwrap()
+        }),
+        ("weight_zero_point\" has dtype f32", &|p: &mut Parts| {
+            p[3].1 = HostTensor::from_f32(vec![1, 3], &[0.0; 3]).unwrap()
+        }),
+        ("\"w.weight_scale\"", &|p: &mut Parts| {
+            p.remove(1);
+        }),
+        ("\"w.weight_shape\"", &|p: &mut Parts| {
+            p.remove(2);
+        }),
+    ] {
+        let text = refused(change);
+        assert!(text.contains(message), "{text}");
+    }
+}

@@ -1,0 +1,177 @@
+//! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
+
+use crate::autograd::{Tape, Var};
+use crate::ops::nn::{DropoutOptions, Running};
+use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
+use crate::record::Tensor;
+
+/// What a forward pass is for.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode<'a> {
+    /// Batch normalization by the batch, which moves the running statistics; dropout drops.
+    Training {
+        /// Seed of what is dropped.
+        seed: u64,
+        /// u32 `[1]`: number of the step, which gives each step masks of its own.
+        step: &'a Tensor,
+    },
+    /// Batch normalization by running statistics; dropout does nothing.
+    Evaluation,
+}
+
+/// One of a network's tensors in a pass.
+#[derive(Debug, Clone)]
+pub enum PassTensor {
+    /// On the tape; a constant when it is frozen.
+    Parameter(Var),
+    /// A weight `[outputs, inputs]` in any format, which has no gradient.
+    Weight {
+        /// Where it is.
+        weight: Weight,
+        /// How activations meet it.
+        activations: ActivationPath,
+    },
+    /// Running statistics, f32 `[channels, 2]`.
+    Statistics {
+        /// Mean and variance of each channel.
+        tensor: Tensor,
+        /// Training neither moves them nor normalizes by the batch.
+        is_frozen: bool,
+    },
+}
+
+/// A forward pass over a network's tensors.
+#[derive(Debug)]
+pub struct Pass<'a> {
+    tape: &'a mut Tape,
+    tensors: &'a [PassTensor],
+    mode: Mode<'a>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass on a tape over `tensors`, in the network's order.
+    pub const fn new(tape: &'a mut Tape, tensors: &'a [PassTensor], mode: Mode<'a>) -> Self {
+        Self {
+            tape,
+            tensors,
+            mode,
+        }
+    }
+
+    /// The tape.
+    pub const fn tape(&mut self) -> &mut Tape {
+        self.tape
+    }
+
+    /// The network's tensors, in its order.
+    pub const fn tensors(&self) -> &'a [PassTensor] {
+        self.tensors
+    }
+
+    /// What the pass is for.
+    pub const fn mode(&self) -> Mode<'a> {
+        self.mode
+    }
+
+    /// The network's tensor `index`, a parameter.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] when there is none.
+    pub fn parameter(&self, index: usize) -> Result<Var, OpError> {
+        match self.tensors.get(index) {
+            Some(PassTensor::Parameter(var)) => Ok(*var),
+            _ => Err(self.missing(index, "a parameter")),
+        }
+    }
+
+    /// A linear layer: x `[batch, inputs]`, the network's tensor `first` as weight `[outputs, inputs]` in whatever
+    /// format it is, and `first + 1` as bias `[outputs]` where there is one.
+    ///
+    /// # Errors
+    /// [`OpError`] for missing tensors, and other shapes.
+    pub fn linear(&mut self, x: Var, first: usize, has_bias: bool) -> Result<Var, OpError> {
+        let bias = if has_bias {
+            Some(self.parameter(first + 1)?)
+        } else {
+            None
+        };
+        match self.tensors.get(first) {
+            Some(PassTensor::Weight {
+                weight,
+                activations,
+            }) => {
+                let bias = bias.map(|bias| self.tape.value(bias).clone());
+                let options = LinearOptions {
+                    bias: bias.as_ref(),
+                    activations: *activations,
+                    ..LinearOptions::default()
+                };
+                let x = self.tape.value(x).clone();
+                let y = linear(self.tape.recording(), &x, weight, &options)?;
+                Ok(self.tape.constant(&y))
+            }
+            _ => {
+                let weight = self.parameter(first)?;
+                self.tape.linear(x, weight, bias)
+            }
+        }
+    }
+
+    /// Batch normalization with factors and addends `[channels]` and running statistics, the network's tensors
+    /// `first`, `first + 1` and `first + 2`. `settings` are what is added to the variance, and the share of a
+    /// batch in the running statistics.
+    ///
+    /// # Errors
+    /// [`OpError`] for missing tensors, and other shapes.
+    pub fn batch_norm(
+        &mut self,
+        x: Var,
+        first: usize,
+        (epsilon, momentum): (f32, f32),
+    ) -> Result<Var, OpError> {
+        let (gamma, beta) = (self.parameter(first)?, self.parameter(first + 1)?);
+        let Some(PassTensor::Statistics { tensor, is_frozen }) = self.tensors.get(first + 2) else {
+            return Err(self.missing(first + 2, "running statistics"));
+        };
+        match self.mode {
+            Mode::Training { .. } if !is_frozen => {
+                let running = Running {
+                    statistics: tensor,
+                    momentum,
+                };
+                self.tape
+                    .batch_norm(x, (gamma, beta), Some(running), epsilon)
+            }
+            Mode::Training { .. } | Mode::Evaluation => {
+                self.tape.norm_by_running(x, tensor, (gamma, beta), epsilon)
+            }
+        }
+    }
+
+    /// Dropout in training. Layers with different streams drop independently.
+    ///
+    /// # Errors
+    /// [`OpError`] for a probability outside [0, 1).
+    pub fn dropout(&mut self, x: Var, probability: f32, stream: u32) -> Result<Var, OpError> {
+        match self.mode {
+            Mode::Training { seed, step } => {
+                let options = DropoutOptions {
+                    probability,
+                    seed,
+                    stream,
+                };
+                self.tape.dropout(x, options, step)
+            }
+            Mode::Evaluation => Ok(x),
+        }
+    }
+
+    fn missing(&self, index: usize, what: &str) -> OpError {
+        OpError::Shape {
+            op: "network",
+            what: "list of tensors",
+            got: vec![self.tensors.len()],
+            expected: format!("{what} at {index}"),
+        }
+    }
+}

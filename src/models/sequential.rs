@@ -1,0 +1,201 @@
+//! Layers one after the other, with the names of a `torch.nn.Sequential`: layer `i` has `i.weight`, `i.bias`
+//! and, for batch normalization, `i.running`.
+
+use crate::autograd::Var;
+use crate::ops::OpError;
+
+use super::layer::{Place, elements};
+use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, TensorSpec};
+
+/// Layers one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequential {
+    description: String,
+    layers: Vec<Layer>,
+    /// Shapes of a sample: before the first layer, then behind each.
+    shapes: Vec<Vec<usize>>,
+    initial: Initial,
+}
+
+impl Sequential {
+    /// `layers` on samples of `sample_shape`, with first values as [`Initial::Torch`]. The last one gives the
+    /// logits, so its result must be flat.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the layer that cannot take what it is given.
+    pub fn new(
+        description: impl Into<String>,
+        sample_shape: &[usize],
+        layers: Vec<Layer>,
+    ) -> Result<Self, ModelError> {
+        if elements(sample_shape)? == 0 {
+            return Err(ModelError::EmptyLayer { layer: 0 });
+        }
+        let mut shapes = vec![sample_shape.to_vec()];
+        let mut shape = sample_shape.to_vec();
+        for (index, layer) in layers.iter().enumerate() {
+            let place = Place {
+                index,
+                input: &shape,
+            };
+            shape = layer.output(place)?;
+            elements(&shape)?;
+            shapes.push(shape.clone());
+        }
+        if shape.len() != 1 {
+            return Err(ModelError::LayerInput {
+                layer: layers.len(),
+                kind: "logits",
+                found: shape,
+                expected: "a flat sample".to_owned(),
+            });
+        }
+        Ok(Self {
+            description: description.into(),
+            layers,
+            shapes,
+            initial: Initial::default(),
+        })
+    }
+
+    /// The same with other first values.
+    #[must_use]
+    pub fn with_initial(self, initial: Initial) -> Self {
+        Self { initial, ..self }
+    }
+
+    /// The layers.
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// Each layer and where it stands.
+    fn placed(&self) -> impl Iterator<Item = (&Layer, Place<'_>)> {
+        let places = self.shapes.iter().enumerate();
+        let places = places.map(|(index, input)| Place { index, input });
+        self.layers.iter().zip(places)
+    }
+}
+
+impl Network for Sequential {
+    fn describe(&self) -> String {
+        self.description.clone()
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        &self.shapes[0]
+    }
+
+    fn n_classes(&self) -> usize {
+        self.shapes[self.shapes.len() - 1][0]
+    }
+
+    fn tensors(&self) -> Vec<TensorSpec> {
+        self.placed()
+            .flat_map(|(layer, place)| layer.tensors(place, self.initial))
+            .collect()
+    }
+
+    fn summary(&self) -> Vec<LayerSummary> {
+        let outputs = self.shapes[1..].iter();
+        self.placed()
+            .zip(outputs)
+            .map(|((layer, place), output)| LayerSummary {
+                name: format!("{} {}", place.index, layer.kind()),
+                output: output.clone(),
+                parameters: parameters(&layer.tensors(place, self.initial)),
+                multiply_adds: layer.multiply_adds(place, output),
+            })
+            .collect()
+    }
+
+    fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
+        let (mut x, mut first) = (x, 0);
+        for (layer, place) in self.placed() {
+            x = layer.record(pass, x, (place, first))?;
+            first += layer.tensors(place, self.initial).len();
+        }
+        Ok(x)
+    }
+}
+
+/// Elements of those that are trained.
+fn parameters(tensors: &[TensorSpec]) -> usize {
+    let trained = tensors
+        .iter()
+        .filter(|one| one.role == super::Role::Parameter);
+    trained.map(|one| one.shape.iter().product::<usize>()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::nn::Curve;
+
+    fn refused(sample: &[usize], layers: &[Layer]) -> String {
+        let made = Sequential::new("test", sample, layers.to_vec());
+        made.expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn tensors_and_costs_are_those_of_each_layer() {
+        let layers = vec![
+            Layer::Flatten,
+            Layer::linear(5),
+            Layer::BATCH_NORM,
+            Layer::Activation(Curve::Relu),
+            Layer::Dropout { probability: 0.5 },
+            Layer::Linear {
+                outputs: 3,
+                has_bias: false,
+            },
+        ];
+        let network = Sequential::new("test", &[1, 2, 4], layers).expect("fits");
+        let tensors = network.tensors();
+        let named: Vec<(&str, &[usize])> = tensors
+            .iter()
+            .map(|one| (one.name.as_str(), one.shape.as_slice()))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("1.weight", &[5, 8][..]),
+                ("1.bias", &[5]),
+                ("2.weight", &[5]),
+                ("2.bias", &[5]),
+                ("2.running", &[5, 2]),
+                ("5.weight", &[3, 5]),
+            ]
+        );
+        let values = network.parameters(0).expect("small");
+        let running = values[4].1.to_f32().expect("f32");
+        assert_eq!(running[..4], [0.0, 1.0, 0.0, 1.0]);
+        let summary = network.summary();
+        let costs: Vec<(usize, u64)> = summary
+            .iter()
+            .map(|one| (one.parameters, one.multiply_adds))
+            .collect();
+        assert_eq!(costs, [(0, 0), (45, 40), (10, 0), (0, 0), (0, 0), (15, 15)]);
+        assert_eq!(summary[2].name, "2 batch norm");
+    }
+
+    #[test]
+    fn layers_that_do_not_fit_are_refused_by_index_and_kind() {
+        assert_eq!(
+            refused(&[2, 2], &[Layer::linear(3)]),
+            "layer 0 (linear) takes a flat sample, the layer before it gives [2, 2]"
+        );
+        assert_eq!(
+            refused(&[2], &[Layer::linear(3), Layer::linear(0)]),
+            "layer 1 (linear): outputs = 0; allowed: at least 1"
+        );
+        let dropout = Layer::Dropout { probability: 1.0 };
+        assert_eq!(
+            refused(&[2], &[dropout]),
+            "layer 0 (dropout): probability = 1; allowed: 0 or more and less than 1"
+        );
+        assert!(refused(&[2, 2], &[]).contains("(logits) takes a flat sample"));
+        assert!(refused(&[0], &[Layer::linear(1)]).contains("size 0"));
+        assert!(refused(&[usize::MAX, 2], &[Layer::Flatten]).contains("more elements"));
+    }
+}

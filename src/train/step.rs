@@ -1,0 +1,241 @@
+//! The recording of a step: forward pass, loss and backward pass of each micro-batch, then what is done with the
+//! gradients.
+//!
+//! In mixed precision the tape stores 16 bits between operations and products read 16-bit copies of weights and
+//! batch; parameters, their gradients, sums and losses are f32. The gradient of the loss begins with the loss scale
+//! over the batch size, so that what reaches the optimizer is the scaled gradient of the mean over all samples;
+//! `control` undoes the scale, and skips the step when something is not finite. In f32 and bf16, whose ranges need
+//! no scale, a step is skipped when a loss is not finite: parameters then are those that made it.
+
+use std::collections::BTreeMap;
+
+use crate::autograd::Tape;
+use crate::kernels::FloatType;
+use crate::kernels::elementwise::{Binary, Broadcast};
+use crate::models::{Mode, Network, Pass, PassTensor, Role};
+use crate::ops::nn::{Indices, Target, row_loss};
+use crate::ops::optim::{
+    GradientOptions, NotFinite, Parameter, ScaleState, Step, coefficients, control, step,
+};
+use crate::ops::{affine, binary, cast};
+use crate::record::{Recording, Tensor};
+use crate::tensor::{DType, HostTensor};
+
+use super::origin::{Watched, watched_on};
+use super::predictor::batched;
+use super::{TrainError, TrainOptions};
+
+/// One of the network's tensors on the device.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub name: String,
+    pub value: Tensor,
+    pub role: Role,
+    pub is_frozen: bool,
+    /// The 16-bit copy of a weight.
+    pub copy: Option<Tensor>,
+    /// `None` for a frozen one, and for running statistics.
+    pub trained: Option<Parameter>,
+}
+
+/// A step as it was recorded. Inputs, in this order: the optimizer's coefficients, then for each micro-batch x, labels
+/// and the number that its dropout takes. Downloads: the losses of each micro-batch, then the state of the scale.
+pub(super) struct RecordedStep {
+    pub recording: Recording,
+    /// Bytes of results of one micro-batch.
+    pub activation_bytes: u64,
+    /// Bytes of all inputs, and of 16-bit copies of them.
+    pub batch_bytes: u64,
+    /// Commands before anything is changed by the optimizer.
+    pub n_checked: usize,
+    /// What is there before a step, with names.
+    pub before: Vec<Watched>,
+    /// What a step makes, with names.
+    pub watched: Vec<Watched>,
+}
+
+/// Records a step.
+pub(super) fn record_step(
+    network: &dyn Network,
+    options: &TrainOptions,
+    tensors: &[Held],
+    scale: &ScaleState,
+) -> Result<RecordedStep, TrainError> {
+    let mut recording = Recording::new();
+    let rows = coefficients(&mut recording, 1);
+    let share = 1.0 / options.batch_size as f32;
+    let factor = if options.is_scaled() {
+        affine(&mut recording, &scale.scale(), (share, 0.0), FloatType::F32)?
+    } else {
+        recording.upload(&HostTensor::from_f32(vec![1], &[share])?)
+    };
+    let mut gradients: Vec<Tensor> = Vec::new();
+    let mut losses = Vec::new();
+    let (mut activation_bytes, mut copy_bytes) = (0, 0);
+    let (mut before, mut watched) = (held(tensors), Vec::new());
+    for _ in 0..options.micro_batches {
+        let micro = record_micro_batch(network, options, tensors, (recording, &factor))?;
+        recording = micro.recording;
+        for (index, gradient) in micro.gradients.into_iter().enumerate() {
+            match gradients.get_mut(index) {
+                None => gradients.push(gradient),
+                Some(sum) => {
+                    let add = (Binary::Add, Broadcast::Full);
+                    *sum = binary(&mut recording, sum, &gradient, add, FloatType::F32)?;
+                }
+            }
+        }
+        losses.push(micro.losses);
+        activation_bytes = micro.activation_bytes;
+        copy_bytes += micro.copy_bytes;
+        before.push(Watched::new(&micro.x, "the batch"));
+        watched.extend(micro.watched);
+    }
+    let n_checked = recording.commands().len();
+
+    let judged: Vec<&Tensor> = if options.max_norm.is_some() || options.is_scaled() {
+        gradients.iter().collect()
+    } else {
+        losses.iter().collect()
+    };
+    let what = GradientOptions {
+        scaling: options.is_scaled().then_some(options.loss_scale.rule),
+        not_finite: NotFinite::Skip,
+        max_norm: options.max_norm,
+        max_value: options.max_value,
+        accumulated_more: 0,
+    };
+    let decision = control(&mut recording, &judged, scale, &what)?;
+    let shared = Step {
+        optimizer: &options.optimizer,
+        coefficients: &rows,
+        control: &decision,
+    };
+    let trained = tensors.iter().filter_map(|one| one.trained.as_ref());
+    for (parameter, gradient) in trained.zip(&gradients) {
+        step(&mut recording, &shared, parameter, gradient)?;
+    }
+    losses.iter().for_each(|losses| recording.download(losses));
+    recording.download(scale.words());
+    let inputs = recording.inputs().iter();
+    let batch_bytes = inputs.map(|input| input.buffer().bytes()).sum::<u64>() + copy_bytes;
+    Ok(RecordedStep {
+        activation_bytes,
+        batch_bytes,
+        recording,
+        n_checked,
+        before,
+        watched,
+    })
+}
+
+/// What is on the device before a step.
+fn held(tensors: &[Held]) -> Vec<Watched> {
+    let mut all = Vec::new();
+    for one in tensors {
+        let name = match one.role {
+            Role::Parameter => format!("parameter `{}`", one.name),
+            Role::Statistics => format!("running statistics `{}`", one.name),
+        };
+        let copy = one.copy.iter();
+        all.push(Watched::new(&one.value, name.clone()));
+        all.extend(copy.map(|copy| Watched::new(copy, format!("the 16-bit copy of {name}"))));
+    }
+    all
+}
+
+/// What a micro-batch leaves.
+struct MicroBatch {
+    recording: Recording,
+    x: Tensor,
+    watched: Vec<Watched>,
+    activation_bytes: u64,
+    /// Of the 16-bit copy of x.
+    copy_bytes: u64,
+    losses: Tensor,
+    /// Of the trained parameters, in their order.
+    gradients: Vec<Tensor>,
+}
+
+fn record_micro_batch(
+    network: &dyn Network,
+    options: &TrainOptions,
+    tensors: &[Held],
+    (recording, factor): (Recording, &Tensor),
+) -> Result<MicroBatch, TrainError> {
+    let batch = options.batch_size / options.micro_batches;
+    let precision = options.precision;
+    let mut tape = Tape::over(recording).with_storage(precision);
+    let recording = tape.recording();
+    let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
+    let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
+    let number = recording.input(DType::U32, &[1]);
+    let x_var = tape.constant(&x);
+    let (mut watched, mut copy_bytes) = (Vec::new(), 0);
+    if precision != FloatType::F32 {
+        let copy = cast(tape.recording(), &x, precision)?;
+        watched.push(Watched::new(&copy, "the 16-bit copy of the batch"));
+        copy_bytes = copy.buffer().bytes();
+        tape.keep_copy(x_var, &copy)?;
+    }
+    let mut on_tape = Vec::new();
+    let mut names = BTreeMap::new();
+    for one in tensors {
+        on_tape.push(match (one.role, one.is_frozen) {
+            (Role::Parameter, is_frozen) => {
+                let var = if is_frozen {
+                    tape.constant(&one.value)
+                } else {
+                    tape.parameter(&one.value)
+                };
+                if let Some(copy) = &one.copy {
+                    tape.keep_copy(var, copy)?;
+                }
+                names.insert(var, one.name.clone());
+                PassTensor::Parameter(var)
+            }
+            (Role::Statistics, is_frozen) => PassTensor::Statistics {
+                tensor: one.value.clone(),
+                is_frozen,
+            },
+        });
+    }
+    let mode = Mode::Training {
+        seed: options.seed,
+        step: &number,
+    };
+    let logits = network.record(&mut Pass::new(&mut tape, &on_tape, mode), x_var)?;
+    let value = tape.value(logits).clone();
+    let target = Target::Labels {
+        labels: &labels,
+        smoothing: options.label_smoothing,
+    };
+    // 16-bit rows of an odd number of classes cannot be stored.
+    let storage = if network.n_classes().is_multiple_of(2) {
+        precision
+    } else {
+        FloatType::F32
+    };
+    let made = row_loss(tape.recording(), &value, target, factor, storage)?;
+    let by_var = tape.backward(&[(logits, &made.gradient)])?;
+    watched.extend(watched_on(&tape, &by_var, &names));
+    watched.push(Watched::new(&made.losses, "the losses"));
+    let mut gradients = Vec::new();
+    for (one, on_tape) in tensors.iter().zip(&on_tape) {
+        if let (Some(_), PassTensor::Parameter(var)) = (&one.trained, on_tape) {
+            let gradient = by_var.get(*var).ok_or_else(|| TrainError::Unused {
+                name: one.name.clone(),
+            })?;
+            gradients.push(gradient.clone());
+        }
+    }
+    Ok(MicroBatch {
+        activation_bytes: tape.result_bytes(),
+        copy_bytes,
+        recording: tape.into_recording(),
+        x,
+        watched,
+        losses: made.losses,
+        gradients,
+    })
+}
