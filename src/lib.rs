@@ -3,7 +3,7 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`], [`autograd`], [`models`], [`train`], [`verify`], [`tune`] and [`report`].
+//! [`ops`], [`autograd`], [`models`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -19,6 +19,7 @@ pub mod num;
 pub mod ops;
 pub mod record;
 pub mod report;
+pub mod search;
 pub mod shader;
 pub mod tensor;
 pub mod train;

@@ -34,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "engine", "models",
         ],
     ),
+    ("search", &["num", "io"]),
     (
         "verify",
         &[
@@ -50,14 +51,14 @@ const FLOORS: &[(&str, &[&str])] = &[
         "compress",
         &[
             "num", "tensor", "io", "data", "eval", "shader", "record", "kernels", "ops",
-            "autograd", "engine", "train", "verify", "tune",
+            "autograd", "models", "engine", "train", "verify", "tune",
         ],
     ),
     (
         "report",
         &[
             "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify",
-            "tune", "compress",
+            "tune", "compress", "models", "data", "eval",
         ],
     ),
 ];
@@ -72,13 +73,14 @@ const FENCES: &[(&str, &[&str])] = &[
     ("memmap2", &["src/io"]),
     ("flate2", &["src/io"]),
     ("csv", &["src/io"]),
-    ("tempfile", &["src/io", "src/tune", "src/data"]),
+    ("tempfile", &["src/io", "src/tune", "src/data", "src/search"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
     ("clap", &["src/bin"]),
     ("indicatif", &["src/bin"]),
     ("comfy_table", &["src/bin"]),
+    ("toml", &["src/bin"]),
     ("ctrlc", &["src/bin"]),
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
@@ -86,7 +88,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
-    ("std::time", &["src/tune", "src/bin"]),
+    ("std::time", &["src/tune", "src/compress/deploy", "src/bin"]),
 ];
 
 #[test]

@@ -17,16 +17,24 @@
 //! "Training Deep Nets with Sublinear Memory Cost", 2016).
 
 mod activation;
+mod attention;
+mod conv;
+mod distill;
 mod dropout;
 mod embedding;
+mod fake_quantize;
 mod join;
 mod linear;
 mod loss;
+mod mean;
 mod norm;
+mod pool;
 mod product;
 mod reshape;
+mod rotary;
 mod segment;
 mod sum;
 mod tape;
 
+pub use distill::SoftTargets;
 pub use tape::{Backward, Gradients, Tape, Var};

@@ -1,6 +1,6 @@
 //! Mean negative logarithm of the probability given to the truth, in nats.
 
-use super::{EvalError, check_scores};
+use super::{EvalError, check_numbers, check_scores};
 
 /// How far the probabilities of a sample may be from adding up to 1: sixteen-bit storage of a
 /// hundred classes stays within it.
@@ -46,20 +46,54 @@ pub fn log_loss(probabilities: &[f32], labels: &[u32], n_classes: usize) -> Resu
 /// As [`log_loss`], and [`EvalError::InfiniteLogit`] instead of those of probabilities.
 pub fn cross_entropy(logits: &[f32], labels: &[u32], n_classes: usize) -> Result<f64, EvalError> {
     check_scores(logits, labels, n_classes)?;
-    if let Some(at) = logits.iter().position(|logit| logit.is_infinite()) {
-        return Err(EvalError::InfiniteLogit {
+    check_finite(logits, n_classes)?;
+    let rows = logits.chunks_exact(n_classes).zip(labels);
+    let losses = rows.map(|(row, &label)| log_sum(row) - f64::from(row[label as usize]));
+    Ok(losses.sum::<f64>() / labels.len() as f64)
+}
+
+/// Logarithms of the softmax of logits `[n, n_classes]`, in f64 and then rounded: they rank samples as the
+/// probabilities do, without rounding those near 0 and 1 to it.
+///
+/// # Errors
+/// [`EvalError::NoClasses`], [`EvalError::Count`] unless rows are whole, [`EvalError::NanScore`],
+/// [`EvalError::InfiniteLogit`].
+pub fn log_probabilities(logits: &[f32], n_classes: usize) -> Result<Vec<f32>, EvalError> {
+    if n_classes == 0 {
+        return Err(EvalError::NoClasses);
+    }
+    if !logits.len().is_multiple_of(n_classes) {
+        return Err(EvalError::Count {
+            what: "scores",
+            given: logits.len(),
+            needed: logits.len().next_multiple_of(n_classes),
+        });
+    }
+    check_numbers(logits, n_classes)?;
+    check_finite(logits, n_classes)?;
+    let rows = logits.chunks_exact(n_classes).flat_map(|row| {
+        let total = log_sum(row);
+        row.iter().map(move |&z| (f64::from(z) - total) as f32)
+    });
+    Ok(rows.collect())
+}
+
+fn check_finite(logits: &[f32], n_classes: usize) -> Result<(), EvalError> {
+    match logits.iter().position(|logit| logit.is_infinite()) {
+        None => Ok(()),
+        Some(at) => Err(EvalError::InfiniteLogit {
             row: at / n_classes,
             class: at % n_classes,
             value: logits[at],
-        });
+        }),
     }
-    let rows = logits.chunks_exact(n_classes).zip(labels);
-    let losses = rows.map(|(row, &label)| {
-        let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-        let sum: f64 = row.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
-        sum.ln() + largest - f64::from(row[label as usize])
-    });
-    Ok(losses.sum::<f64>() / labels.len() as f64)
+}
+
+/// `ln(sum(exp(z)))` with the largest logit taken out.
+fn log_sum(row: &[f32]) -> f64 {
+    let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = row.iter().map(|&z| (f64::from(z) - largest).exp()).sum();
+    sum.ln() + largest
 }
 
 #[cfg(test)]
@@ -134,5 +168,23 @@ mod tests {
             cross_entropy(&[0.0, 0.0], &[2], 2).unwrap_err().to_string(),
             "row 0: label 2; allowed: 0 to 1"
         );
+    }
+
+    #[test]
+    fn log_probabilities_tell_sure_samples_apart() {
+        // The softmax of both rounds to 1 in f32.
+        let found = log_probabilities(&[30.0, 0.0, 20.0, 0.0, 1e30, -1e30], 2).expect("finite");
+        assert!(found[2] < found[0] && found[0] < 0.0, "{found:?}");
+        assert_eq!(found[4..], [0.0, -2e30]);
+        let halves = log_probabilities(&[7.0, 7.0], 2).expect("finite");
+        assert_eq!(halves, [0.5f32.ln(); 2]);
+        assert!(matches!(
+            log_probabilities(&[1.0, f32::INFINITY], 2),
+            Err(EvalError::InfiniteLogit { class: 1, .. })
+        ));
+        assert!(matches!(
+            log_probabilities(&[1.0; 3], 2),
+            Err(EvalError::Count { needed: 4, .. })
+        ));
     }
 }

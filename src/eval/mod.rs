@@ -3,7 +3,8 @@
 //! * [`Confusion`]: the counts behind accuracy, precision, recall and F1.
 //! * [`predictions`], [`accuracy`], [`top_k_accuracy`]: from scores, `[n, classes]` row-major.
 //! * [`auc`], [`auc_one_vs_rest`]: areas under receiver operating characteristics.
-//! * [`log_loss`], [`cross_entropy`]: how sure of the truth, from probabilities and from logits.
+//! * [`log_loss`], [`cross_entropy`]: how sure of the truth, from probabilities and from logits;
+//!   [`log_probabilities`] for areas from logits.
 //!
 //! Counts are integers and each result one division of them, so metrics of counts are the nearest
 //! f64 to the exact rational. What is not defined is an error ([`EvalError::EmptyClass`]), except for
@@ -18,7 +19,7 @@ mod ranks;
 pub use auc::{Auc, auc, auc_one_vs_rest};
 pub use confusion::{Average, ClassMetrics, Confusion};
 pub use error::EvalError;
-pub use log_loss::{cross_entropy, log_loss};
+pub use log_loss::{cross_entropy, log_loss, log_probabilities};
 pub use ranks::{accuracy, predictions, top_k_accuracy};
 
 /// That there are labels, that all are classes, and that scores are `[labels, n_classes]` without

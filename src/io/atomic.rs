@@ -54,6 +54,27 @@ pub fn write_with(
     sync_folder(folder).map_err(|reason| IoError::write(path, reason))
 }
 
+/// Makes a folder and those above it, where they are missing.
+///
+/// # Errors
+/// [`IoError::Write`] if the operating system refuses.
+pub fn create_folder(path: &Path) -> Result<(), IoError> {
+    std::fs::create_dir_all(path).map_err(|reason| IoError::write(path, reason))
+}
+
+/// Removes a file, if it is there.
+///
+/// # Errors
+/// [`IoError::Write`] if the operating system refuses.
+pub fn remove_if_there(path: &Path) -> Result<(), IoError> {
+    match std::fs::remove_file(path) {
+        Err(reason) if reason.kind() != io::ErrorKind::NotFound => {
+            Err(IoError::write(path, reason))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".lapidary-").suffix(".tmp");

@@ -5,17 +5,19 @@
 //! input, however hostile, panics or makes a reader allocate more than a small multiple of the
 //! file's own size; a compressed file counts with the size it expands to, which its header must
 //! announce. Writers go through [`atomic`], so that a file either is complete or is not
-//! there.
+//! there; only [`Lines`] grow.
 
 pub mod atomic;
 pub mod compressed_tensors;
 pub mod csv;
 mod error;
 pub mod idx;
+mod lines;
 mod near_names;
 pub mod safetensors;
 mod whole;
 
 pub use error::IoError;
+pub use lines::Lines;
 pub use near_names::near_names;
-pub use whole::{read_bytes, read_text};
+pub use whole::{file_sha256, read_bytes, read_text};

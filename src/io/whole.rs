@@ -1,7 +1,10 @@
 //! Reading a whole file, for formats that are not mapped.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+
+use sha2::{Digest, Sha256};
 
 use super::IoError;
 
@@ -33,6 +36,38 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, IoError> {
     })
 }
 
+/// SHA-256 of the regular file at `path` in lower-case hexadecimal, and its bytes.
+///
+/// # Errors
+/// As [`read_bytes`].
+pub fn file_sha256(path: impl AsRef<Path>) -> Result<(String, u64), IoError> {
+    let path = path.as_ref();
+    let metadata = fs::metadata(path).map_err(|reason| IoError::read(path, reason))?;
+    if !metadata.is_file() {
+        return Err(IoError::NotAFile {
+            file: path.to_owned(),
+        });
+    }
+    let read = |reason| IoError::read(path, reason);
+    let mut file = fs::File::open(path).map_err(read)?;
+    let (mut hash, mut count) = (Sha256::new(), 0);
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let n = file.read(&mut buffer).map_err(read)?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&buffer[..n]);
+        count += n as u64;
+    }
+    let digits = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok((digits, count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +89,15 @@ mod tests {
         ));
         fs::write(&path, "ab").unwrap();
         assert_eq!(read_text(&path).unwrap(), "ab");
+    }
+
+    #[test]
+    fn the_hash_of_a_file_is_that_of_its_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        fs::write(&path, "abc").unwrap();
+        // The first example of FIPS 180-2.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(file_sha256(&path).unwrap(), (expected.to_owned(), 3));
     }
 }

@@ -7,6 +7,7 @@
 mod approx;
 mod bounds;
 mod case;
+mod conv_shape;
 mod data;
 mod epilogue;
 mod float;
@@ -20,6 +21,7 @@ mod mask_shape;
 #[cfg(test)]
 mod parts_test;
 mod path;
+mod pool_shape;
 mod quant_cases;
 mod quant_product;
 mod row_codes;
@@ -34,10 +36,12 @@ mod workload;
 
 pub use bounds::{TINY, U, gamma};
 pub use case::{Case, Effort, ExpectedFailure, Judge, Kernel};
+pub use conv_shape::{ConvShape, Steps};
 pub use data::DataKind;
 pub use epilogue::{Activation, Epilogue};
 pub use float::FloatType;
 pub use mask_shape::MaskShape;
+pub use pool_shape::{PoolShape, PoolWindow, Pooling};
 pub use shape::ShapeError;
 pub use workload::{Workload, WorkloadError, WorkloadFn, value_format};
 
@@ -69,7 +73,23 @@ registry![
     dropout,
     embedding,
     embedding_backward,
+    conv2d,
+    conv2d_weight,
+    pool2d,
+    pool2d_backward,
+    embedding_quant,
+    attention,
+    attention_combine,
+    attention_delta,
+    attention_queries_backward,
+    attention_keys_backward,
+    rotary,
+    swiglu,
+    top_k,
     quantize_rows,
+    quant_scales,
+    fake_quantize,
+    fake_quantize_backward,
     matmul_dense,
     matmul_quant,
     matvec_quant,

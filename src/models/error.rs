@@ -90,6 +90,24 @@ pub enum ModelError {
         /// Its value.
         value: f32,
     },
+    /// Given values that are not those of the network.
+    #[error("tensor {index}: `{found}` was given, the network has `{expected}`")]
+    OtherValues {
+        /// Position.
+        index: usize,
+        /// Name, type and shape given.
+        found: String,
+        /// Name, type and shape needed.
+        expected: String,
+    },
+    /// A pattern of tensors to draw anew that no name fits.
+    #[error("`{pattern}` to draw anew: no tensor has such a name; there are: {names}")]
+    NothingAnew {
+        /// The pattern.
+        pattern: String,
+        /// Names of all tensors.
+        names: String,
+    },
 }
 
 impl From<IoError> for ModelError {

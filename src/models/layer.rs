@@ -1,14 +1,17 @@
 //! Layers of a [`Sequential`](super::Sequential): the shapes they make, their tensors, their cost, and how
 //! they are recorded.
 
+use serde::{Deserialize, Serialize};
+
 use crate::autograd::Var;
 use crate::ops::OpError;
-use crate::ops::nn::Curve;
+use crate::ops::nn::{Conv2dOptions, Curve, Pool2dOptions};
 
 use super::{First, Initial, ModelError, Pass, Role, TensorSpec};
 
-/// One layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// One layer. Files hold it as JSON: `{"linear": {"outputs": 10, "has_bias": true}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Layer {
     /// All elements of a sample in a row.
     Flatten,
@@ -19,6 +22,30 @@ pub enum Layer {
         /// Whether b is added.
         has_bias: bool,
     },
+    /// A convolution of images `[channels, height, width]` with a square kernel.
+    Conv2d {
+        /// Channels of its result.
+        outputs: usize,
+        /// Height and width of the kernel.
+        kernel: usize,
+        /// Places from one window to the next.
+        stride: usize,
+        /// Zeros around the image.
+        padding: usize,
+        /// Parts of the channels that see each other; as many as there are channels for a depthwise
+        /// convolution.
+        groups: usize,
+        /// Whether a number is added to each channel.
+        has_bias: bool,
+    },
+    /// The largest of each square of `extent` by `extent` places, which do not overlap; what is left at the
+    /// end is dropped.
+    MaxPool {
+        /// Height and width of a square, at least 1.
+        extent: usize,
+    },
+    /// The mean of each channel of an image: a flat sample.
+    GlobalAveragePool,
     /// Each channel, the first dimension of a sample, normalized over the batch; by running statistics in
     /// evaluation (Ioffe and Szegedy 2015).
     BatchNorm {
@@ -34,6 +61,8 @@ pub enum Layer {
         /// In [0, 1).
         probability: f32,
     },
+    /// Nothing: where a folded normalization was.
+    Identity,
 }
 
 /// What a layer is given.
@@ -65,9 +94,13 @@ impl Layer {
         match self {
             Self::Flatten => "flatten",
             Self::Linear { .. } => "linear",
+            Self::Conv2d { .. } => "convolution",
+            Self::MaxPool { .. } => "max pool",
+            Self::GlobalAveragePool => "global average pool",
             Self::BatchNorm { .. } => "batch norm",
             Self::Activation(_) => "activation",
             Self::Dropout { .. } => "dropout",
+            Self::Identity => "identity",
         }
     }
 
@@ -96,6 +129,55 @@ impl Layer {
                 [_] => Ok(vec![outputs]),
                 _ => refuse("a flat sample"),
             },
+            Self::Conv2d {
+                outputs,
+                kernel,
+                stride,
+                padding,
+                groups,
+                ..
+            } => {
+                for (what, value) in [
+                    ("outputs", outputs),
+                    ("kernel", kernel),
+                    ("stride", stride),
+                    ("groups", groups),
+                ] {
+                    if value == 0 {
+                        return Err(setting(what, 0.0, "at least 1"));
+                    }
+                }
+                let [channels, height, width] = *input else {
+                    return refuse("[channels, height, width]");
+                };
+                if channels % groups != 0 || outputs % groups != 0 {
+                    let allowed = "a divisor of the channels before and behind it";
+                    return Err(setting("groups", groups as f64, allowed));
+                }
+                let swept = |extent: usize| {
+                    let padded = padding.saturating_mul(2).saturating_add(extent);
+                    Some(padded.checked_sub(kernel)? / stride + 1)
+                };
+                match (swept(height), swept(width)) {
+                    (Some(height), Some(width)) => Ok(vec![outputs, height, width]),
+                    _ => refuse(&format!(
+                        "[channels, height, width] of at least {kernel}x{kernel} with {padding} zeros around"
+                    )),
+                }
+            }
+            Self::MaxPool { extent: 0 } => Err(setting("extent", 0.0, "at least 1")),
+            Self::MaxPool { extent } => match *input {
+                [channels, height, width] if height >= extent && width >= extent => {
+                    Ok(vec![channels, height / extent, width / extent])
+                }
+                _ => refuse(&format!(
+                    "[channels, height, width] of at least {extent}x{extent}"
+                )),
+            },
+            Self::GlobalAveragePool => match *input {
+                [channels, _, _] => Ok(vec![channels]),
+                _ => refuse("[channels, height, width]"),
+            },
             Self::BatchNorm { epsilon, momentum } => {
                 if !(epsilon > 0.0 && epsilon.is_finite()) {
                     return Err(setting("epsilon", epsilon.into(), "positive and finite"));
@@ -113,7 +195,7 @@ impl Layer {
                 probability.into(),
                 "0 or more and less than 1",
             )),
-            Self::Activation(_) | Self::Dropout { .. } => Ok(input.to_vec()),
+            Self::Activation(_) | Self::Dropout { .. } | Self::Identity => Ok(input.to_vec()),
         }
     }
 
@@ -125,16 +207,29 @@ impl Layer {
             shape: shape.to_vec(),
             first,
         };
+        let weight_and_bias = |shape: &[usize], has_bias, [weight, bias]: [f64; 2]| {
+            let mut made = vec![named("weight", shape, First::Uniform { bound: weight })];
+            if has_bias {
+                made.push(named("bias", &shape[..1], First::Uniform { bound: bias }));
+            }
+            made
+        };
         match *self {
             Self::Linear { outputs, has_bias } => {
                 let inputs = place.input[0];
-                let [weight, bias] = initial.bounds(inputs, outputs);
-                let uniform = |bound| First::Uniform { bound };
-                let mut made = vec![named("weight", &[outputs, inputs], uniform(weight))];
-                if has_bias {
-                    made.push(named("bias", &[outputs], uniform(bias)));
-                }
-                made
+                let bounds = initial.bounds(inputs, outputs);
+                weight_and_bias(&[outputs, inputs], has_bias, bounds)
+            }
+            Self::Conv2d {
+                outputs,
+                kernel,
+                groups,
+                has_bias,
+                ..
+            } => {
+                let (inputs, taps) = (place.input[0] / groups, kernel * kernel);
+                let bounds = initial.bounds(inputs * taps, outputs / groups * taps);
+                weight_and_bias(&[outputs, inputs, kernel, kernel], has_bias, bounds)
             }
             Self::BatchNorm { .. } => {
                 let channels = place.input[0];
@@ -147,17 +242,30 @@ impl Layer {
                     },
                 ]
             }
-            Self::Flatten | Self::Activation(_) | Self::Dropout { .. } => Vec::new(),
+            Self::Flatten
+            | Self::MaxPool { .. }
+            | Self::GlobalAveragePool
+            | Self::Activation(_)
+            | Self::Dropout { .. }
+            | Self::Identity => Vec::new(),
         }
     }
 
-    /// Multiply-adds for one sample.
-    pub(super) fn multiply_adds(&self, place: Place<'_>) -> u64 {
+    /// Multiply-adds for one sample, whose shape behind the layer is `output`.
+    pub(super) fn multiply_adds(&self, place: Place<'_>, output: &[usize]) -> u64 {
+        let places: u64 = output.iter().map(|&extent| extent as u64).product();
         match *self {
-            Self::Linear { outputs, .. } => outputs as u64 * place.input[0] as u64,
-            Self::Flatten | Self::BatchNorm { .. } | Self::Activation(_) | Self::Dropout { .. } => {
-                0
+            Self::Linear { .. } => places * place.input[0] as u64,
+            Self::Conv2d { kernel, groups, .. } => {
+                places * (place.input[0] / groups * kernel * kernel) as u64
             }
+            Self::Flatten
+            | Self::MaxPool { .. }
+            | Self::GlobalAveragePool
+            | Self::BatchNorm { .. }
+            | Self::Activation(_)
+            | Self::Dropout { .. }
+            | Self::Identity => 0,
         }
     }
 
@@ -168,23 +276,42 @@ impl Layer {
         x: Var,
         (place, first): (Place<'_>, usize),
     ) -> Result<Var, OpError> {
+        let weight_and_bias = |pass: &Pass<'_>, has_bias| {
+            let bias = if has_bias {
+                Some(pass.parameter(first + 1)?)
+            } else {
+                None
+            };
+            Ok::<_, OpError>((pass.parameter(first)?, bias))
+        };
         match *self {
             Self::Flatten => {
                 let batch = pass.tape().value(x).shape().first().copied();
                 let flat = place.input.iter().product();
                 pass.tape().reshape(x, &[batch.unwrap_or(0), flat])
             }
-            Self::Linear { has_bias, .. } => {
-                let weight = pass.parameter(first)?;
-                let bias = if has_bias {
-                    Some(pass.parameter(first + 1)?)
-                } else {
-                    None
+            Self::Linear { has_bias, .. } => pass.linear(x, first, has_bias),
+            Self::Conv2d {
+                stride,
+                padding,
+                groups,
+                has_bias,
+                ..
+            } => {
+                let (weight, bias) = weight_and_bias(pass, has_bias)?;
+                let options = Conv2dOptions {
+                    stride: [stride; 2],
+                    padding: [padding; 2],
+                    groups,
+                    ..Conv2dOptions::default()
                 };
-                pass.tape().linear(x, weight, bias)
+                pass.tape().conv2d(x, weight, bias, &options)
             }
             Self::BatchNorm { epsilon, momentum } => pass.batch_norm(x, first, (epsilon, momentum)),
             Self::Activation(curve) => pass.tape().activation(x, curve),
+            Self::MaxPool { extent } => pass.tape().max_pool2d(x, &Pool2dOptions::square(extent)),
+            Self::GlobalAveragePool => pass.tape().global_avg_pool(x),
+            Self::Identity => Ok(x),
             Self::Dropout { probability } => pass.dropout(x, probability, place.index as u32),
         }
     }

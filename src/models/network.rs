@@ -8,7 +8,7 @@ use crate::io::safetensors::SafetensorsFile;
 use crate::ops::OpError;
 use crate::tensor::HostTensor;
 
-use super::{First, LayerSummary, ModelError, Pass};
+use super::{First, LayerSummary, ModelError, Pass, check_values};
 
 /// A tensor's name and value.
 pub type NamedTensor = (String, HostTensor);
@@ -93,11 +93,37 @@ pub fn load_parameters(
     network.tensors().into_iter().map(load).collect()
 }
 
-/// The value of one tensor of a network.
-pub(super) fn load_tensor(
-    file: &SafetensorsFile,
-    spec: &TensorSpec,
-) -> Result<HostTensor, ModelError> {
+/// Tensors of a network as files of trained networks hold them, under PyTorch's names: running statistics `X.running`
+/// become `X.running_mean` and `X.running_var`.
+///
+/// # Errors
+/// [`ModelError::OtherValues`] for values that are not those of the network.
+pub fn file_tensors(
+    network: &dyn Network,
+    values: &[NamedTensor],
+) -> Result<Vec<NamedTensor>, ModelError> {
+    check_values(network, values)?;
+    let mut made = Vec::new();
+    for (spec, (name, value)) in network.tensors().iter().zip(values) {
+        if spec.role == Role::Parameter {
+            made.push((name.clone(), value.clone()));
+            continue;
+        }
+        let pairs = value.to_f32()?;
+        for (part, suffix) in ["mean", "var"].into_iter().enumerate() {
+            let half: Vec<f32> = pairs.iter().skip(part).step_by(2).copied().collect();
+            let half = HostTensor::from_f32(vec![half.len()], &half)?;
+            made.push((format!("{name}_{suffix}"), half));
+        }
+    }
+    Ok(made)
+}
+
+/// The value of one tensor of a network, as [`load_parameters`] takes it.
+///
+/// # Errors
+/// As [`load_parameters`].
+pub fn load_tensor(file: &SafetensorsFile, spec: &TensorSpec) -> Result<HostTensor, ModelError> {
     let has = |name: &str| file.tensors().iter().any(|entry| entry.name == name);
     let (mean, variance) = (format!("{}_mean", spec.name), format!("{}_var", spec.name));
     if spec.role == Role::Parameter || has(&spec.name) || !(has(&mean) && has(&variance)) {

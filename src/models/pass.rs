@@ -1,8 +1,8 @@
 //! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
 
 use crate::autograd::{Tape, Var};
-use crate::ops::OpError;
 use crate::ops::nn::{DropoutOptions, Running};
+use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use crate::record::Tensor;
 
 /// What a forward pass is for.
@@ -24,6 +24,13 @@ pub enum Mode<'a> {
 pub enum PassTensor {
     /// On the tape; a constant when it is frozen.
     Parameter(Var),
+    /// A weight `[outputs, inputs]` in any format, which has no gradient.
+    Weight {
+        /// Where it is.
+        weight: Weight,
+        /// How activations meet it.
+        activations: ActivationPath,
+    },
     /// Running statistics, f32 `[channels, 2]`.
     Statistics {
         /// Mean and variance of each channel.
@@ -56,6 +63,11 @@ impl<'a> Pass<'a> {
         self.tape
     }
 
+    /// The network's tensors, in its order.
+    pub const fn tensors(&self) -> &'a [PassTensor] {
+        self.tensors
+    }
+
     /// What the pass is for.
     pub const fn mode(&self) -> Mode<'a> {
         self.mode
@@ -69,6 +81,39 @@ impl<'a> Pass<'a> {
         match self.tensors.get(index) {
             Some(PassTensor::Parameter(var)) => Ok(*var),
             _ => Err(self.missing(index, "a parameter")),
+        }
+    }
+
+    /// A linear layer: x `[batch, inputs]`, the network's tensor `first` as weight `[outputs, inputs]` in whatever
+    /// format it is, and `first + 1` as bias `[outputs]` where there is one.
+    ///
+    /// # Errors
+    /// [`OpError`] for missing tensors, and other shapes.
+    pub fn linear(&mut self, x: Var, first: usize, has_bias: bool) -> Result<Var, OpError> {
+        let bias = if has_bias {
+            Some(self.parameter(first + 1)?)
+        } else {
+            None
+        };
+        match self.tensors.get(first) {
+            Some(PassTensor::Weight {
+                weight,
+                activations,
+            }) => {
+                let bias = bias.map(|bias| self.tape.value(bias).clone());
+                let options = LinearOptions {
+                    bias: bias.as_ref(),
+                    activations: *activations,
+                    ..LinearOptions::default()
+                };
+                let x = self.tape.value(x).clone();
+                let y = linear(self.tape.recording(), &x, weight, &options)?;
+                Ok(self.tape.constant(&y))
+            }
+            _ => {
+                let weight = self.parameter(first)?;
+                self.tape.linear(x, weight, bias)
+            }
         }
     }
 

@@ -104,7 +104,7 @@ impl Network for Sequential {
                 name: format!("{} {}", place.index, layer.kind()),
                 output: output.clone(),
                 parameters: parameters(&layer.tensors(place, self.initial)),
-                multiply_adds: layer.multiply_adds(place),
+                multiply_adds: layer.multiply_adds(place, output),
             })
             .collect()
     }

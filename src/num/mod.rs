@@ -10,6 +10,7 @@
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
 //! * [`optim`]: what one training step makes of parameters, gradients and state.
+//! * [`rotary`]: cosines and sines of positions.
 //! * [`schedule`]: learning rates over time.
 //! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
@@ -20,15 +21,17 @@ pub mod mask;
 pub mod optim;
 pub mod philox;
 pub mod quant;
+pub mod rotary;
 pub mod schedule;
 pub mod sparse;
 
 pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, unpack_f16};
 pub use philox::{Philox, Stream};
 pub use quant::{
-    Bits, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
+    Bits, CodeRange, CodeScale, Granularity, QuantError, QuantFormat, QuantizedMatrix, QuantizedParts,
     QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Zero, quantize, quantize_rows_reference,
 };
+pub use rotary::{rotary_frequencies, rotary_table};
 pub use sparse::{
     BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Expanded, NmMatrix, NmPattern,
     SparseError, SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType,

@@ -99,7 +99,7 @@ fn extent(op: &'static str, what: &'static str, value: usize) -> Result<u32, OpE
 }
 
 /// Refuses a tensor of another shape.
-fn check_shape(
+pub(crate) fn check_shape(
     op: &'static str,
     what: &'static str,
     tensor: &Tensor,

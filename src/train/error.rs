@@ -86,16 +86,6 @@ pub enum TrainError {
         /// Asked for.
         expected: String,
     },
-    /// Given parameters that are not those of the network.
-    #[error("parameter {index}: `{found}` was given, the network has `{expected}`")]
-    OtherParameters {
-        /// Position.
-        index: usize,
-        /// Name and shape given.
-        found: String,
-        /// Name and shape needed.
-        expected: String,
-    },
     /// A pattern that freezes nothing.
     #[error("freeze `{pattern}`: no parameter has such a name; there are: {names}")]
     NothingFrozen {

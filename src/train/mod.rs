@@ -58,6 +58,6 @@ pub use fit::{EpochReport, Event, Fitted, fit};
 pub use memory::TrainingMemory;
 pub use options::{LossScale, TrainOptions};
 pub use origin::Origin;
-pub use predictor::{Evaluation, Predictor};
+pub use predictor::{Evaluation, Placed, Predictor, record_evaluation};
 pub use progress::EarlyStopping;
 pub use trainer::{Start, Trainer};

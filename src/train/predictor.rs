@@ -5,6 +5,7 @@ use crate::data::Dataset;
 use crate::engine::{Engine, Plan};
 use crate::eval;
 use crate::models::{Mode, Network, Pass, PassTensor, Role};
+use crate::ops::{ActivationPath, OpError, Weight};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
@@ -39,6 +40,65 @@ impl std::fmt::Debug for Predictor {
     }
 }
 
+/// One of a network's tensors on an engine, for passes without gradients.
+#[derive(Debug, Clone)]
+pub enum Placed {
+    /// f32, of the network's shape.
+    Dense(Tensor),
+    /// A weight as a matrix of its outputs, in any format.
+    Weight {
+        /// Where it is.
+        weight: Weight,
+        /// How activations meet it.
+        activations: ActivationPath,
+    },
+}
+
+/// Appends an evaluation of `x [batch, sample_shape..]` over the network's tensors, in its order, and returns
+/// the logits `[batch, classes]`, with the bytes of all results on the way.
+///
+/// # Errors
+/// [`OpError`] for tensors that do not fit the network.
+pub fn record_evaluation(
+    recording: &mut Recording,
+    network: &dyn Network,
+    tensors: &[Placed],
+    x: &Tensor,
+) -> Result<(Tensor, u64), OpError> {
+    let mut tape = Tape::over(std::mem::take(recording));
+    let roles = network.tensors().into_iter().map(|one| one.role);
+    let tensors: Vec<PassTensor> = tensors
+        .iter()
+        .zip(roles)
+        .map(|(placed, role)| match (placed, role) {
+            (Placed::Dense(tensor), Role::Parameter) => {
+                PassTensor::Parameter(tape.constant(tensor))
+            }
+            (Placed::Dense(tensor), Role::Statistics) => PassTensor::Statistics {
+                tensor: tensor.clone(),
+                is_frozen: true,
+            },
+            (
+                Placed::Weight {
+                    weight,
+                    activations,
+                },
+                _,
+            ) => PassTensor::Weight {
+                weight: weight.clone(),
+                activations: *activations,
+            },
+        })
+        .collect();
+    let x = tape.constant(x);
+    let mut pass = Pass::new(&mut tape, &tensors, Mode::Evaluation);
+    let logits = network.record(&mut pass, x);
+    let logits = logits.map(|logits| (tape.value(logits).clone(), tape.result_bytes()));
+    // Also after an error: what was recorded before is the caller's.
+    *recording = tape.into_recording();
+    logits
+}
+
 impl Predictor {
     /// A plan over `tensors`, the network's in its order, that takes `batch` samples at a time. It sees what
     /// later steps make of them.
@@ -51,30 +111,25 @@ impl Predictor {
         tensors: &[Tensor],
         batch: usize,
     ) -> Result<Self, TrainError> {
+        let placed: Vec<Placed> = tensors.iter().cloned().map(Placed::Dense).collect();
+        Self::of_placed(engine, network, &placed, batch)
+    }
+
+    /// The same over tensors of any format.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_placed(
+        engine: &dyn Engine,
+        network: &dyn Network,
+        tensors: &[Placed],
+        batch: usize,
+    ) -> Result<Self, TrainError> {
         let sample_shape = network.sample_shape().to_vec();
-        let mut tape = Tape::over(Recording::new());
-        let x = tape
-            .recording()
-            .input(DType::F32, &batched(batch, &sample_shape));
-        let x = tape.constant(&x);
-        let roles = network.tensors().into_iter().map(|one| one.role);
-        let tensors: Vec<PassTensor> = tensors
-            .iter()
-            .zip(roles)
-            .map(|(tensor, role)| match role {
-                Role::Parameter => PassTensor::Parameter(tape.constant(tensor)),
-                Role::Statistics => PassTensor::Statistics {
-                    tensor: tensor.clone(),
-                    is_frozen: true,
-                },
-            })
-            .collect();
-        let mut pass = Pass::new(&mut tape, &tensors, Mode::Evaluation);
-        let logits = network.record(&mut pass, x)?;
-        let logits = tape.value(logits).clone();
-        tape.recording().download(&logits);
-        let results = tape.result_bytes();
-        let recording = tape.into_recording();
+        let mut recording = Recording::new();
+        let x = recording.input(DType::F32, &batched(batch, &sample_shape));
+        let (logits, results) = record_evaluation(&mut recording, network, tensors, &x)?;
+        recording.download(&logits);
         let inputs = recording.inputs().iter();
         Ok(Self {
             bytes: results + inputs.map(|input| input.buffer().bytes()).sum::<u64>(),
@@ -84,6 +139,11 @@ impl Predictor {
             n_classes: network.n_classes(),
             batch,
         })
+    }
+
+    /// Device bytes of the plan's intermediates.
+    pub fn intermediate_bytes(&self) -> u64 {
+        self.plan.intermediate_bytes()
     }
 
     /// Bytes of a pass's inputs and results.

@@ -4,7 +4,7 @@
 use crate::data::{Batch, Dataset};
 use crate::engine::{Engine, EngineError, Plan};
 use crate::kernels::FloatType;
-use crate::models::{NamedTensor, Network, Role};
+use crate::models::{NamedTensor, Network, Role, check_values};
 use crate::ops::optim::{Parameter, ScaleReport, ScaleState, table};
 use crate::ops::{OpError, cast};
 use crate::record::{Recording, Tensor};
@@ -68,17 +68,16 @@ impl<'a> Trainer<'a> {
         options.check()?;
         let specs = network.tensors();
         let frozen = options.frozen(&specs)?;
-        let like = network.parameters(options.seed)?;
         let mut progress = Progress::new(&options)?;
         let (values, states, scale, n_steps) = match start {
-            Start::Seed => (like, None, None, 0),
+            Start::Seed => (network.parameters(options.seed)?, None, None, 0),
             Start::Parameters(values) => {
-                check_parameters(&like, &values)?;
+                check_values(network, &values)?;
                 (values, None, None, 0)
             }
             Start::Checkpoint(checkpoint) => {
                 checkpoint.check(&options)?;
-                check_parameters(&like, &checkpoint.parameters)?;
+                check_values(network, &checkpoint.parameters)?;
                 progress = checkpoint.progress(&options)?;
                 (
                     checkpoint.parameters,
@@ -436,25 +435,4 @@ fn report_of(words: Option<&HostTensor>) -> Result<ScaleReport, TrainError> {
     Ok(report.ok_or_else(|| EngineError::Uninitialized {
         what: "state of the loss scale".to_owned(),
     })?)
-}
-
-/// Refuses values whose names or shapes are not those of the network.
-fn check_parameters(expected: &[NamedTensor], given: &[NamedTensor]) -> Result<(), TrainError> {
-    let describe = |one: Option<&NamedTensor>| {
-        one.map_or_else(
-            || "nothing".to_owned(),
-            |(name, tensor)| format!("{name} {} {:?}", tensor.dtype(), tensor.shape()),
-        )
-    };
-    for index in 0..expected.len().max(given.len()) {
-        let (needed, found) = (describe(expected.get(index)), describe(given.get(index)));
-        if needed != found {
-            return Err(TrainError::OtherParameters {
-                index,
-                found,
-                expected: needed,
-            });
-        }
-    }
-    Ok(())
 }

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use lapidary::data::{Dataset, save_safetensors};
 use lapidary::io::safetensors::SafetensorsFile;
 
-use crate::support::values;
+use crate::support::three_classes;
 
 fn train(arguments: &[&str]) -> Output {
     let tiny = ["--model", "mlp", "--hidden", "4", "--batch-size", "16"];
@@ -30,28 +29,9 @@ fn said(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// A folder with two sets of three classes that lines tell apart.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).expect("a scratch folder");
-    for (file, seed, n) in [("train", 1, 96), ("test", 2, 30)] {
-        let labels: Vec<u32> = (0..n).map(|row| row % 3).collect();
-        let mut inputs = values(seed, 5 * labels.len());
-        for (sample, &label) in inputs.chunks_exact_mut(5).zip(&labels) {
-            sample[label as usize] += 2.0;
-        }
-        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let data = Dataset::new(inputs, vec![5], labels, names).expect("valid");
-        let path = folder.join(file).with_extension("safetensors");
-        save_safetensors(&data, path).expect("writes");
-    }
-    folder
-}
-
 #[test]
 fn train_writes_network_log_curves_and_a_report() {
-    let folder = folder("train-files");
+    let folder = three_classes("train-files");
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (data, out, log, svg) = (path(""), path("out.st"), path("log.jsonl"), path("a.svg"));
     let files = ["--data", &data, "--out", &out, "--log", &log, "--svg", &svg];
@@ -84,7 +64,7 @@ fn train_writes_network_log_curves_and_a_report() {
 
 #[test]
 fn train_goes_on_from_a_checkpoint_to_the_same_bits() {
-    let folder = folder("train-resume");
+    let folder = three_classes("train-resume");
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let run = |epochs: &str, more: &[&str]| {
         let data = path("");
@@ -116,7 +96,7 @@ fn train_goes_on_from_a_checkpoint_to_the_same_bits() {
 
 #[test]
 fn train_refuses_what_does_not_fit_with_exit_code_2() {
-    let folder = folder("train-refused");
+    let folder = three_classes("train-refused");
     let data = folder.to_string_lossy().into_owned();
     let other = folder.join("other.st").to_string_lossy().into_owned();
     let tensors = [(
@@ -164,7 +144,7 @@ fn train_refuses_what_does_not_fit_with_exit_code_2() {
 
 #[test]
 fn a_loss_that_is_not_finite_ends_with_1_and_leaves_the_checkpoint() {
-    let folder = folder("train-diverges");
+    let folder = three_classes("train-diverges");
     let data = folder.to_string_lossy().into_owned();
     let kept = folder.join("kept.st").to_string_lossy().into_owned();
     let run = |epochs: &str, rate: &str| {
@@ -192,7 +172,7 @@ fn ctrl_c_writes_the_checkpoint_and_ends_with_1() {
     use std::process::Stdio;
     use std::time::{Duration, Instant};
 
-    let folder = folder("train-ctrl-c");
+    let folder = three_classes("train-ctrl-c");
     let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let (data, kept, log) = (path(""), path("kept.st"), path("log.jsonl"));
     let command = |epochs: &str| {

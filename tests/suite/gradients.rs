@@ -173,6 +173,71 @@ fn gradients_through_softmax_and_a_reshape_equal_central_differences() {
 }
 
 #[test]
+fn gradients_through_attention_equal_central_differences() {
+    use lapidary::ops::nn::{AttentionOptions, HeadOrder, Mask};
+    // Two heads share keys and values; the first queries see few of them.
+    let shapes: Shapes<'_> = &[&[2, 3, 4, 4], &[2, 5, 2, 4], &[2, 5, 2, 4]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let causal = AttentionOptions {
+                mask: Mask::Causal,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &causal)
+        },
+        4e-4,
+    );
+    let shapes: Shapes<'_> = &[&[1, 2, 3, 8], &[1, 2, 4, 8], &[1, 2, 4, 8]];
+    check_within(
+        shapes,
+        |tape, vars| {
+            let full = AttentionOptions {
+                order: HeadOrder::HeadsFirst,
+                kv_order: HeadOrder::HeadsFirst,
+                ..AttentionOptions::default()
+            };
+            tape.attention([vars[0], vars[1], vars[2]], &full)
+        },
+        4e-4,
+    );
+}
+
+#[test]
+fn gradients_through_rotary_positions_and_gates_equal_central_differences() {
+    use lapidary::num::{rotary_frequencies, rotary_table};
+    use lapidary::ops::nn::{HeadOrder, RotaryOptions, Rotation, upload_rotary_table};
+    let shapes: Shapes<'_> = &[&[2, 3, 2, 8], &[2, 3, 2, 8]];
+    fn network(tape: &mut Tape, vars: &[Var], rotation: Rotation) -> Result<Var, OpError> {
+        let table = rotary_table(9, &rotary_frequencies(8, 100.0));
+        let table = upload_rotary_table(tape.recording(), 9, &table).expect("pairs");
+        let starts = HostTensor::from_words_u32(vec![2], &[1, 5]).expect("fits");
+        let starts = tape.recording().upload(&starts);
+        let options = RotaryOptions {
+            starts: &starts,
+            table: &table,
+            rotation,
+            order: HeadOrder::TokensFirst,
+            heads: None,
+            is_backward: false,
+            out: lapidary::kernels::FloatType::F32,
+        };
+        let turned = tape.rotary(vars[0], &options)?;
+        tape.swiglu(turned, vars[1])
+    }
+    check_within(
+        shapes,
+        |tape, vars| network(tape, vars, Rotation::Halves),
+        4e-4,
+    );
+    check_within(
+        shapes,
+        |tape, vars| network(tape, vars, Rotation::Neighbours),
+        4e-4,
+    );
+}
+
+#[test]
 fn a_reshape_to_another_number_of_elements_is_refused() {
     let mut tape = Tape::new();
     let x = tape.recording().tensor(DType::F32, &[2, 3]);
@@ -276,4 +341,51 @@ fn what_was_recorded_before_a_segment_that_fails_is_kept() {
     });
     assert!(failed.is_err());
     assert_eq!(tape.recording().commands().len(), before);
+}
+
+#[test]
+fn gradients_through_convolutions_equal_central_differences() {
+    use lapidary::ops::nn::{Conv1dOptions, Conv2dOptions};
+    check(&[&[2, 4, 5, 6], &[6, 2, 3, 2], &[6]], |tape, vars| {
+        let options = Conv2dOptions {
+            stride: [2, 1],
+            padding: [1, 2],
+            dilation: [1, 3],
+            groups: 2,
+            ..Conv2dOptions::default()
+        };
+        tape.conv2d(vars[0], vars[1], Some(vars[2]), &options)
+    });
+    // Each channel by itself, then all of them.
+    check(&[&[2, 3, 9], &[3, 1, 3], &[4, 3, 1]], |tape, vars| {
+        let options = Conv1dOptions {
+            stride: 2,
+            groups: 3,
+            ..Conv1dOptions::default()
+        };
+        let y = tape.conv1d(vars[0], vars[1], None, &options)?;
+        tape.conv1d(y, vars[2], None, &Conv1dOptions::default())
+    });
+}
+
+#[test]
+fn gradients_through_pooling_equal_central_differences() {
+    use lapidary::ops::nn::{AverageOver, Pool2dOptions};
+    const OVERLAPPING: Pool2dOptions = Pool2dOptions {
+        kernel: [3, 2],
+        stride: [2, 1],
+        padding: [1, 1],
+        ..Pool2dOptions::square(3)
+    };
+    let shapes: Shapes<'_> = &[&[2, 3, 7, 5]];
+    check(shapes, |tape, vars| {
+        tape.avg_pool2d(vars[0], &OVERLAPPING, AverageOver::Kernel)
+    });
+    check(shapes, |tape, vars| {
+        tape.avg_pool2d(vars[0], &OVERLAPPING, AverageOver::Inside)
+    });
+    check(shapes, |tape, vars| {
+        let y = tape.adaptive_avg_pool2d(vars[0], [3, 4])?;
+        tape.global_avg_pool(y)
+    });
 }

@@ -171,12 +171,13 @@ fn gradients_of_losses_equal_differences() {
 }
 
 #[test]
-fn gradients_of_products_tables_and_joined_variables_equal_differences() {
+fn gradients_of_products_means_tables_and_joined_variables_equal_differences() {
     check(&[&[3, 4], &[3, 4]], |tape, vars| {
         let product = tape.multiply(vars[0], vars[1])?;
         let square = tape.multiply(product, product)?;
         tape.affine(square, (-1.5, 0.25))
     });
+    check(&[&[2, 3, 7]], |tape, vars| tape.mean(vars[0]));
     check(&[&[6, 3]], |tape, vars| {
         let rows = (&[5, 0, 5, 2][..], 6);
         let rows = Indices::upload(tape.recording(), "tokens", &[2, 2], rows)?;
@@ -210,7 +211,7 @@ fn dropout_drops_the_same_elements_of_the_gradient() {
     let ones = host(&[8, 16], &[1.0; 128]);
     let adapter = gpu(options());
     for engine in [&CpuEngine::new() as &dyn Engine, &adapter] {
-        let made = engine.run(&pass(&[ones.clone()], network, Some(&ones)));
+        let made = engine.run(&pass(std::slice::from_ref(&ones), network, Some(&ones)));
         let made = made.expect("runs");
         assert_eq!(made[0], made[1]);
         let kept = made[0].to_f32().expect("f32");

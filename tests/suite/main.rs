@@ -3,8 +3,17 @@
 //! One binary, so that the library is linked once. A test that needs an adapter fails without one and
 //! names the command that brings it.
 
+mod attention;
 mod cli;
+mod cli_models;
+mod cli_config;
+mod cli_eval;
+mod cli_search;
 mod cli_train;
+mod deploy;
+mod conv;
+mod compress;
+mod distill;
 mod engine;
 mod gradients;
 mod gradients_nn;
@@ -19,6 +28,7 @@ mod ops;
 mod optim;
 mod optim_overflow;
 mod proof;
+mod qat;
 mod shaders;
 mod sparse;
 mod support;

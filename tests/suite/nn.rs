@@ -571,3 +571,55 @@ fn refusals_name_the_operand_and_what_is_allowed() {
     // The upload of gamma is all that was added.
     assert_eq!(recording.commands().len(), before + 1);
 }
+
+#[test]
+fn rows_of_a_quantized_table_are_those_of_its_dequantized_matrix() {
+    use lapidary::num::{Scheme, quantize};
+    use lapidary::ops::{Weight, nn::embedding_quantized};
+    let table = quantize("table", &values(3, 5 * 48), 5, 48, &Scheme::int4_group(24));
+    let table = table.expect("finite");
+    let mut recording = Recording::new();
+    let Weight::Quantized(weight) = Weight::upload_quantized(&mut recording, &table) else {
+        panic!("a quantized matrix is uploaded as it is");
+    };
+    let indices = Indices::upload(&mut recording, "tokens", &[2, 2], (&[4, 0, 1, 4], 5));
+    let rows = embedding_quantized(&mut recording, &weight, &indices.expect("in range"), F32);
+    let rows = rows.expect("served");
+    assert_eq!(rows.shape(), [2, 2, 48]);
+    recording.download(&rows);
+    let whole = table.dequantize();
+    let got = CpuEngine::new().run(&recording).expect("runs")[0].to_f32();
+    for (row, &index) in got.expect("f32").chunks(48).zip(&[4, 0, 1, 4]) {
+        assert_eq!(row, &whole[48 * index..48 * (index + 1)]);
+    }
+    prove(&recording);
+    let few = Indices::upload(&mut recording, "tokens", &[1], (&[0], 4)).expect("in range");
+    let refused = embedding_quantized(&mut recording, &weight, &few, F32);
+    assert!(matches!(refused, Err(OpError::Shape { what: "table", .. })));
+}
+
+#[test]
+fn the_largest_elements_come_with_their_places_and_no_more_than_a_row_has() {
+    use lapidary::ops::nn::top_k;
+    let mut recording = Recording::new();
+    let x = upload(
+        &mut recording,
+        &[2, 4],
+        &[1.0, 3.0, 3.0, -1.0, 0.0, 0.5, 2.0, 9.0],
+    );
+    let chosen = top_k(&mut recording, &x, 3).expect("served");
+    recording.download(&chosen.indices);
+    recording.download(&chosen.values);
+    for results in [
+        CpuEngine::new().run(&recording).expect("runs"),
+        gpu(options()).run(&recording).expect("runs"),
+    ] {
+        assert_eq!(results[0].words(), [1, 2, 0, 3, 2, 1]);
+        assert_eq!(
+            results[1].to_f32().expect("f32"),
+            [3.0, 3.0, 1.0, 9.0, 2.0, 0.5]
+        );
+    }
+    let refused = top_k(&mut recording, &x, 5);
+    assert!(matches!(refused, Err(OpError::Kernel(_))), "{refused:?}");
+}

@@ -1,7 +1,10 @@
 //! What several test files need.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use lapidary::data::{Dataset, save_safetensors};
 use lapidary::engine::gpu::{DeviceChoice, GpuEngine, GpuOptions};
 use lapidary::kernels::matmul_quant::MatmulQuant;
 use lapidary::kernels::{Case, Effort, Epilogue, FloatType, Kernel, REGISTRY};
@@ -127,4 +130,23 @@ pub fn largest_difference(a: &HostTensor, b: &HostTensor) -> f32 {
         .zip(&b)
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max)
+}
+
+/// An empty scratch folder but for two sets of three classes that lines tell apart.
+pub fn three_classes(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("a scratch folder");
+    for (file, seed, n) in [("train", 1, 96), ("test", 2, 30)] {
+        let labels: Vec<u32> = (0..n).map(|row| row % 3).collect();
+        let mut inputs = values(seed, 5 * labels.len());
+        for (sample, &label) in inputs.chunks_exact_mut(5).zip(&labels) {
+            sample[label as usize] += 2.0;
+        }
+        let names = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let data = Dataset::new(inputs, vec![5], labels, names).expect("valid");
+        let path = folder.join(file).with_extension("safetensors");
+        save_safetensors(&data, path).expect("writes");
+    }
+    folder
 }

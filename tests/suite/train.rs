@@ -392,7 +392,7 @@ fn files_and_settings_that_do_not_fit_are_refused_by_name() {
     assert!(refused.contains("optimizer_rule was"), "{refused}");
     assert_eq!(
         new(settings.clone(), Start::Parameters(good[..3].to_vec())),
-        "parameter 3: `nothing` was given, the network has `3.bias f32 [3]`"
+        "tensor 3: `nothing` was given, the network has `3.bias f32 [3]`"
     );
     let mut changed = settings.clone();
     changed.learning_rate = f64::NAN;

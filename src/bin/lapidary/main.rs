@@ -3,7 +3,9 @@
 //! Results go to stdout, progress and prose to stderr. Exit codes: 0 ok, 1 mismatch or target missed,
 //! 2 usage or bad input, 3 device.
 
+mod config;
 mod devices;
+mod eval;
 mod inspect;
 mod options;
 mod output;
@@ -12,13 +14,15 @@ mod shaders;
 mod stores;
 mod sweep;
 mod train;
+mod trained;
 mod tune;
+mod tune_hyper;
 mod verify;
 mod workload;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use options::CommonOptions;
 
@@ -44,6 +48,10 @@ enum Command {
     Tune(tune::TuneOptions),
     /// Train a classifier, on a folder of data or the images built in.
     Train(train::TrainCommand),
+    /// Search settings of training: grid, random, or Parzen estimators.
+    TuneHyper(tune_hyper::TuneHyperOptions),
+    /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
+    Eval(eval::EvalOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -53,17 +61,39 @@ enum Command {
 fn main() -> ExitCode {
     // RUST_LOG chooses what the libraries below may say; by default only errors.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    let cli = Cli::parse();
+    match config::expand(std::env::args_os().collect()) {
+        Ok(arguments) => end(run(arguments)),
+        Err(failure) => end(Err(failure)),
+    }
+}
+
+/// The command with all its flags.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
+    let matches = command().get_matches_from(arguments);
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+    {
+        options.settings = config::Settings::resolved(matches);
+    }
     // A bad --shaders folder is an error in every command, also in those that use no shader.
-    let outcome = cli.common.sources().and_then(|_| match &cli.command {
+    cli.common.sources().and_then(|_| match &cli.command {
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Profile(options) => profile::run(&cli.common, options),
         Command::Tune(options) => tune::run(&cli.common, options),
         Command::Train(options) => train::run(&cli.common, options),
+        Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
+        Command::Eval(options) => eval::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
-    });
+    })
+}
+
+fn end(outcome: Result<(), options::Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -1,5 +1,7 @@
 //! Activation functions that training knows: the forward function and its slope.
 
+use serde::{Deserialize, Serialize};
+
 use crate::kernels::elementwise::Unary;
 use crate::kernels::functions::{logistic, logistic_slope, normal_distribution};
 use crate::kernels::running::Running;
@@ -7,7 +9,8 @@ use crate::kernels::running::Running;
 use super::super::bounds::TINY;
 
 /// An activation function. Slopes at a kink are those PyTorch gives: 0 for ReLU at 0.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Curve {
     /// `max(x, 0)`
     Relu,

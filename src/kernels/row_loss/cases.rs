@@ -18,6 +18,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         Loss::Distillation { temperature: 4.0 },
         Loss::Squares,
         Loss::BceLogits,
+        Loss::Cosine,
     ];
     let mut cases = Vec::new();
     for (index, loss) in losses.into_iter().enumerate() {
@@ -88,7 +89,7 @@ fn case(shape: RowLoss, data: DataKind, level: f32) -> Option<Case> {
         match shape.loss {
             Loss::BceLogits => target.iter_mut().for_each(|one| *one = one.abs().min(1.0)),
             Loss::SoftTargets { .. } => target.iter_mut().for_each(|one| *one = one.abs()),
-            Loss::Labels { .. } | Loss::Distillation { .. } | Loss::Squares => {}
+            Loss::Labels { .. } | Loss::Distillation { .. } | Loss::Squares | Loss::Cosine => {}
         }
         shape.target.pack(&target)
     };
@@ -104,7 +105,8 @@ fn case(shape: RowLoss, data: DataKind, level: f32) -> Option<Case> {
         Loss::Labels { .. }
         | Loss::SoftTargets { .. }
         | Loss::Distillation { .. }
-        | Loss::BceLogits => case.bounded(),
+        | Loss::BceLogits
+        | Loss::Cosine => case.bounded(),
     };
     if level != 0.0 {
         case.name.push_str(&format!(" level={level}"));
@@ -184,5 +186,17 @@ pub(super) const BROKEN: &[Edit] = &[
         module: "loss/bce_logits",
         find: "exp(-abs(v))",
         replace: "exp(-v)",
+    },
+    Edit {
+        name: "target_not_brought_to_length_one",
+        module: "loss/cosine",
+        find: "inverse_length(target_squares)",
+        replace: "1.0 + 0.0 * target_squares",
+    },
+    Edit {
+        name: "gradient_along_the_row_kept",
+        module: "loss/cosine",
+        find: " - units.x * facts.along",
+        replace: "",
     },
 ];

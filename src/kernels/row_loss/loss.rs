@@ -29,6 +29,9 @@ pub enum Loss {
     Squares,
     /// Sum of binary cross-entropies of `logistic(x)` with targets in [0, 1], `[rows, columns]`.
     BceLogits,
+    /// Half the squared distance from targets `[rows, columns]`, both rows brought to length 1: `1 - cosine`. A
+    /// row shorter than 1e-12 is zero, which has no gradient.
+    Cosine,
 }
 
 /// Terms of a row's loss and the slope of each of its elements.
@@ -39,12 +42,13 @@ pub(super) struct RowLossTerms {
 
 impl Loss {
     /// All of them, with usual settings.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Labels { smoothing: 0.0 },
         Self::SoftTargets { smoothing: 0.0 },
         Self::Distillation { temperature: 4.0 },
         Self::Squares,
         Self::BceLogits,
+        Self::Cosine,
     ];
 
     /// Name in slots and printed shapes.
@@ -55,6 +59,7 @@ impl Loss {
             Self::Distillation { .. } => "distillation",
             Self::Squares => "squares",
             Self::BceLogits => "bce_logits",
+            Self::Cosine => "cosine",
         }
     }
 
@@ -67,7 +72,7 @@ impl Loss {
         match self {
             Self::Labels { smoothing } | Self::SoftTargets { smoothing } => smoothing,
             Self::Distillation { temperature } => temperature,
-            Self::Squares | Self::BceLogits => 0.0,
+            Self::Squares | Self::BceLogits | Self::Cosine => 0.0,
         }
     }
 
@@ -83,7 +88,7 @@ impl Loss {
                 "positive numbers",
                 temperature > 0.0 && temperature.is_finite(),
             ),
-            Self::Squares | Self::BceLogits => return Ok(()),
+            Self::Squares | Self::BceLogits | Self::Cosine => return Ok(()),
         };
         if good {
             return Ok(());
@@ -153,6 +158,7 @@ impl Loss {
                     slopes: both().map(|(&x, &t)| logistic(x) - t).collect(),
                 }
             }
+            Self::Cosine => cosine(x, target),
         }
     }
 }
@@ -165,7 +171,7 @@ impl fmt::Display for Loss {
                 write!(f, " smoothing={smoothing}")
             }
             Self::Distillation { temperature } => write!(f, " temperature={temperature}"),
-            Self::Squares | Self::BceLogits => Ok(()),
+            Self::Squares | Self::BceLogits | Self::Cosine => Ok(()),
         }
     }
 }
@@ -200,6 +206,37 @@ fn distillation(x: &[Running], teacher: &[Running], temperature: Running) -> Row
         slopes: shares
             .iter()
             .map(|&(share, wanted)| temperature * (share - wanted))
+            .collect(),
+    }
+}
+
+/// 1 / length of a row, 0 for one shorter than 1e-12.
+fn inverse_length(row: &[Running]) -> Running {
+    const SHORTEST: f64 = 1e-24;
+    let squares = Running::sum(row.iter().map(|&one| one * one));
+    if squares.value < SHORTEST {
+        return Running::exact(0.0);
+    }
+    squares.max(Running::exact(SHORTEST)).inverse_sqrt()
+}
+
+fn cosine(x: &[Running], target: &[Running]) -> RowLossTerms {
+    let (scale, target_scale) = (inverse_length(x), inverse_length(target));
+    let units: Vec<(Running, Running)> = x
+        .iter()
+        .zip(target)
+        .map(|(&x, &t)| (x * scale, t * target_scale))
+        .collect();
+    let along = Running::sum(units.iter().map(|&(x, t)| x * (x - t)));
+    let half = Running::exact(0.5);
+    RowLossTerms {
+        terms: units
+            .iter()
+            .map(|&(x, t)| half * (x - t) * (x - t))
+            .collect(),
+        slopes: units
+            .iter()
+            .map(|&(x, t)| scale * ((x - t) - x * along))
             .collect(),
     }
 }

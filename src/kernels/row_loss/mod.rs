@@ -7,6 +7,8 @@
 //!   T)`; gradient `T (p - t)` (Hinton et al. 2015).
 //! * Squares: `sum of (x - target)^2`.
 //! * Binary cross-entropy of `logistic(x)`: `sum of max(x, 0) - x target + log(1 + e^-|x|)`.
+//! * Cosine: half the squared distance of x and target, both brought to length 1, which is 1 less their cosine;
+//!   gradient `(u - v - u sum of u (u - v)) / |x|` with the rows of length 1, u and v.
 //!
 //! The factor lies in a buffer, so that a plan replays with another loss scale; `1 / rows` of a mean belongs
 //! into it. Losses are f32 and not scaled: their mean is one reduction away. A label that is no class is no
@@ -224,7 +226,7 @@ fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> 
 /// Registry entry.
 pub static KERNEL: Kernel = Kernel {
     name: NAME,
-    summary: "losses of rows with gradients: cross-entropy, distillation, squares, binary cross-entropy",
+    summary: "losses of rows with gradients: cross-entropy, distillation, squares, binary cross-entropy, cosine",
     workload,
     cases: cases::cases,
     broken: cases::BROKEN,

@@ -118,6 +118,12 @@ pub enum QuantError {
         /// Largest allowed.
         max: i32,
     },
+    /// A width that fake quantization has no codes of.
+    #[error("codes of {bits} bits; allowed: 2 to 8")]
+    Width {
+        /// Bits asked for.
+        bits: u32,
+    },
     /// A block length of zero.
     #[error("{tensor}: {what} 0; a block has at least one element")]
     EmptyBlock {

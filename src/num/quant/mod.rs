@@ -8,6 +8,7 @@
 
 pub mod activation;
 pub mod error;
+pub mod fake;
 pub mod format;
 pub mod import;
 pub mod layout;
@@ -18,6 +19,7 @@ pub mod scheme;
 
 pub use activation::{QuantizedRows, quantize_rows_reference};
 pub use error::QuantError;
+pub use fake::CodeRange;
 pub use format::{Bits, Granularity, QuantFormat, ScaleType, Zero};
 pub use import::QuantizedParts;
 pub use matrix::QuantizedMatrix;

@@ -3,11 +3,12 @@
 use crate::kernels::FloatType;
 use crate::kernels::embedding::Embedding;
 use crate::kernels::embedding_backward::EmbeddingBackward;
+use crate::kernels::embedding_quant::EmbeddingQuant;
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
 use super::super::matmul::float;
-use super::super::{OpError, check_shape, extent};
+use super::super::{OpError, QuantizedWeight, check_shape, extent};
 use super::Indices;
 
 /// Rows of `table [vocabulary, width]`: `[.., width]` for indices `[..]`; the result has the type `out`.
@@ -48,6 +49,48 @@ pub fn embedding(
         (2, indices.tensor().buffer()),
         (8, rows.buffer()),
     ];
+    recording.dispatch(launch, &buffers)?;
+    Ok(rows)
+}
+
+/// The same rows of a quantized table `[vocabulary, width]`, dequantized.
+///
+/// # Errors
+/// [`OpError`] for a table of another number of rows than the indices may name, and 16-bit results of odd
+/// width; nothing is recorded then.
+pub fn embedding_quantized(
+    recording: &mut Recording,
+    table: &QuantizedWeight,
+    indices: &Indices,
+    out: FloatType,
+) -> Result<Tensor, OpError> {
+    const OP: &str = "embedding_quantized";
+    let (vocabulary, width) = (table.n, table.k);
+    if vocabulary != indices.limit() {
+        return Err(OpError::Shape {
+            op: OP,
+            what: "table",
+            got: vec![vocabulary, width],
+            expected: format!("[{}, width] to match the indices", indices.limit()),
+        });
+    }
+    let launch = EmbeddingQuant {
+        tokens: extent(OP, "tokens", indices.tensor().len())?,
+        width: extent(OP, "width", width)?,
+        vocabulary: extent(OP, "vocabulary", vocabulary)?,
+        table: table.format,
+        out,
+    }
+    .launch()?;
+    let shape = [indices.tensor().shape(), &[width]].concat();
+    let rows = recording.tensor(out.dtype(), &shape);
+    let mut buffers = vec![
+        (1, indices.tensor().buffer()),
+        (2, &table.codes),
+        (3, &table.scales),
+    ];
+    buffers.extend(table.zeros.as_ref().map(|zeros| (4, zeros)));
+    buffers.push((8, rows.buffer()));
     recording.dispatch(launch, &buffers)?;
     Ok(rows)
 }

@@ -38,6 +38,9 @@ pub enum Target<'a> {
     Values(&'a Tensor),
     /// Numbers in [0, 1] shaped as x, by binary cross-entropy of logistic(x).
     Chances(&'a Tensor),
+    /// The direction of rows shaped as x, by half the squared distance of both brought to length 1, which is 1
+    /// less their cosine. Rows shorter than 1e-12 have no direction and no gradient.
+    Direction(&'a Tensor),
 }
 
 /// Losses and a gradient.
@@ -88,6 +91,7 @@ pub fn row_loss(
         } => (Loss::Distillation { temperature }, logits),
         Target::Values(values) => (Loss::Squares, values),
         Target::Chances(chances) => (Loss::BceLogits, chances),
+        Target::Direction(rows) => (Loss::Cosine, rows),
     };
     let storage = if loss.has_labels() {
         FloatType::F32

@@ -73,6 +73,18 @@ impl<'a, 'b> Canvas<'a, 'b> {
         self.chart.plotting_area().draw(&bar)
     }
 
+    /// A filled rectangle between two corners, of a colour from nothing (0) to full (1).
+    pub(super) fn shade(
+        &mut self,
+        corner: (f64, f64),
+        opposite: (f64, f64),
+        color: Color,
+        share: f64,
+    ) -> Result<(), DrawError> {
+        let bar = Rectangle::new([corner, opposite], rgb(color).mix(share).filled());
+        self.chart.plotting_area().draw(&bar)
+    }
+
     /// A line between two positions.
     pub(super) fn leader(
         &mut self,

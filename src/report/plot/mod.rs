@@ -9,14 +9,18 @@ mod canvas;
 mod frame;
 mod legend;
 mod lines;
+mod matrix;
 mod place;
 mod roofline;
 mod roofline_labels;
 mod scale;
+mod trials;
 
 pub use bars::{Bar, Bars, bars};
 pub use lines::{Axis, Lines, Series, lines};
+pub use matrix::{Matrix, matrix};
 pub use roofline::{ComputeRoof, MemoryRoof, Point, Roofline, roofline};
+pub use trials::{Trials, trials};
 
 use thiserror::Error;
 
@@ -76,6 +80,16 @@ pub enum PlotError {
         low: f64,
         /// Upper end of its whisker.
         high: f64,
+    },
+    /// Another number of counts than a matrix has cells.
+    #[error("{plot}: {count} counts for {needed} cells")]
+    Count {
+        /// The plot's title.
+        plot: String,
+        /// How many there are.
+        count: usize,
+        /// How many there must be.
+        needed: usize,
     },
     /// The drawing library refused.
     #[error("{plot}: cannot be drawn: {reason}")]

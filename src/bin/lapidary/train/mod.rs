@@ -1,6 +1,6 @@
 //! `lapidary train`: train a classifier on a folder of data or on the images built in.
 
-mod setup;
+pub mod setup;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -14,10 +14,11 @@ use lapidary::data::{Loader, LoaderOptions};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
-use lapidary::models::{ModelError, Network, load_parameters};
+use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
 use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
+use crate::config::Settings;
 use crate::options::{CommonOptions, DeviceOption, Failure, announce};
 use crate::output::{print, print_json};
 use crate::stores;
@@ -27,6 +28,9 @@ use watch::Watch;
 
 #[derive(Debug, Args)]
 pub struct TrainCommand {
+    /// TOML file of settings: its keys are the long flags, which win over it.
+    #[arg(value_name = "CONFIG.toml")]
+    config: Option<PathBuf>,
     /// What is trained.
     #[arg(long, value_enum)]
     model: Model,
@@ -38,19 +42,22 @@ pub struct TrainCommand {
         default_value = "256,128"
     )]
     hidden: Vec<usize>,
+    /// Factor of the channels of a mobilenet.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    width: f64,
     /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
     /// the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     /// Take inputs as they are stored (bytes as the share of 255), instead of with mean 0 and deviation 1.
     #[arg(long)]
-    raw_inputs: bool,
+    pub raw_inputs: bool,
     /// Passes over the training set.
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    epochs: u32,
+    pub epochs: u32,
     /// Samples of a step.
     #[arg(long, default_value_t = 128, value_name = "N")]
-    batch_size: usize,
+    pub batch_size: usize,
     /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, amsgrad, nadam, adamax or radam.
     #[arg(long, default_value = "adamw", value_name = "NAME")]
     optimizer: String,
@@ -94,13 +101,20 @@ pub struct TrainCommand {
     restore_best: bool,
     /// Seed of the first values and of the order of samples.
     #[arg(long, default_value_t = 0, value_name = "N")]
-    seed: u64,
+    pub seed: u64,
     /// How first values are drawn: uniform as torch.nn.Linear, or as Glorot and Bengio.
     #[arg(long, value_enum, default_value = "torch")]
     initial: InitialName,
     /// Start from the parameters of a safetensors file.
     #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
+    pub init: Option<PathBuf>,
+    /// Draw the last layer anew instead of taking it from the file of --init: for other classes.
+    #[arg(long, requires = "init")]
+    pub new_head: bool,
+    /// Names of parameters that are drawn anew instead of taken from the file of --init, with * for any
+    /// characters; may be given several times.
+    #[arg(long, value_name = "PATTERN", requires = "init")]
+    pub redraw: Vec<String>,
     /// Names of parameters that are not trained, with * for any characters; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     freeze: Vec<String>,
@@ -118,7 +132,10 @@ pub struct TrainCommand {
     svg: Option<PathBuf>,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    device: DeviceOption,
+    pub device: DeviceOption,
+    /// All of these as they are in the end.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Serialize)]
@@ -127,6 +144,8 @@ struct Report {
     device: String,
     parameters: usize,
     trained_parameters: usize,
+    /// Of one sample in the forward pass, without biases, normalization, activations and pooling.
+    multiply_adds: u64,
     /// Of a step's intermediates, on the device.
     intermediate_bytes: u64,
     /// Parameters, copies, state, gradients, activations, batch and a pass of evaluation.
@@ -146,23 +165,25 @@ struct Report {
     samples_per_second: Option<f64>,
     test_loss: f64,
     test_accuracy: f64,
+    settings: Settings,
 }
 
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
     let network = setup::network(options, &data.train)?;
+    eprintln!("{}", cost(network.as_ref()));
     let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
-    let start = start(options, &network)?;
-    let engine = engine(common, options)?;
-    let mut trainer = Trainer::new(engine.as_ref(), &network, settings, start)?;
+    let start = start(options, network.as_ref())?;
+    let engine = engine(common, &options.device)?;
+    let mut trainer = Trainer::new(engine.as_ref(), network.as_ref(), settings, start)?;
     let resumed_from_step = trainer.n_steps();
     if resumed_from_step > 0 {
         eprintln!("resumed after step {resumed_from_step}");
     }
-    let notes = setup::notes(options, &network, &standardization);
+    let notes = setup::notes(options, (network.as_ref(), loader.data()), &standardization);
 
     let stop = stop_on_ctrl_c()?;
     let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
@@ -201,7 +222,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         _ => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
-        write_safetensors(file, &trainer.parameters()?, &notes).map_err(usage)?;
+        let tensors = file_tensors(network.as_ref(), &trainer.parameters()?)?;
+        write_safetensors(file, &tensors, &notes).map_err(usage)?;
     }
     match &options.svg {
         Some(file) if fitted.epochs.is_empty() => {
@@ -220,6 +242,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         device: engine.name(),
         parameters,
         trained_parameters,
+        multiply_adds: multiply_adds(network.as_ref()),
         intermediate_bytes: trainer.intermediate_bytes(),
         counted_bytes: memory.counted(),
         device_bytes: memory.device,
@@ -235,6 +258,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         samples_per_second: median.map(|seconds| options.batch_size as f64 / seconds),
         test_loss: test.loss,
         test_accuracy: test.accuracy,
+        settings: options.settings.clone(),
     };
     if common.json {
         print_json(&report)
@@ -243,23 +267,44 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 }
 
+/// `cnn 10: 105866 parameters, 1117056 multiply-adds a sample`
+fn cost(network: &dyn Network) -> String {
+    let layers = network.summary();
+    let parameters: usize = layers.iter().map(|one| one.parameters).sum();
+    format!(
+        "{}: {parameters} parameters, {} multiply-adds a sample",
+        network.describe(),
+        multiply_adds(network)
+    )
+}
+
+fn multiply_adds(network: &dyn Network) -> u64 {
+    network.summary().iter().map(|one| one.multiply_adds).sum()
+}
+
 /// What training begins with.
-fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
+pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
         (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
-        (_, Some(file)) => Ok(Start::Parameters(load_parameters(network, file)?)),
+        (_, Some(file)) => {
+            let mut anew = options.redraw.clone();
+            anew.extend(head(network).filter(|_| options.new_head));
+            let values = transfer(network, file, (&anew, options.seed))?;
+            Ok(Start::Parameters(values))
+        }
         (_, None) => Ok(Start::Seed),
     }
 }
 
-fn engine(common: &CommonOptions, options: &TrainCommand) -> Result<Box<dyn Engine>, Failure> {
-    if options.device == DeviceOption::Cpu {
+/// The engine for a device, with the choices kept for it.
+pub fn engine(common: &CommonOptions, device: &DeviceOption) -> Result<Box<dyn Engine>, Failure> {
+    if *device == DeviceOption::Cpu {
         eprintln!("note: the CPU engine is the definition, not a fast way to train");
         return Ok(Box::new(CpuEngine::new()));
     }
     let sources = common.sources()?;
     let engine = GpuEngine::open(GpuOptions {
-        device: options.device.adapter("")?,
+        device: device.adapter("")?,
         sources: sources.clone(),
         cooperative_matrix: common.cooperative_matrix,
         ..GpuOptions::default()
@@ -270,7 +315,7 @@ fn engine(common: &CommonOptions, options: &TrainCommand) -> Result<Box<dyn Engi
     Ok(Box::new(engine))
 }
 
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
+pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
@@ -282,8 +327,8 @@ fn text(report: &Report) -> String {
     let mut lines = vec![
         report.device.clone(),
         format!(
-            "{}, {} parameters, {} of them trained",
-            report.model, report.parameters, report.trained_parameters
+            "{}, {} parameters, {} of them trained, {} multiply-adds a sample",
+            report.model, report.parameters, report.trained_parameters, report.multiply_adds
         ),
         format!(
             "test accuracy {:.4}, test loss {:.4}",
@@ -311,12 +356,12 @@ fn text(report: &Report) -> String {
     lines.join("\n")
 }
 
-fn usage(error: impl std::fmt::Display) -> Failure {
+pub fn usage(error: impl std::fmt::Display) -> Failure {
     Failure::Usage(error.to_string())
 }
 
 /// Writes a file whole or not at all.
-fn write(file: &Path, text: &str) -> Result<(), Failure> {
+pub fn write(file: &Path, text: &str) -> Result<(), Failure> {
     lapidary::io::atomic::write_bytes(file, text.as_bytes()).map_err(usage)
 }
 

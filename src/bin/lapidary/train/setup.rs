@@ -1,15 +1,18 @@
 //! From the words of the command line to data, network and settings.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
 use lapidary::kernels::FloatType;
-use lapidary::models::{Initial, Mlp, Network};
+use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
 use lapidary::train::{EarlyStopping, TrainOptions};
 
 use crate::options::Failure;
+use crate::trained::join;
 
 use super::{Notes, TrainCommand, usage};
 
@@ -17,6 +20,10 @@ use super::{Notes, TrainCommand, usage};
 pub enum Model {
     /// Linear layers with relu between.
     Mlp,
+    /// Two convolutions with pooling, two linear layers; for images.
+    Cnn,
+    /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
+    Mobilenet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,24 +58,35 @@ pub enum InitialName {
 
 /// Both sets, standardized by what is measured on the training set unless they are taken as they are.
 pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
-    let mut data = match &options.data {
-        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage)?,
-        None => built_in()?,
-    };
-    if options.raw_inputs {
-        let (by, n) = (StandardizeBy::Whole, data.train.n_features());
-        let none = Standardization::from_parts(by, vec![0.0], vec![1.0], n);
-        return Ok((data, none.map_err(usage)?));
+    let mut data = load_data(options.data.as_deref())?;
+    let inputs = inputs(options.raw_inputs, &data.train)?;
+    if !options.raw_inputs {
+        inputs.apply(&mut data.train).map_err(usage)?;
+        inputs.apply(&mut data.test).map_err(usage)?;
     }
-    let by = match data.train.sample_shape() {
+    Ok((data, inputs))
+}
+
+/// Both sets of a folder, or those built in.
+pub fn load_data(folder: Option<&Path>) -> Result<TrainTest, Failure> {
+    match folder {
+        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage),
+        None => built_in(),
+    }
+}
+
+/// How inputs are prepared: by what is measured on the training set, or not at all.
+pub fn inputs(raw_inputs: bool, train: &Dataset) -> Result<Standardization, Failure> {
+    if raw_inputs {
+        let (by, n) = (StandardizeBy::Whole, train.n_features());
+        return Standardization::from_parts(by, vec![0.0], vec![1.0], n).map_err(usage);
+    }
+    let by = match train.sample_shape() {
         [1, _, _] => StandardizeBy::Whole,
         [_, _, _] => StandardizeBy::Channel,
         _ => StandardizeBy::Feature,
     };
-    let fit = Standardization::fit(&data.train, by).map_err(usage)?;
-    fit.apply(&mut data.train).map_err(usage)?;
-    fit.apply(&mut data.test).map_err(usage)?;
-    Ok((data, fit))
+    Standardization::fit(train, by).map_err(usage)
 }
 
 #[cfg(feature = "fashion-mnist")]
@@ -83,15 +101,22 @@ fn built_in() -> Result<TrainTest, Failure> {
     ))
 }
 
-pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Mlp, Failure> {
-    let Model::Mlp = options.model;
+pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
-    let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-    Ok(network.with_initial(initial))
+    Ok(match options.model {
+        Model::Mlp => {
+            let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
+            Box::new(network.with_initial(initial))
+        }
+        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
+        Model::Mobilenet => {
+            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
+        }
+    })
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
@@ -155,16 +180,21 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
     })
 }
 
-/// What a reader of the file needs to use the network: its kind, and how inputs are prepared.
-pub fn notes(options: &TrainCommand, network: &dyn Network, inputs: &Standardization) -> Notes {
-    let join = |values: &[f32]| {
-        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
-        values.join(" ")
-    };
+/// What a reader of the file needs to use the network: its kind, the data it is for, how inputs are prepared,
+/// and all settings, from which `eval` makes the network again.
+pub fn notes(
+    options: &TrainCommand,
+    (network, train): (&dyn Network, &Dataset),
+    inputs: &Standardization,
+) -> Notes {
+    let classes = serde_json::Value::from(train.class_names()).to_string();
     Notes::from([
         ("model".to_owned(), network.describe()),
         ("activation".to_owned(), "relu".to_owned()),
+        ("sample_shape".to_owned(), join(train.sample_shape())),
+        ("classes".to_owned(), classes),
         ("optimizer".to_owned(), options.optimizer.clone()),
+        ("settings".to_owned(), options.settings.toml()),
         ("input_mean".to_owned(), join(inputs.mean())),
         ("input_std".to_owned(), join(inputs.std())),
     ])

@@ -1,0 +1,15 @@
+// The mean with zeros in the padding.
+
+import package::pool2d::params::params;
+
+fn begun() -> u32 {
+    return 0u;
+}
+
+fn folded(total: u32, bits: u32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(total) + bitcast<f32>(bits));
+}
+
+fn finished(total: u32, area: f32) -> u32 {
+    return bitcast<u32>(bitcast<f32>(total) / f32(params.kernel_height * params.kernel_width));
+}

@@ -1,0 +1,9 @@
+// Gradients of the result in f16, four neighbours at a time.
+
+@group(0) @binding(4) var<storage, read> upstream: array<vec2<u32>>; // rows as those of the result
+
+// Elements index .. index + 3; index is a multiple of 4.
+fn load_upstream4(index: u32) -> vec4<f32> {
+    let words = upstream[index / 4u];
+    return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
+}

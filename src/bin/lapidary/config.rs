@@ -1,0 +1,321 @@
+//! Settings from TOML files. A key is a long flag of `lapidary train`, written with `_` or `-`, and is
+//! checked by the parser of the command line itself, so that a new flag is a key at once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches as _};
+use lapidary::io::{near_names, read_text};
+use serde::Serialize;
+use serde_json::{Number, Value};
+use toml::de::{DeTable, DeValue};
+
+use crate::options::Failure;
+use crate::train::TrainCommand;
+
+/// The subcommand whose flags are keys.
+const TRAIN: &str = "train";
+
+/// Flags that say where things go or come from in one run and not what is trained: no part of the
+/// settings kept with a result.
+const OF_ONE_RUN: [&str; 6] = ["config", "out", "checkpoint", "log", "svg", "device"];
+
+/// A TOML file.
+pub struct Document {
+    file: PathBuf,
+    text: String,
+}
+
+/// A setting of a file.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// With `-`, as the flag.
+    pub key: String,
+    pub span: Range<usize>,
+    pub given: Given,
+}
+
+/// What stands behind the `=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Given {
+    Flag(bool),
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Entry {
+    /// A setting of a file, by its flag.
+    pub fn new(key: &str, span: Range<usize>, given: Given) -> Self {
+        Self {
+            key: key.to_owned(),
+            span,
+            given,
+        }
+    }
+}
+
+impl Document {
+    /// A text from elsewhere, with what errors call it.
+    pub fn of(file: PathBuf, text: String) -> Self {
+        Self { file, text }
+    }
+
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        let text = read_text(file).map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok(Self {
+            file: file.to_owned(),
+            text,
+        })
+    }
+
+    /// The table of the whole file.
+    pub fn table(&self) -> Result<DeTable<'_>, Failure> {
+        match DeTable::parse(&self.text) {
+            Ok(table) => Ok(table.into_inner()),
+            Err(error) => {
+                let span = error.span().unwrap_or_default();
+                Err(self.wrong(&span, error.message()))
+            }
+        }
+    }
+
+    /// An error at a place of the file.
+    pub fn wrong(&self, span: &Range<usize>, message: &str) -> Failure {
+        let before = self.text.get(..span.start).unwrap_or_default();
+        let line = 1 + before.matches('\n').count();
+        Failure::Usage(format!("{}:{line}: {message}", self.file.display()))
+    }
+
+    /// The settings of a table.
+    pub fn entries(&self, table: &DeTable<'_>) -> Result<Vec<Entry>, Failure> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (name, value) in table {
+            let key = name.get_ref().replace('_', "-");
+            let given = given(value.get_ref()).ok_or_else(|| {
+                let kind = value.get_ref().type_str();
+                let message = format!(
+                    "`{}` is a {kind}; allowed: a string, a number, true, false, or an array of them",
+                    name.get_ref()
+                );
+                self.wrong(&name.span(), &message)
+            })?;
+            if entries.iter().any(|one| one.key == key) {
+                let message = format!("`{}` is there twice, with `_` and with `-`", name.get_ref());
+                return Err(self.wrong(&name.span(), &message));
+            }
+            entries.push(Entry {
+                key,
+                span: name.span(),
+                given,
+            });
+        }
+        Ok(entries)
+    }
+
+    /// The words a command line would have for a setting, each checked alone, so that what is wrong is
+    /// said with its line.
+    pub fn arguments(&self, entry: &Entry) -> Result<Vec<String>, Failure> {
+        let train = train();
+        let shown = entry.key.replace('-', "_");
+        let refuse = |message: String| Err(self.wrong(&entry.span, &message));
+        let Some(flag) = flags(&train).find(|one| one.get_long() == Some(&entry.key)) else {
+            let names = flags(&train).filter_map(Arg::get_long);
+            let near = near_names(&entry.key, names).join(", ").replace('-', "_");
+            return refuse(if near.is_empty() {
+                format!("`{shown}` is no setting; `lapidary train --help` lists them")
+            } else {
+                format!("`{shown}` is no setting; near: {near}")
+            });
+        };
+        let word = |value: &String| format!("--{}={value}", entry.key);
+        let words: Vec<String> = match (flag.get_action(), &entry.given) {
+            (ArgAction::SetTrue, Given::Flag(true)) => vec![format!("--{}", entry.key)],
+            (ArgAction::SetTrue, Given::Flag(false)) => Vec::new(),
+            (ArgAction::SetTrue, _) => return refuse(format!("`{shown}` takes true or false")),
+            (_, Given::Flag(value)) => vec![word(&value.to_string())],
+            (_, Given::One(value)) => vec![word(value)],
+            (ArgAction::Append, Given::Many(values)) if !values.is_empty() => {
+                values.iter().map(word).collect()
+            }
+            (ArgAction::Append, Given::Many(_)) => {
+                return refuse(format!("`{shown}` is empty; leave it out instead"));
+            }
+            (_, Given::Many(_)) => return refuse(format!("`{shown}` takes one value")),
+        };
+        let alone = words.iter().cloned().map(OsString::from);
+        match lenient().try_get_matches_from(line(alone)) {
+            Ok(_) => Ok(words),
+            Err(error) => refuse(format!("`{shown}`: {}", said(&error))),
+        }
+    }
+
+    /// Adds the file's name to an error about its settings together.
+    pub fn about(&self, error: &clap::Error) -> Failure {
+        Failure::Usage(format!("{}: {}", self.file.display(), said(error)))
+    }
+}
+
+/// The command line with the settings of the file that `train` names. What both say, the command line
+/// decides.
+pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+    // What this refuses, the parser proper refuses too, and says it better.
+    let Ok(matches) = lenient().try_get_matches_from(&arguments) else {
+        return Ok(arguments);
+    };
+    let Some((TRAIN, matches)) = matches.subcommand() else {
+        return Ok(arguments);
+    };
+    let Some(file) = matches.get_one::<PathBuf>("config") else {
+        return Ok(arguments);
+    };
+    let document = Document::read(file)?;
+    let train = train();
+    let mut words = Vec::new();
+    for entry in document.entries(&document.table()?)? {
+        let made = document.arguments(&entry)?;
+        let flag = flags(&train).find(|flag| flag.get_long() == Some(&entry.key));
+        let source = flag.and_then(|flag| matches.value_source(flag.get_id().as_str()));
+        if source != Some(ValueSource::CommandLine) {
+            words.extend(made.into_iter().map(OsString::from));
+        }
+    }
+    let end = arguments.iter().position(|word| word == "--");
+    let end = end.unwrap_or(arguments.len());
+    arguments.splice(end..end, words);
+    Ok(arguments)
+}
+
+/// What the words of a command line after `lapidary train` ask for.
+pub fn train_command(words: Vec<String>) -> Result<TrainCommand, clap::Error> {
+    let words = line(words.into_iter().map(OsString::from));
+    let matches = crate::command().try_get_matches_from(words)?;
+    let Some((TRAIN, matches)) = matches.subcommand() else {
+        return Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand));
+    };
+    let mut options = TrainCommand::from_arg_matches(matches)?;
+    options.settings = Settings::resolved(matches);
+    Ok(options)
+}
+
+/// `lapidary train` with these words.
+fn line(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let begin = ["lapidary", TRAIN].map(OsString::from);
+    begin.into_iter().chain(words).collect()
+}
+
+/// What a setting has in the end: of the command line, a file, or by default.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct Settings(BTreeMap<String, Value>);
+
+impl Settings {
+    /// All settings of `train` that say what is trained.
+    pub fn resolved(matches: &ArgMatches) -> Self {
+        let train = train();
+        let kept = flags(&train).filter(|flag| !OF_ONE_RUN.contains(&flag.get_id().as_str()));
+        let mut settings = BTreeMap::new();
+        for flag in kept {
+            let Some(raw) = matches.get_raw(flag.get_id().as_str()) else {
+                continue;
+            };
+            let typed = |text: &std::ffi::OsStr| typed(&text.to_string_lossy());
+            let mut values: Vec<Value> = match flag.get_value_delimiter() {
+                Some(delimiter) => raw
+                    .flat_map(|text| {
+                        let text = text.to_string_lossy().into_owned();
+                        text.split(delimiter)
+                            .map(crate::config::typed)
+                            .collect::<Vec<_>>()
+                    })
+                    .collect(),
+                None => raw.map(typed).collect(),
+            };
+            let value = match flag.get_action() {
+                ArgAction::Append => Value::Array(values),
+                _ => values.pop().unwrap_or(Value::Null),
+            };
+            let key = flag.get_long().unwrap_or_default().replace('-', "_");
+            settings.insert(key, value);
+        }
+        Self(settings)
+    }
+
+    /// A file that gives them again.
+    pub fn toml(&self) -> String {
+        let lines = self.0.iter().map(|(key, value)| {
+            // JSON's strings, numbers and arrays are TOML's, but for one character.
+            let value = value.to_string().replace('\u{7f}', "\\u007f");
+            format!("{key} = {value}\n")
+        });
+        lines.collect()
+    }
+}
+
+fn typed(text: &str) -> Value {
+    match (text, text.parse::<Number>()) {
+        ("true", _) => Value::Bool(true),
+        ("false", _) => Value::Bool(false),
+        (_, Ok(number)) => Value::Number(number),
+        (_, Err(_)) => Value::String(text.to_owned()),
+    }
+}
+
+/// The subcommand.
+fn train() -> Command {
+    let command = crate::command();
+    command.find_subcommand(TRAIN).cloned().unwrap_or_default()
+}
+
+/// The whole command, satisfied with any part of the settings of `train`.
+fn lenient() -> Command {
+    crate::command().mut_subcommand(TRAIN, |train| train.mut_args(|flag| flag.required(false)))
+}
+
+/// The flags of `train` proper.
+fn flags(train: &Command) -> impl Iterator<Item = &Arg> {
+    train
+        .get_arguments()
+        .filter(|flag| flag.get_long().is_some())
+}
+
+/// What clap says, on one line and without its advice about usage.
+fn said(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim);
+    let kept = lines.filter(|line| {
+        !(line.is_empty() || line.starts_with("Usage:") || line.starts_with("For more information"))
+    });
+    let text = kept.collect::<Vec<_>>().join(" ");
+    text.trim_start_matches("error: ").to_owned()
+}
+
+fn given(value: &DeValue<'_>) -> Option<Given> {
+    match value {
+        DeValue::Boolean(value) => Some(Given::Flag(*value)),
+        DeValue::Array(values) => {
+            let values = values.iter().map(|value| scalar(value.get_ref()));
+            values.collect::<Option<Vec<String>>>().map(Given::Many)
+        }
+        value => scalar(value).map(Given::One),
+    }
+}
+
+/// A single value as a word of the command line.
+pub fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => {
+            Some(number.as_str().trim_start_matches('+').to_owned())
+        }
+        DeValue::Integer(number) => {
+            let value = i128::from_str_radix(number.as_str(), number.radix()).ok()?;
+            Some(value.to_string())
+        }
+        DeValue::Float(number) => Some(number.as_str().trim_start_matches('+').to_owned()),
+        DeValue::Array(_) | DeValue::Table(_) | DeValue::Datetime(_) => None,
+    }
+}

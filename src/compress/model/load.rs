@@ -1,0 +1,173 @@
+//! Reading a model: a folder that [`Model::save`] wrote, with everything checked against its configuration.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::config::{Config, WeightConfig};
+use super::{
+    ARTIFACT_FORMAT, Activations, CONFIG_FILE, MODEL_FILE, Model, ModelFileError, Stored, layer_of,
+    storage,
+};
+use crate::data::{Standardization, StandardizeBy};
+use crate::io::compressed_tensors::codes::{ActivationArgs, WeightArgs, read_codes_file};
+use crate::io::read_text;
+use crate::io::safetensors::SafetensorsFile;
+use crate::models::{Network, Role, Sequential, TensorSpec, load_tensor};
+
+impl Model {
+    /// Reads a folder that [`Model::save`] wrote.
+    ///
+    /// # Errors
+    /// [`ModelFileError`] naming the file and the key or tensor that is missing or wrong.
+    pub fn load(folder: impl AsRef<Path>) -> Result<Self, ModelFileError> {
+        let folder = folder.as_ref();
+        let path = folder.join(CONFIG_FILE);
+        if folder.is_dir() && !path.exists() {
+            return Err(ModelFileError::NoModel {
+                file: folder.to_owned(),
+                reason: format!(
+                    "there is no {CONFIG_FILE} in this folder, so it is no finished model"
+                ),
+            });
+        }
+        let text = read_text(&path)?;
+        let refuse = |key: &str, found: String, allowed: &str| ModelFileError::Config {
+            file: path.clone(),
+            key: key.to_owned(),
+            found,
+            allowed: allowed.to_owned(),
+        };
+        let no_model = |reason: String| ModelFileError::NoModel {
+            file: path.clone(),
+            reason,
+        };
+        // Before the rest, so that files of another kind are told as such.
+        let head: Head =
+            serde_json::from_str(&text).map_err(|error| no_model(error.to_string()))?;
+        if head.format.as_deref() != Some(ARTIFACT_FORMAT) {
+            return Err(refuse(
+                "format",
+                format!("{:?}", head.format),
+                ARTIFACT_FORMAT,
+            ));
+        }
+        let config: Config =
+            serde_json::from_str(&text).map_err(|error| no_model(error.to_string()))?;
+        let network = Sequential::new(
+            config.network.clone(),
+            &config.sample_shape,
+            config.layers.clone(),
+        )?;
+        let inputs = inputs(&config)?;
+        let file = SafetensorsFile::open(folder.join(MODEL_FILE))?;
+        let specs = network.tensors();
+        let is_weight = |layer: &String| specs.iter().any(|one| layer_of(&one.name) == layer);
+        if let Some(layer) = config.weights.keys().find(|layer| !is_weight(layer)) {
+            let names: Vec<&str> = specs.iter().map(|one| layer_of(&one.name)).collect();
+            return Err(refuse("weights", format!("{layer:?}"), &names.join(", ")));
+        }
+        let mut tensors = Vec::new();
+        for spec in specs {
+            let one = config.weights.get(layer_of(&spec.name));
+            let stored = match one
+                .filter(|_| spec.role == Role::Parameter && spec.name.ends_with(".weight"))
+            {
+                None => Stored::Float(load_tensor(&file, &spec)?),
+                Some(one) => read(&file, &spec, one).map_err(|reason| ModelFileError::Weight {
+                    file: path.clone(),
+                    reason,
+                })?,
+            };
+            tensors.push((spec.name, stored));
+        }
+        Self::of_stored(network, inputs, tensors)
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: Option<String>,
+}
+
+/// How samples are prepared: one mean for all, one a channel, or one a feature.
+fn inputs(config: &Config) -> Result<Standardization, ModelFileError> {
+    let n_features = config.sample_shape.iter().product();
+    let by = match config.input_mean.len() {
+        1 => StandardizeBy::Whole,
+        n if config.sample_shape.len() > 1 && n == config.sample_shape[0] => StandardizeBy::Channel,
+        _ => StandardizeBy::Feature,
+    };
+    let (mean, std) = (config.input_mean.clone(), config.input_std.clone());
+    Ok(Standardization::from_parts(by, mean, std, n_features)?)
+}
+
+/// One weight as its configuration says.
+fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result<Stored, String> {
+    let layer = layer_of(&spec.name);
+    if one.shape != spec.shape {
+        return Err(format!(
+            "weights.{layer}.shape is {:?}, the network needs {:?}",
+            one.shape, spec.shape
+        ));
+    }
+    let path = format!("weights.{layer}.weights");
+    let args = match &one.weights {
+        None => None,
+        Some(value) => {
+            Some(WeightArgs::from_json(&path, value).map_err(|error| error.to_string())?)
+        }
+    };
+    let activations = match &one.input_activations {
+        None => None,
+        Some(value) => {
+            ActivationArgs::from_json(&format!("weights.{layer}.input_activations"), value)
+                .map_err(|error| error.to_string())?
+        }
+    };
+    let activations = match activations {
+        None => Activations::Float,
+        Some(ActivationArgs::Token) => Activations::Int8PerRow,
+        Some(ActivationArgs::Group(size)) => Activations::Int8PerBlock(size),
+    };
+    let shape = one.shape.clone();
+    match (one.storage.as_str(), args, one.layout) {
+        ("pack-quantized" | "int-quantized", Some(args), None) => {
+            let matrix = read_codes_file(file, layer, &args).map_err(|error| error.to_string())?;
+            let found = [matrix.n(), matrix.k()];
+            if found != super::stored::matrix_shape(&shape) {
+                return Err(format!(
+                    "weight {layer} has codes {found:?}, the network needs {shape:?}"
+                ));
+            }
+            Ok(Stored::Quantized {
+                shape,
+                matrix,
+                activations,
+            })
+        }
+        ("sparse-24-bitmask" | "sparse-bitmask" | storage::LAPIDARY_SPARSE, args, Some(layout)) => {
+            let values = match (args, one.values.as_deref()) {
+                (Some(args), None) => Ok(args),
+                (None, Some("f32")) => Err(false),
+                (None, Some("f16")) => Err(true),
+                _ => {
+                    return Err(format!(
+                        "weights.{layer}: expected either weights, or values that are f32 or f16"
+                    ));
+                }
+            };
+            let matrix = storage::read_sparse(file, layer, (&shape, layout), values)?;
+            Ok(Stored::Sparse {
+                shape,
+                matrix,
+                activations,
+            })
+        }
+        (other, ..) => Err(format!(
+            "weights.{layer}.storage is {:?}; allowed: pack-quantized and int-quantized with weights, \
+             sparse-24-bitmask, sparse-bitmask and lapidary-sparse with a layout",
+            crate::io::safetensors::shown(other)
+        )),
+    }
+}

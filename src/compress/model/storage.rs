@@ -1,0 +1,249 @@
+//! How weights lie in `model.safetensors`.
+//!
+//! * f32 tensors under their own names.
+//! * Codes as `pack-quantized` (int4) or `int-quantized` (int8) of compressed-tensors.
+//! * Pruned float weights as `sparse-24-bitmask` or `sparse-bitmask` of compressed-tensors.
+//! * Pruned weights with quantized values, for which it has no layout, as `lapidary-sparse`: the kept values
+//!   as `X.sparse.weight..` in the code layouts above, and the places as the words that kernels read:
+//!   `X.sparse_indices` for N:M; `X.sparse_starts` and `X.sparse_columns` for blocks; `X.sparse_starts` and
+//!   `X.sparse_deltas` for single weights, all u32.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ModelFileError, Stored, layer_of};
+use crate::io::compressed_tensors::codes::{CodesFormat, WeightArgs, code_parts, read_codes_file};
+use crate::io::compressed_tensors::{BitmaskFormat, bitmask_parts, read_bitmask_file};
+use crate::io::safetensors::SafetensorsFile;
+use crate::num::sparse::{BlockParts, DeltaParts, NmParts};
+use crate::num::{
+    Bits, BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, NmMatrix, NmPattern, QuantFormat,
+    SparseLayout, SparseMatrix, ValueFormat, Values,
+};
+use crate::tensor::{DType, HostTensor};
+
+use super::stored::matrix_shape;
+
+/// Our own extension.
+pub const LAPIDARY_SPARSE: &str = "lapidary-sparse";
+
+/// Which weights are kept, in `config.json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// `n` of every `m`, with indices shared by `vector` rows.
+    Nm {
+        /// Kept of each group.
+        n: u32,
+        /// Elements of a group.
+        m: u32,
+        /// Rows that share indices.
+        vector: u32,
+    },
+    /// Blocks.
+    Block {
+        /// Rows of a block.
+        rows: u32,
+        /// Columns of a block.
+        columns: u32,
+    },
+    /// Single weights.
+    Delta {
+        /// 4 or 8.
+        bits: u32,
+    },
+}
+
+impl Layout {
+    /// That of a matrix.
+    pub fn of(matrix: &SparseMatrix) -> Self {
+        match matrix.format().layout {
+            SparseLayout::Nm(pattern) => Self::Nm {
+                n: pattern.n(),
+                m: pattern.m(),
+                vector: pattern.vector(),
+            },
+            SparseLayout::Block(shape) => Self::Block {
+                rows: shape.rows() as u32,
+                columns: shape.columns() as u32,
+            },
+            SparseLayout::Delta(bits) => Self::Delta { bits: bits.bits() },
+        }
+    }
+
+    fn sparse(self) -> Result<SparseLayout, String> {
+        match self {
+            Self::Nm { n, m, vector } => NmPattern::new(n, m, vector)
+                .map(SparseLayout::Nm)
+                .map_err(|error| error.to_string()),
+            Self::Block { rows, columns } => BlockShape::new(rows, columns)
+                .map(SparseLayout::Block)
+                .map_err(|error| error.to_string()),
+            Self::Delta { bits: 4 } => Ok(SparseLayout::Delta(DeltaBits::Four)),
+            Self::Delta { bits: 8 } => Ok(SparseLayout::Delta(DeltaBits::Eight)),
+            Self::Delta { bits } => Err(format!("deltas of {bits} bits; allowed: 4, 8")),
+        }
+    }
+}
+
+/// The layout for codes of a format.
+pub fn codes_format(format: QuantFormat) -> CodesFormat {
+    match format.bits {
+        Bits::Int8 => CodesFormat::Bytes,
+        _ => CodesFormat::Packed,
+    }
+}
+
+/// The layout for a pruned matrix.
+pub fn sparse_storage(matrix: &SparseMatrix) -> &'static str {
+    match (matrix.values(), matrix.format().layout) {
+        (Values::Quantized(_), _) => LAPIDARY_SPARSE,
+        (Values::Float(_), SparseLayout::Nm(pattern)) if pattern == NmPattern::TWO_FOUR => {
+            "sparse-24-bitmask"
+        }
+        (Values::Float(_), _) => "sparse-bitmask",
+    }
+}
+
+/// The parts of a tensor in the file.
+///
+/// # Errors
+/// [`ModelFileError`] for a matrix that cannot be stored.
+pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, ModelFileError> {
+    let layer = layer_of(name);
+    match stored {
+        Stored::Float(tensor) => Ok(vec![(name.to_owned(), tensor.clone())]),
+        Stored::Quantized { matrix, .. } => {
+            Ok(code_parts(layer, matrix, codes_format(matrix.format()))?)
+        }
+        Stored::Sparse { matrix, .. } => match matrix.values() {
+            Values::Float(_) => {
+                let format = match sparse_storage(matrix) {
+                    "sparse-24-bitmask" => BitmaskFormat::TwoFour,
+                    _ => BitmaskFormat::General,
+                };
+                let dtype = match matrix.values().format().bits() {
+                    16 => DType::F16,
+                    _ => DType::F32,
+                };
+                let shape = vec![matrix.n(), matrix.k()];
+                let dense = HostTensor::from_f32_as(dtype, shape, &matrix.decompress())?;
+                Ok(bitmask_parts(layer, &dense, format)?)
+            }
+            Values::Quantized(codes) => {
+                let format = codes_format(codes.format());
+                let mut parts = code_parts(&format!("{layer}.sparse"), codes, format)?;
+                for (part, words) in places(matrix) {
+                    let tensor = HostTensor::from_words_u32(vec![words.len()], words)?;
+                    parts.push((format!("{layer}.sparse_{part}"), tensor));
+                }
+                Ok(parts)
+            }
+        },
+    }
+}
+
+/// The lists of words that say where kept values are.
+fn places(matrix: &SparseMatrix) -> Vec<(&'static str, &[u32])> {
+    match matrix {
+        SparseMatrix::Nm(nm) => vec![("indices", nm.indices())],
+        SparseMatrix::Block(block) => {
+            vec![
+                ("columns", block.block_columns()),
+                ("starts", block.row_starts()),
+            ]
+        }
+        SparseMatrix::Delta(delta) => {
+            vec![("deltas", delta.deltas()), ("starts", delta.row_starts())]
+        }
+    }
+}
+
+/// Reads a pruned weight of `shape`; `values` are the arguments of its codes, or whether its floats are f16.
+///
+/// # Errors
+/// What is wrong, with the tensor's name.
+pub(super) fn read_sparse(
+    file: &SafetensorsFile,
+    layer: &str,
+    (shape, layout): (&[usize], Layout),
+    values: Result<WeightArgs, bool>,
+) -> Result<SparseMatrix, String> {
+    let [n, k] = matrix_shape(shape);
+    let layout = layout
+        .sparse()
+        .map_err(|reason| format!("weight {layer}: {reason}"))?;
+    let args = match values {
+        Ok(args) => args,
+        Err(is_f16) => {
+            let dense = read_bitmask_file(file, layer).map_err(|error| error.to_string())?;
+            if dense.shape() != [n, k] {
+                return Err(format!(
+                    "weight {layer} is {:?}, expected [{n}, {k}]",
+                    dense.shape()
+                ));
+            }
+            let weights = dense.to_f32().map_err(|error| error.to_string())?;
+            let dense = Dense {
+                name: layer,
+                n,
+                k,
+                weights: &weights,
+            };
+            let format = if is_f16 {
+                ValueFormat::F16
+            } else {
+                ValueFormat::F32
+            };
+            return SparseMatrix::compress(&dense, layout, format)
+                .map_err(|error| error.to_string());
+        }
+    };
+    let codes = read_codes_file(file, &format!("{layer}.sparse"), &args);
+    let values = Values::Quantized(codes.map_err(|error| error.to_string())?);
+    let words = |part: &str| -> Result<Vec<u32>, String> {
+        let name = format!("{layer}.sparse_{part}");
+        let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+        if tensor.dtype() != DType::U32 {
+            return Err(format!("tensor {name} is {}; expected u32", tensor.dtype()));
+        }
+        Ok(tensor.words())
+    };
+    let made = match layout {
+        SparseLayout::Nm(pattern) => NmMatrix::from_parts(
+            layer,
+            NmParts {
+                n,
+                k,
+                pattern,
+                values,
+                indices: words("indices")?,
+            },
+        )
+        .map(SparseMatrix::Nm),
+        SparseLayout::Block(shape) => BlockMatrix::from_parts(
+            layer,
+            BlockParts {
+                n,
+                k,
+                shape,
+                values,
+                row_starts: words("starts")?,
+                block_columns: words("columns")?,
+            },
+        )
+        .map(SparseMatrix::Block),
+        SparseLayout::Delta(bits) => DeltaMatrix::from_parts(
+            layer,
+            DeltaParts {
+                n,
+                k,
+                bits,
+                values,
+                row_starts: words("starts")?,
+                deltas: words("deltas")?,
+            },
+        )
+        .map(SparseMatrix::Delta),
+    };
+    made.map_err(|error| error.to_string())
+}

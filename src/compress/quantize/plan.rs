@@ -1,0 +1,346 @@
+//! What will happen to each layer of a network, before anything is touched.
+//!
+//! A layer is left alone when its name matches a pattern of the keep-list. One that does not fit the scheme
+//! (its group does not divide the input features, or is no whole number of packed words) follows the misfit
+//! policy. Each answer carries its reason.
+
+use super::linear::Linear;
+use super::width::Width;
+use crate::compress::CompressError;
+use crate::num::{Granularity, QuantError};
+
+/// What becomes of a layer that does not fit the scheme.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Misfit {
+    /// Nothing is planned; the error names the layer and the fix.
+    #[default]
+    Error,
+    /// The largest group that fits, no larger than the one asked for; where none does, the layer is an
+    /// error all the same.
+    SmallerGroup,
+    /// int8 with a scale for each channel, which fits every layer.
+    Int8,
+}
+
+/// A layer's weights as planning sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer<'a> {
+    /// Name of the tensor.
+    pub name: &'a str,
+    /// Output features.
+    pub n: usize,
+    /// Input features.
+    pub k: usize,
+}
+
+/// What a layer becomes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Action {
+    /// It stays as it is.
+    Keep,
+    /// It is quantized.
+    Quantize(Linear),
+}
+
+/// A layer's part of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// Name of the tensor.
+    pub name: String,
+    /// What it becomes.
+    pub action: Action,
+    /// Why, as a sentence without a full stop.
+    pub reason: String,
+    /// Bytes of codes packed at their own width, scales and zero points; 4 a weight for one that is kept.
+    pub bytes: u64,
+}
+
+/// Plans every layer.
+///
+/// # Errors
+/// [`CompressError`] naming the layer: no elements, a scheme out of range, and a layer that does not fit
+/// where the policy says error or knows no way. [`CompressError::Misfit`] names the fix.
+pub fn plan(
+    layers: &[Layer<'_>],
+    scheme: &Linear,
+    keep: &[&str],
+    misfit: Misfit,
+) -> Result<Vec<Planned>, CompressError> {
+    layers
+        .iter()
+        .map(|layer| plan_layer(layer, scheme, keep, misfit))
+        .collect()
+}
+
+fn plan_layer(
+    layer: &Layer<'_>,
+    scheme: &Linear,
+    keep: &[&str],
+    misfit: Misfit,
+) -> Result<Planned, CompressError> {
+    let Layer { name, n, k } = *layer;
+    scheme.range.check(name)?;
+    if n == 0 || k == 0 {
+        let tensor = name.to_owned();
+        return Err(QuantError::Empty { tensor, n, k }.into());
+    }
+    let planned = |action, reason| Planned {
+        name: name.to_owned(),
+        action,
+        reason,
+        bytes: bytes(n, k, action),
+    };
+    if let Some(pattern) = keep.iter().find(|pattern| matches_pattern(pattern, name)) {
+        let reason = format!("kept: its name matches `{pattern}`");
+        return Ok(planned(Action::Keep, reason));
+    }
+    let problem = match scheme.group_size(name, k) {
+        Ok(_) => {
+            return Ok(planned(
+                Action::Quantize(*scheme),
+                format!("{scheme} as asked"),
+            ));
+        }
+        Err(CompressError::Quant(QuantError::KNotMultipleOfGroup { group_size, .. })) => {
+            format!("k = {k} is not a multiple of group_size {group_size}")
+        }
+        Err(CompressError::Quant(QuantError::GroupSize {
+            group_size,
+            multiple,
+            ..
+        })) => {
+            format!("group_size {group_size} is not a positive multiple of {multiple}")
+        }
+        Err(other) => return Err(other),
+    };
+    let smaller = smaller_group(scheme, k);
+    match (misfit, smaller) {
+        (Misfit::Int8, _) => {
+            let int8 = Linear {
+                range: scheme.range,
+                ..Linear::symmetric(Width::Int8, Granularity::Channel)
+            };
+            let reason = format!("{int8} instead of {scheme}: {problem}");
+            Ok(planned(Action::Quantize(int8), reason))
+        }
+        (Misfit::SmallerGroup, Some(smaller)) => {
+            let reason = format!("{smaller} instead of {scheme}: {problem}");
+            Ok(planned(Action::Quantize(smaller), reason))
+        }
+        (Misfit::SmallerGroup, None) | (Misfit::Error, _) => Err(CompressError::Misfit {
+            tensor: name.to_owned(),
+            problem,
+            fix: match smaller {
+                Some(smaller) => format!(
+                    "use {smaller}, set the misfit policy to smaller-group or int8, or keep the layer"
+                ),
+                None => {
+                    "no group fits: use channels, set the misfit policy to int8, or keep the layer"
+                        .to_owned()
+                }
+            },
+        }),
+    }
+}
+
+/// The scheme with the largest group that fits `k` columns and is no larger than the one asked for.
+fn smaller_group(scheme: &Linear, k: usize) -> Option<Linear> {
+    let Granularity::Group(asked) = scheme.granularity else {
+        return None;
+    };
+    let multiple = scheme.width.container().per_word();
+    let largest = (asked as usize).min(k) / multiple * multiple;
+    let size = (multiple..=largest)
+        .rev()
+        .step_by(multiple)
+        .find(|&size| k.is_multiple_of(size))?;
+    Some(Linear {
+        granularity: Granularity::Group(u32::try_from(size).ok()?),
+        ..*scheme
+    })
+}
+
+/// Bytes of a layer on disk.
+fn bytes(n: usize, k: usize, action: Action) -> u64 {
+    let (n, k) = (n as u64, k as u64);
+    let weights = n.saturating_mul(k);
+    let linear = match action {
+        Action::Keep => return weights.saturating_mul(4),
+        Action::Quantize(linear) => linear,
+    };
+    let scales = match linear.granularity {
+        Granularity::Tensor => 1,
+        Granularity::Channel => n,
+        Granularity::Group(size) => weights / u64::from(size.max(1)),
+    };
+    let zero_bits = match linear.rule.zero() {
+        crate::num::Zero::Symmetric => 0,
+        crate::num::Zero::ZeroPoint => 8,
+    };
+    let code_bytes = weights
+        .saturating_mul(u64::from(linear.width.bits()))
+        .div_ceil(8);
+    let scale_bits = u64::from(linear.scale_type.bits()) + zero_bits;
+    code_bytes.saturating_add(scales.saturating_mul(scale_bits).div_ceil(8))
+}
+
+/// Whether a name matches a pattern: `*` stands for any characters, also none, `?` for one; everything else
+/// for itself.
+#[must_use]
+pub fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), name.chars().collect());
+    let (mut at, mut place) = (0, 0);
+    // Where the last star stands, and how much of the name it has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while place < name.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, place));
+                at += 1;
+            }
+            Some(&one) if one == '?' || one == name[place] => {
+                at += 1;
+                place += 1;
+            }
+            Some(_) | None => {
+                let Some((star_at, taken)) = star else {
+                    return false;
+                };
+                star = Some((star_at, taken + 1));
+                (at, place) = (star_at + 1, taken + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|&one| one == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress::Weights;
+    use crate::compress::quantize::{RangeChoice, round_to_nearest};
+
+    const LAYERS: [Layer<'static>; 3] = [
+        Layer {
+            name: "fc1.weight",
+            n: 128,
+            k: 784,
+        },
+        Layer {
+            name: "fc2.weight",
+            n: 64,
+            k: 128,
+        },
+        Layer {
+            name: "head.weight",
+            n: 10,
+            k: 36,
+        },
+    ];
+
+    const INT4: Linear = Linear::symmetric(Width::Int4, Granularity::Group(32));
+
+    #[test]
+    fn a_plan_says_what_happens_to_each_layer_and_why() {
+        let planned = plan(&LAYERS, &INT4, &["head.*"], Misfit::SmallerGroup).unwrap();
+        let lines: Vec<(&str, &str)> = planned
+            .iter()
+            .map(|layer| (layer.name.as_str(), layer.reason.as_str()))
+            .collect();
+        let expected = [
+            (
+                "fc1.weight",
+                "int4-g16 instead of int4-g32: k = 784 is not a multiple of group_size 32",
+            ),
+            ("fc2.weight", "int4-g32 as asked"),
+            ("head.weight", "kept: its name matches `head.*`"),
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(planned[2].action, Action::Keep);
+        assert_eq!(planned[2].bytes, 4 * 360);
+        // Half a byte a weight and 2 bytes a group.
+        assert_eq!(planned[1].bytes, 64 * 128 / 2 + 64 * 4 * 2);
+    }
+
+    #[test]
+    fn a_misfit_is_an_error_that_names_the_fix() {
+        let error = plan(&LAYERS, &INT4, &[], Misfit::Error)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "fc1.weight: k = 784 is not a multiple of group_size 32; use int4-g16, set the misfit policy \
+             to smaller-group or int8, or keep the layer"
+        );
+        // 36 is no multiple of 8, so no int4 group fits.
+        let error = plan(&LAYERS[2..], &INT4, &[], Misfit::SmallerGroup).unwrap_err();
+        assert!(
+            error.to_string().contains("no group fits: use channels"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_layer_fits_int8_channels_and_what_is_planned_can_be_done() {
+        let scheme = Linear {
+            range: RangeChoice::MSE,
+            ..INT4
+        };
+        let planned = plan(&LAYERS, &scheme, &[], Misfit::Int8).unwrap();
+        for (layer, planned) in LAYERS.iter().zip(&planned) {
+            let Action::Quantize(linear) = planned.action else {
+                panic!("{planned:?}")
+            };
+            let values: Vec<f32> = (0..layer.n * layer.k)
+                .map(|i| (i % 17) as f32 - 8.0)
+                .collect();
+            let weights = Weights::new(layer.name, layer.n, layer.k, &values).unwrap();
+            let bits = round_to_nearest(&weights, &linear)
+                .unwrap()
+                .bits_per_weight();
+            let expected = bits * values.len() as f64 / 8.0;
+            assert_eq!(planned.bytes as f64, expected);
+        }
+        assert_eq!(
+            planned[2].reason,
+            "int8-channel instead of int4-g32: k = 36 is not a multiple of group_size 32"
+        );
+    }
+
+    #[test]
+    fn a_group_that_is_no_whole_number_of_words_is_a_misfit_too() {
+        let odd = Linear::symmetric(Width::Int2, Granularity::Group(20));
+        let planned = plan(&LAYERS[1..2], &odd, &[], Misfit::SmallerGroup).unwrap();
+        assert_eq!(
+            planned[0].reason,
+            "int2-g16 instead of int2-g20: group_size 20 is not a positive multiple of 8"
+        );
+        let none = Linear::symmetric(Width::Int2, Granularity::Group(0));
+        assert!(plan(&LAYERS, &none, &[], Misfit::SmallerGroup).is_err());
+        let empty = Layer {
+            name: "w",
+            n: 0,
+            k: 8,
+        };
+        assert!(plan(&[empty], &INT4, &[], Misfit::Int8).is_err());
+    }
+
+    #[test]
+    fn stars_and_question_marks_match_as_in_file_names() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("fc1.weight", "fc1.weight", true),
+            ("fc?.weight", "fc12.weight", false),
+            ("*.weight", "block.0.fc.weight", true),
+            ("*head*", "lm_head.weight", true),
+            ("block.*.fc", "block.0.1.fc", true),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbYbZ", false),
+            ("", "w", false),
+            ("w**", "w", true),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}
