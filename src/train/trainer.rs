@@ -154,8 +154,8 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`TrainError::OtherData`] for another number of inputs, [`TrainError::Op`] for a label that is no
-    /// class, [`TrainError::LossNotFinite`] and [`TrainError::GradientNotFinite`], after which parameters are those that
-    /// made it, and what the engine says.
+    /// class, [`TrainError::LossNotFinite`] and [`TrainError::GradientNotFinite`], after which parameters are
+    /// those that made it, and what the engine says.
     pub fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
         let shape = batched(self.options.batch_size, self.network.sample_shape());
         if batch.inputs.len() != shape.iter().product::<usize>() {

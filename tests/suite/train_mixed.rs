@@ -174,7 +174,7 @@ fn training_in_f16_resumes_in_the_middle_of_an_epoch_to_the_same_bits() {
     let saved = Checkpoint::load(&file, &network).expect("reads");
     let error = Trainer::new(&engine, &network, wide, Start::Checkpoint(saved));
     let error = error.expect_err("another precision").to_string();
-    assert!(error.ends_with("precision was `f16`, now f32"), "{error}");
+    assert!(error.ends_with("precision was f16, now f32"), "{error}");
 }
 
 #[test]
@@ -313,13 +313,13 @@ fn training_ends_early_with_the_best_parameters_and_a_checkpoint_remembers() {
         // So high that the loss rises after some epochs.
         learning_rate: 0.6,
         plateau: Some(PlateauRule {
-            patience: 1,
+            patience: 0,
             factor: 0.5,
             ..PlateauRule::default()
         }),
         early_stopping: Some(EarlyStopping {
-            patience: 4,
-            min_delta: 0.0,
+            patience: 2,
+            min_delta: 0.02,
             restore_best: true,
         }),
         ..settings("adam", FloatType::F16)
@@ -350,15 +350,18 @@ fn training_ends_early_with_the_best_parameters_and_a_checkpoint_remembers() {
     let (whole, test, parameters) = run(None, Start::Seed);
     assert!(whole.ended_early && !whole.is_stopped);
     let losses: Vec<f64> = whole.epochs.iter().map(|one| one.test.loss).collect();
-    let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
-    assert_eq!(
-        losses.len(),
-        losses.iter().position(|&loss| loss == best).expect("one") + 5
-    );
-    assert_eq!(test.loss, best);
+    // Better by more than 0.02, until two in a row are not.
+    let mut best = (0, f64::INFINITY);
+    for (epoch, &loss) in losses.iter().enumerate() {
+        if loss < best.1 - 0.02 {
+            best = (epoch, loss);
+        }
+    }
+    assert_eq!(losses.len(), best.0 + 3, "{losses:?}");
+    assert_eq!(test.loss, best.1);
 
     // Between the best epoch and the last.
-    let middle = losses.len() as u64 - 3;
+    let middle = best.0 as u64 + 1;
     let (first, ..) = run(Some(middle), Start::Seed);
     assert!(first.is_stopped);
     let saved = Checkpoint::load(&file, &network).expect("reads");
@@ -397,8 +400,9 @@ fn what_is_on_the_device_is_near_what_is_counted() {
             "{precision}, {micro_batches} parts: {held} held, {} counted, {memory:?}",
             memory.counted()
         );
-        assert_eq!(memory.parameters, 4 * 235_146);
-        assert_eq!(memory.state, 8 * 235_146);
+        // Each of six tensors is padded to 16 bytes.
+        assert!(memory.parameters.abs_diff(4 * 235_146) < 6 * 16);
+        assert!(memory.state.abs_diff(8 * 235_146) < 6 * 16);
         assert!(
             held as f64 <= 1.2 * memory.counted() as f64,
             "{held} {memory:?}"

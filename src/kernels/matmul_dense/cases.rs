@@ -199,7 +199,6 @@ fn epilogues() -> Shapes {
         (relu, F16, F16, Bf16, KLast),
         (residual, F32, F32, F16, KFirst),
         (silu, F16, Bf16, F32, KFirst),
-        (relu, Bf16, Bf16, Bf16, KFirst),
         (gelu, F32, F32, Bf16, KLast),
     ] {
         let shape = MatmulDense {
