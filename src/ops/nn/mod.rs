@@ -11,6 +11,7 @@ mod attention;
 mod dropout;
 mod embedding;
 mod indices;
+mod int8_cache;
 mod loss;
 mod norm;
 mod rotary;
@@ -33,6 +34,7 @@ pub use attention::{
 pub use dropout::{DropoutOptions, dropout};
 pub use embedding::{embedding, embedding_backward, embedding_quantized};
 pub use indices::Indices;
+pub use int8_cache::{Int8Cache, append_to_int8_cache, attention_over_int8};
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
