@@ -6,7 +6,7 @@ import package::variant::{WORKGROUP_SIZE, QUADS, TILE, KEYS};
 import package::attention::params::{params, visible_keys, q_start, k_start, v_start, out_start};
 import package::lengths::sequence_length;
 import package::a::load_a4;
-import package::kv::{load_key4, load_value4};
+import package::kv::{load_key4, load_value4, key_scale, value_scale};
 import package::store::store_pair;
 
 // Below every score; also the logarithm of a sum over no keys.
@@ -68,6 +68,12 @@ fn main(
                 }
             }
         }
+        for (var i = 0u; i < KEYS; i++) {
+            let scale = key_scale(starts[i]);
+            for (var row = 0u; row < TILE; row++) {
+                scores[row * KEYS + i] *= scale;
+            }
+        }
         for (var row = 0u; row < TILE; row++) {
             var top = largest[row];
             for (var i = 0u; i < KEYS; i++) {
@@ -88,6 +94,10 @@ fn main(
         }
         for (var i = 0u; i < KEYS; i++) {
             starts[i] = v_start(sequence, kv_head, min(key + i, last - 1u));
+            let scale = value_scale(starts[i]);
+            for (var row = 0u; row < TILE; row++) {
+                scores[row * KEYS + i] *= scale;
+            }
         }
         for (var quad = 0u; quad < QUADS; quad++) {
             var values: array<vec4<f32>, KEYS>;

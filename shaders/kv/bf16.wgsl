@@ -17,3 +17,12 @@ fn load_key4(index: u32) -> vec4<f32> {
 fn load_value4(index: u32) -> vec4<f32> {
     return widen4(value_rows[index / 4u]);
 }
+
+// What the row that starts at an element is multiplied by.
+fn key_scale(start: u32) -> f32 {
+    return 1.0;
+}
+
+fn value_scale(start: u32) -> f32 {
+    return 1.0;
+}

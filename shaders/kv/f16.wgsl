@@ -13,3 +13,12 @@ fn load_value4(index: u32) -> vec4<f32> {
     let words = value_rows[index / 4u];
     return vec4<f32>(unpack2x16float(words.x), unpack2x16float(words.y));
 }
+
+// What the row that starts at an element is multiplied by.
+fn key_scale(start: u32) -> f32 {
+    return 1.0;
+}
+
+fn value_scale(start: u32) -> f32 {
+    return 1.0;
+}

@@ -84,6 +84,7 @@ registry![
     attention_queries_backward,
     attention_keys_backward,
     rotary,
+    cache_quantize,
     swiglu,
     top_k,
     quantize_rows,

@@ -10,9 +10,9 @@ use lapidary::kernels::FloatType;
 use lapidary::num::{rotary_frequencies, rotary_table};
 use lapidary::ops::OpError;
 use lapidary::ops::nn::{
-    AttentionOptions, HeadOrder, Heads, Mask, RotaryOptions, Rotation, WantedHeads,
-    append_to_cache, attention, attention_backward, attention_fused, attention_in_parts, rotary,
-    upload_rotary_table,
+    AttentionOptions, HeadOrder, Heads, Int8Cache, Mask, RotaryOptions, Rotation, WantedHeads,
+    append_to_cache, append_to_int8_cache, attention, attention_backward, attention_fused,
+    attention_in_parts, attention_over_int8, rotary, upload_rotary_table,
 };
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::{DType, HostTensor};
@@ -263,6 +263,56 @@ fn a_cache_filled_token_by_token_gives_what_all_tokens_at_once_give() {
     let pairs = at_once.iter().zip(&one_by_one);
     let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-6, "{worst:e}");
+}
+
+#[test]
+fn a_cache_in_int8_gives_nearly_what_one_in_f32_gives() {
+    let (tokens, heads, kv_heads, dim, capacity) = (6, 4, 2, 16, 9);
+    let mut recording = Recording::new();
+    let q = upload(&mut recording, 1, &[1, 1, heads, dim]);
+    let k = upload(&mut recording, 2, &[1, tokens, kv_heads, dim]);
+    let v = upload(&mut recording, 3, &[1, tokens, kv_heads, dim]);
+    let words = |value: u32| HostTensor::from_words_u32(vec![1], &[value]).expect("fits");
+    let starts = recording.upload(&words(0));
+    let lengths = recording.upload(&words(tokens as u32));
+    let caches = [0, 1].map(|_| Int8Cache::new([1, kv_heads, capacity, dim]));
+    for (x, cache) in [&k, &v].into_iter().zip(&caches) {
+        cache.clear(&mut recording).expect("fits");
+        let all = (x, HeadOrder::TokensFirst, None);
+        append_to_int8_cache(&mut recording, all, &starts, cache).expect("served");
+    }
+    let exact = attention(
+        &mut recording,
+        Heads {
+            q: &q,
+            k: &k,
+            v: &v,
+        },
+        &AttentionOptions::default(),
+    )
+    .expect("served");
+    let cached = AttentionOptions {
+        mask: Mask::CausalInCache,
+        lengths: Some(lengths),
+        ..AttentionOptions::default()
+    };
+    let caches = [&caches[0], &caches[1]];
+    recording.download(&exact.out);
+    for splits in [1, 3] {
+        let made = attention_over_int8(&mut recording, &q, caches, splits, &cached);
+        recording.download(&made.expect("served"));
+    }
+    let results = gpu(options()).run(&recording).expect("runs");
+    let [exact, whole, parts] = [0, 1, 2].map(|at| results[at].to_f32().expect("f32"));
+    let worst = |a: &[f32], b: &[f32]| {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    // Values below 1 are off by 1/254 at most, scores of 16 products by 16 times that over 4, twice.
+    assert!(worst(&exact, &whole) < 1.0 / 254.0 + 2.0 * 16.0 / 254.0 / 4.0);
+    assert!(worst(&exact, &whole) > 0.0);
+    assert!(worst(&whole, &parts) < 1e-6);
+    prove(&recording);
 }
 
 #[test]

@@ -4,7 +4,10 @@
 use crate::kernels::{Case, DataKind, Effort, FloatType};
 use crate::shader::Edit;
 
-use super::{Attention, AttentionShape, K, KeyCounts, LENGTHS, Mask, NAME, Place, Q, V};
+use super::{
+    Attention, AttentionShape, K, KEY_SCALES, KeyCounts, KeyStorage, LENGTHS, Mask, NAME, Place, Q,
+    V, VALUE_SCALES,
+};
 
 const F32: FloatType = FloatType::F32;
 
@@ -25,7 +28,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         shape,
         splits: 1,
         q: F32,
-        kv: F32,
+        kv: KeyStorage::Float(F32),
         out: F32,
     };
     for (index, extents) in EXTENTS.into_iter().enumerate() {
@@ -74,12 +77,28 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                     shape,
                     splits: 1,
                     q,
-                    kv,
+                    kv: KeyStorage::Float(kv),
                     out,
                 },
                 data,
             ));
         }
+    }
+    for (index, data) in [DataKind::Normal, DataKind::Integers]
+        .into_iter()
+        .enumerate()
+    {
+        let mut shape = AttentionShape::heads_first(extents);
+        if index == 0 {
+            shape = AttentionShape::tokens_first(extents);
+        }
+        shape.lengths = KeyCounts::PerSequence;
+        let int8 = Attention {
+            splits: 1 + 2 * index as u32,
+            kv: KeyStorage::Int8,
+            ..plain(shape)
+        };
+        cases.extend(case(int8, data));
     }
     cases.extend(case(plain(fused(2, 4, 2, 6, 8)), DataKind::Normal));
     // Large enough to be cut by sequences.
@@ -95,7 +114,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         for (keys, splits) in [(1000, 16), (5, 16), (2048, 32)] {
             let decode = Attention {
                 splits,
-                kv: FloatType::F16,
+                kv: KeyStorage::Float(FloatType::F16),
                 ..plain(AttentionShape {
                     lengths: KeyCounts::PerSequence,
                     ..AttentionShape::heads_first([2, 9, 3, 1, keys, 64])
@@ -170,14 +189,39 @@ impl Operands {
     }
 }
 
+/// Rows as int8 codes, and their scales; those of rows of NaN are NaN.
+fn quantized(values: &[f32], dim: usize) -> (Vec<u32>, Vec<u32>) {
+    let (mut codes, mut scales) = (Vec::new(), Vec::new());
+    for row in values.chunks(dim) {
+        let largest = row.iter().fold(0.0_f32, |most, one| most.max(one.abs()));
+        let scale = if row[0].is_nan() {
+            f32::NAN
+        } else {
+            largest / 127.0
+        };
+        let code = |value: &f32| (value / scale.max(1e-30)).round() as i8;
+        codes.extend(row.iter().map(code));
+        scales.push(scale);
+    }
+    (
+        bytemuck::pod_collect_to_vec(&codes),
+        FloatType::F32.pack(&scales),
+    )
+}
+
 /// The case; `None` only when the shape itself is refused, which the shape tests cover.
 fn case(attention: Attention, data: DataKind) -> Option<Case> {
     let made = Operands::new(&attention.shape, data);
-    let mut operands = vec![
-        (Q, attention.q.pack(&made.q)),
-        (K, attention.kv.pack(&made.k)),
-        (V, attention.kv.pack(&made.v)),
-    ];
+    let mut operands = vec![(Q, attention.q.pack(&made.q))];
+    for (binding, scales, values) in [(K, KEY_SCALES, &made.k), (V, VALUE_SCALES, &made.v)] {
+        match attention.kv {
+            KeyStorage::Float(storage) => operands.push((binding, storage.pack(values))),
+            KeyStorage::Int8 => {
+                let (codes, factors) = quantized(values, attention.shape.dim as usize);
+                operands.extend([(binding, codes), (scales, factors)]);
+            }
+        }
+    }
     if attention.shape.lengths == KeyCounts::PerSequence {
         operands.push((LENGTHS, made.lengths));
     }
@@ -250,6 +294,18 @@ pub(super) const BROKEN: &[Edit] = &[
         module: NAME,
         find: "(length + params.splits - 1u) / params.splits",
         replace: "length / params.splits",
+    },
+    Edit {
+        name: "scales_of_keys_for_values",
+        module: "kv/int8",
+        find: "return value_scales[start",
+        replace: "return key_scales[start",
+    },
+    Edit {
+        name: "scale_of_the_first_row",
+        module: "kv/int8",
+        find: "key_scales[start / (4u * QUADS)]",
+        replace: "key_scales[0u * start]",
     },
     Edit {
         name: "value_halves_swapped",

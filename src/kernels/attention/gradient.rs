@@ -13,8 +13,8 @@ use crate::record::{HostOperands, Launch, Slot, Values};
 use crate::shader::{Capabilities, Variant};
 
 use super::{
-    Attention, AttentionShape, K, KeyCounts, LENGTHS, Mask, Operands, Q, V, lanes, loaded, quads,
-    read,
+    Attention, AttentionShape, K, KeyCounts, KeyStorage, LENGTHS, Mask, Operands, Q, V, lanes,
+    loaded, quads, read,
 };
 
 pub(in crate::kernels) const UPSTREAM: u32 = 4;
@@ -172,7 +172,7 @@ impl AttentionGradient {
             shape,
             splits: 1,
             q: self.q,
-            kv: self.kv,
+            kv: KeyStorage::Float(self.kv),
             out: FloatType::F32,
         };
         let mut host = HostOperands::default();

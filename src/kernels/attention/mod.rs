@@ -34,7 +34,9 @@ const NAME: &str = "attention";
 pub(super) const Q: u32 = 1;
 pub(super) const K: u32 = 2;
 pub(super) const V: u32 = 3;
+const KEY_SCALES: u32 = 4;
 const LOG_SUMS: u32 = 5;
+const VALUE_SCALES: u32 = 6;
 pub(super) const LENGTHS: u32 = 7;
 const OUT: u32 = 8;
 
@@ -44,7 +46,34 @@ pub(super) const LOWEST: f64 = -1e30_f32 as f64;
 /// Keys taken together.
 const KEYS: u32 = 4;
 
-/// Attention. Operands by binding: q 1, k 2, v 3, logarithms f32 `[batch, splits, heads, queries]` 5, with
+/// How keys and values are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStorage {
+    /// As they are.
+    Float(FloatType),
+    /// int8 codes with an f32 scale for each row, as `cache_quantize` makes them.
+    Int8,
+}
+
+impl KeyStorage {
+    /// Name in slots and printed shapes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Float(storage) => storage.name(),
+            Self::Int8 => "int8",
+        }
+    }
+
+    const fn bytes(self) -> u64 {
+        match self {
+            Self::Float(storage) => storage.bytes(),
+            Self::Int8 => 1,
+        }
+    }
+}
+
+/// Attention. Operands by binding: q 1, k 2, v 3, with [`KeyStorage::Int8`] scales of keys 4 and of values 6,
+/// f32, one for each row in the order of the rows, logarithms f32 `[batch, splits, heads, queries]` 5, with
 /// [`KeyCounts::PerSequence`] numbers of keys u32 `[batch]` 7, result 8.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Attention {
@@ -55,7 +84,7 @@ pub struct Attention {
     /// Storage of q.
     pub q: FloatType,
     /// Storage of k and v.
-    pub kv: FloatType,
+    pub kv: KeyStorage,
     /// Storage of the result.
     pub out: FloatType,
 }
@@ -66,10 +95,22 @@ impl Attention {
     /// # Errors
     /// [`ShapeError`] for empty extents, heads that are no multiple of `kv_heads`, a `dim` that is no multiple
     /// of 4 or above 256, places that are not multiples of 4 or pass the end of a sequence, more elements
-    /// than 32 bits index, a scale that is not finite, and results of parts that are not f32.
+    /// than 32 bits index, a scale that is not finite, int8 keys that are not dense, and results of parts
+    /// that are not f32.
     pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
         self.shape.check(NAME)?;
         check_extents(NAME, &[("splits", self.splits.into())])?;
+        let (heads, keys, dim) = (self.shape.kv_heads, self.shape.keys, self.shape.dim);
+        for (name, place) in [("k", self.shape.k), ("v", self.shape.v)] {
+            if self.kv == KeyStorage::Int8 && !place.is_dense(heads, keys, dim) {
+                return Err(ShapeError::Unsupported {
+                    kernel: NAME,
+                    name,
+                    value: format!("{place:?}"),
+                    allowed: "[batch, heads, tokens, dim] and [batch, tokens, heads, dim] in int8",
+                });
+            }
+        }
         if self.splits > 1 && self.out != FloatType::F32 {
             return Err(ShapeError::Unsupported {
                 kernel: NAME,
@@ -129,14 +170,25 @@ impl Attention {
 
     fn operands(&self, operands: &HostOperands<'_>) -> [Vec<Running>; 3] {
         let shape = &self.shape;
-        let of = |binding, storage, stride: u32| {
-            let len = shape.batch as usize * stride as usize;
-            loaded(storage, operands.words(binding), len)
+        let len = |stride: u32| shape.batch as usize * stride as usize;
+        let dim = shape.dim as usize;
+        let rows = |binding, scales, stride: u32| match self.kv {
+            KeyStorage::Float(storage) => loaded(storage, operands.words(binding), len(stride)),
+            KeyStorage::Int8 => {
+                let codes = bytemuck::cast_slice::<u32, i8>(operands.words(binding));
+                let scales = operands.f32(scales);
+                let codes = codes[..len(stride)].iter().enumerate();
+                codes
+                    .map(|(at, &code)| {
+                        Running::loaded(scales[at / dim]) * Running::exact(code.into())
+                    })
+                    .collect()
+            }
         };
         [
-            of(Q, self.q, shape.q.batch),
-            of(K, self.kv, shape.k.batch),
-            of(V, self.kv, shape.v.batch),
+            loaded(self.q, operands.words(Q), len(shape.q.batch)),
+            rows(K, KEY_SCALES, shape.k.batch),
+            rows(V, VALUE_SCALES, shape.v.batch),
         ]
     }
 
@@ -249,34 +301,38 @@ impl Launch for Attention {
             out,
         } = self;
         format!(
-            "{} splits={splits} q-{q} kv-{kv} out-{out}",
-            shape.describe()
+            "{} splits={splits} q-{q} kv-{} out-{out}",
+            shape.describe(),
+            kv.name()
         )
     }
 
     fn slots(&self) -> Vec<Slot> {
         let shape = &self.shape;
-        let bytes = |stride: u32, storage: FloatType| {
-            u64::from(shape.batch) * u64::from(stride) * storage.bytes()
-        };
+        let batch = u64::from(shape.batch);
+        let rows = |stride: u32, bytes: u64| batch * u64::from(stride) * bytes;
         let mut slots = vec![
-            read(Q, "matrix_a", bytes(shape.q.batch, self.q)),
-            read(K, "key_rows", bytes(shape.k.batch, self.kv)),
-            read(V, "value_rows", bytes(shape.v.batch, self.kv)),
-            write(
-                LOG_SUMS,
-                "log_sums",
-                4 * shape.rows() * u64::from(self.splits),
-            ),
+            read(Q, "matrix_a", rows(shape.q.batch, self.q.bytes())),
+            read(K, "key_rows", rows(shape.k.batch, self.kv.bytes())),
+            read(V, "value_rows", rows(shape.v.batch, self.kv.bytes())),
         ];
+        let scales = 4 * batch * u64::from(shape.kv_heads) * u64::from(shape.keys);
+        if self.kv == KeyStorage::Int8 {
+            slots.push(read(KEY_SCALES, "key_scales", scales));
+        }
+        slots.push(write(
+            LOG_SUMS,
+            "log_sums",
+            4 * shape.rows() * u64::from(self.splits),
+        ));
+        if self.kv == KeyStorage::Int8 {
+            slots.push(read(VALUE_SCALES, "value_scales", scales));
+        }
         if shape.lengths == KeyCounts::PerSequence {
             slots.push(read(LENGTHS, "lengths", 4 * u64::from(shape.batch)));
         }
-        slots.push(write(
-            OUT,
-            "out",
-            bytes(shape.split_out(self.splits).batch, self.out),
-        ));
+        let out = rows(shape.split_out(self.splits).batch, self.out.bytes());
+        slots.push(write(OUT, "out", out));
         slots
     }
 
@@ -356,11 +412,12 @@ impl Launch for Attention {
         let class = extent_class;
         format!(
             "batch={} heads={heads} kv_heads={kv_heads} queries={} keys={} dim={dim} {} splits={splits} \
-             q-{q} kv-{kv} out-{out}",
+             q-{q} kv-{} out-{out}",
             class(batch),
             class(queries),
             class(keys),
             mask.name(),
+            kv.name(),
         )
     }
 
@@ -421,11 +478,12 @@ fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> 
     let splits = asked.take("split-N", |word| word.strip_prefix("split-")?.parse().ok());
     let splits = splits.unwrap_or(1);
     let storage = asked.float().unwrap_or(FloatType::F32);
+    let int8 = asked.choose(&[("kv-int8", KeyStorage::Int8)]);
     let attention = Attention {
         shape,
         splits,
         q: storage,
-        kv: storage,
+        kv: int8.unwrap_or(KeyStorage::Float(storage)),
         out: if splits == 1 { storage } else { FloatType::F32 },
     };
     Ok(attention.launch()?)
@@ -450,7 +508,7 @@ mod tests {
             shape: AttentionShape::heads_first(extents),
             splits: 1,
             q: FloatType::F32,
-            kv: FloatType::F32,
+            kv: KeyStorage::Float(FloatType::F32),
             out: FloatType::F32,
         }
     }

@@ -34,6 +34,16 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
             }
         }
     }
+    // Exact, and large enough to be cut by tokens.
+    let scheme = Scheme::int4_group(8);
+    let many = EmbeddingQuant {
+        tokens: 130,
+        width: 8,
+        vocabulary: 12,
+        table: scheme.format(),
+        out: FloatType::F32,
+    };
+    cases.extend(case(many, &scheme, DataKind::Integers));
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases.dedup_by(|a, b| a.name == b.name);
     cases

@@ -32,7 +32,7 @@ pub(super) const CODES: u32 = 2;
 const BLOCKS: u32 = 3;
 
 /// 2^-100: a block whose largest magnitude is smaller counts as zero.
-const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
+pub(super) const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
 
 /// Codes whose sum always fits i32: (2^31 - 1) / 127.
 const MAX_SUM_BLOCK: u64 = 16_909_320;
@@ -165,12 +165,12 @@ impl Block {
     }
 }
 
-fn code(quotient: f64) -> i8 {
+pub(super) fn code(quotient: f64) -> i8 {
     quotient.round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
 /// Whether either neighbour may be the device's code.
-fn is_ambiguous(quotient: f64) -> bool {
+pub(super) fn is_ambiguous(quotient: f64) -> bool {
     let size = quotient.abs();
     (size.fract() - 0.5).abs() <= 4.0 * U * size
 }

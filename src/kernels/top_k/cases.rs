@@ -10,6 +10,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         (1, 1, 1),
         (3, 7, 7),
         (20, 64, 5),
+        (20, 64, 64),
         (2, 65, 65),
         (5, 300, 40),
         (1, 2049, 8),
@@ -60,10 +61,10 @@ fn case(shape: TopK, data: DataKind) -> Option<Case> {
 
 pub(super) const BROKEN: &[Edit] = &[
     Edit {
-        name: "no_guard",
+        name: "results_of_rows_run_together",
         module: NAME,
-        find: "row >= params.rows",
-        replace: "row > params.rows",
+        find: "chosen[row * params.count + turn]",
+        replace: "chosen[row + turn]",
     },
     Edit {
         name: "of_equal_elements_the_last",

@@ -2,7 +2,7 @@
 
 use crate::kernels::FloatType;
 use crate::kernels::attention::gradient::AttentionGradient;
-use crate::kernels::attention::{Attention, AttentionShape, KeyCounts, Mask, Place};
+use crate::kernels::attention::{Attention, AttentionShape, KeyCounts, KeyStorage, Mask, Place};
 use crate::kernels::attention_combine::AttentionCombine;
 use crate::kernels::attention_delta::AttentionDelta;
 use crate::kernels::attention_keys_backward::AttentionKeysBackward;
@@ -172,16 +172,30 @@ pub fn attention_in_parts(
     splits: u32,
     options: &AttentionOptions,
 ) -> Result<Tensor, OpError> {
-    if splits == 1 {
-        return Ok(attention(recording, heads, options)?.out);
-    }
-    let shape = shape(heads, options)?;
     let parts = Attention {
-        shape,
+        shape: shape(heads, options)?,
         splits,
         q: float(OP, "q", heads.q)?,
-        kv: kv_type(heads)?,
+        kv: KeyStorage::Float(kv_type(heads)?),
         out: FloatType::F32,
+    };
+    let buffers = operands(heads, options);
+    in_parts(recording, parts, &buffers, (heads.q.shape(), options.out))
+}
+
+/// Records attention over parts of the keys and what puts them together; the result has the given shape and
+/// type.
+pub(super) fn in_parts(
+    recording: &mut Recording,
+    parts: Attention,
+    operands: &[(u32, &Buffer)],
+    (result, out): (&[usize], FloatType),
+) -> Result<Tensor, OpError> {
+    let (shape, splits) = (parts.shape, parts.splits);
+    let is_whole = splits == 1;
+    let parts = Attention {
+        out: if is_whole { out } else { FloatType::F32 },
+        ..parts
     };
     let combine = AttentionCombine {
         batch: shape.batch,
@@ -190,24 +204,30 @@ pub fn attention_in_parts(
         queries: shape.queries,
         dim: shape.dim,
         place: shape.out,
-        out: options.out,
+        out,
     };
     let (launch, second) = (parts.launch()?, combine.launch()?);
     let extents = [shape.batch, splits, shape.heads, shape.queries, shape.dim];
     let extents = extents.map(|extent| extent as usize);
-    let partials = recording.tensor(DType::F32, &extents);
     let log_sums = recording.tensor(DType::F32, &extents[..4]);
-    let out = recording.tensor(options.out.dtype(), heads.q.shape());
-    let mut buffers = operands(heads, options);
-    buffers.extend([(5, log_sums.buffer()), (8, partials.buffer())]);
+    let made = recording.tensor(out.dtype(), result);
+    let mut buffers = operands.to_vec();
+    buffers.push((5, log_sums.buffer()));
+    if is_whole {
+        buffers.push((8, made.buffer()));
+        recording.dispatch(launch, &buffers)?;
+        return Ok(made);
+    }
+    let partials = recording.tensor(DType::F32, &extents);
+    buffers.push((8, partials.buffer()));
     recording.dispatch(launch, &buffers)?;
     let buffers = [
         (1, partials.buffer()),
         (2, log_sums.buffer()),
-        (8, out.buffer()),
+        (8, made.buffer()),
     ];
     recording.dispatch(second, &buffers)?;
-    Ok(out)
+    Ok(made)
 }
 
 /// Which gradients [`attention_backward`] makes.
@@ -313,7 +333,7 @@ fn record(
         shape,
         splits: 1,
         q: float(OP, "q", heads.q)?,
-        kv: kv_type(heads)?,
+        kv: KeyStorage::Float(kv_type(heads)?),
         out: options.out,
     }
     .launch()?;
@@ -383,7 +403,7 @@ fn shape(heads: Heads<'_>, options: &AttentionOptions) -> Result<AttentionShape,
     Ok(shape)
 }
 
-fn with_options(shape: AttentionShape, options: &AttentionOptions) -> AttentionShape {
+pub(super) fn with_options(shape: AttentionShape, options: &AttentionOptions) -> AttentionShape {
     AttentionShape {
         mask: options.mask,
         lengths: if options.lengths.is_some() {
@@ -396,7 +416,10 @@ fn with_options(shape: AttentionShape, options: &AttentionOptions) -> AttentionS
     }
 }
 
-fn check_lengths(shape: &AttentionShape, options: &AttentionOptions) -> Result<(), OpError> {
+pub(super) fn check_lengths(
+    shape: &AttentionShape,
+    options: &AttentionOptions,
+) -> Result<(), OpError> {
     if let Some(lengths) = &options.lengths {
         check_shape(OP, "lengths", lengths, &[shape.batch as usize])?;
         check_type(OP, "lengths", lengths, DType::U32)?;

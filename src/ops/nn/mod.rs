@@ -14,6 +14,7 @@ mod embedding;
 mod energy;
 mod fake_quantize;
 mod indices;
+mod int8_cache;
 mod loss;
 mod norm;
 mod pool;
@@ -46,6 +47,7 @@ pub use fake_quantize::{
     fake_quantize_backward, quant_scales,
 };
 pub use indices::Indices;
+pub use int8_cache::{Int8Cache, append_to_int8_cache, attention_over_int8};
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,

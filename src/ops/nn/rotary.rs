@@ -134,14 +134,14 @@ pub fn append_to_cache(
 }
 
 /// Some heads of a tensor.
-struct HeadsRead {
+pub(super) struct HeadsRead {
     /// Batch, heads read, tokens, dim.
-    extents: [u32; 4],
-    place: Place,
+    pub extents: [u32; 4],
+    pub place: Place,
 }
 
 impl HeadsRead {
-    fn new(x: &Tensor, order: HeadOrder, range: Option<Range<usize>>) -> Result<Self, OpError> {
+    pub fn new(x: &Tensor, order: HeadOrder, range: Option<Range<usize>>) -> Result<Self, OpError> {
         let refused = |expected: String| OpError::Shape {
             op: OP,
             what: "x",
