@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::eval::EvalError;
 use crate::io::IoError;
 use crate::models::ModelError;
+use crate::num::mask::MaskError;
 use crate::num::schedule::ScheduleError;
 use crate::ops::OpError;
 use crate::tensor::TensorError;
@@ -51,6 +52,35 @@ pub enum TrainError {
         given: f64,
         /// What is allowed.
         allowed: &'static str,
+    },
+    /// A mask that does not fit its parameter.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
+    /// A mask of a parameter that the network does not have.
+    #[error("a mask for {name}, which is no parameter; the network has {names}")]
+    NothingMasked {
+        /// Its name.
+        name: String,
+        /// The network's tensors.
+        names: String,
+    },
+    /// A mask of another shape than its parameter, or for a parameter that had none from the start.
+    #[error("the mask of {name} is {found:?}, expected {expected:?}")]
+    OtherMask {
+        /// The parameter.
+        name: String,
+        /// Rows and columns of the mask.
+        found: [usize; 2],
+        /// Rows and columns of the parameter as a matrix; none where it has no mask.
+        expected: [usize; 2],
+    },
+    /// A teacher's logit that is infinite or NaN.
+    #[error("the teacher's logits of sample {row} hold {value}; they must be finite")]
+    TeacherNotFinite {
+        /// The sample.
+        row: usize,
+        /// The value.
+        value: f32,
     },
     /// Data of another kind than the network's.
     #[error("{what} {found:?}, the network has {expected:?}")]

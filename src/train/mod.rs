@@ -41,6 +41,7 @@
 //! # fn main() {}
 //! ```
 
+mod additions;
 mod checkpoint;
 mod error;
 mod fit;
@@ -52,6 +53,7 @@ mod progress;
 mod step;
 mod trainer;
 
+pub use additions::{Additions, Teacher};
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};

@@ -9,10 +9,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::autograd::Tape;
+use crate::autograd::{SoftTargets, Tape};
 use crate::kernels::FloatType;
 use crate::kernels::elementwise::{Binary, Broadcast};
 use crate::models::{Mode, Network, Pass, PassTensor, Role};
+use crate::ops::mask::MaskTensor;
 use crate::ops::nn::{Indices, Target, row_loss};
 use crate::ops::optim::{
     GradientOptions, NotFinite, Parameter, ScaleState, Step, coefficients, control, step,
@@ -21,6 +22,7 @@ use crate::ops::{affine, binary, cast};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
+use super::additions::teacher_input;
 use super::origin::{Watched, watched_on};
 use super::predictor::batched;
 use super::{TrainError, TrainOptions};
@@ -36,6 +38,8 @@ pub(super) struct Held {
     pub copy: Option<Tensor>,
     /// `None` for a frozen one, and for running statistics.
     pub trained: Option<Parameter>,
+    /// What is kept of a pruned parameter.
+    pub mask: Option<MaskTensor>,
 }
 
 /// A step as it was recorded. Inputs, in this order: the optimizer's coefficients, then for each micro-batch x, labels
@@ -57,7 +61,7 @@ pub(super) struct RecordedStep {
 /// Records a step.
 pub(super) fn record_step(
     network: &dyn Network,
-    options: &TrainOptions,
+    (options, teacher): (&TrainOptions, Option<SoftTargets>),
     tensors: &[Held],
     scale: &ScaleState,
 ) -> Result<RecordedStep, TrainError> {
@@ -74,7 +78,7 @@ pub(super) fn record_step(
     let (mut activation_bytes, mut copy_bytes) = (0, 0);
     let (mut before, mut watched) = (held(tensors), Vec::new());
     for _ in 0..options.micro_batches {
-        let micro = record_micro_batch(network, options, tensors, (recording, &factor))?;
+        let micro = record_micro_batch(network, (options, teacher), tensors, (recording, &factor))?;
         recording = micro.recording;
         for (index, gradient) in micro.gradients.into_iter().enumerate() {
             match gradients.get_mut(index) {
@@ -159,7 +163,7 @@ struct MicroBatch {
 
 fn record_micro_batch(
     network: &dyn Network,
-    options: &TrainOptions,
+    (options, teacher): (&TrainOptions, Option<SoftTargets>),
     tensors: &[Held],
     (recording, factor): (Recording, &Tensor),
 ) -> Result<MicroBatch, TrainError> {
@@ -169,6 +173,10 @@ fn record_micro_batch(
     let recording = tape.recording();
     let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
     let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
+    let teacher = teacher.map(|settings| {
+        let logits = teacher_input(recording, batch, network.n_classes());
+        (logits, settings)
+    });
     let number = recording.input(DType::U32, &[1]);
     let x_var = tape.constant(&x);
     let (mut watched, mut copy_bytes) = (Vec::new(), 0);
@@ -216,10 +224,23 @@ fn record_micro_batch(
     } else {
         FloatType::F32
     };
-    let made = row_loss(tape.recording(), &value, target, factor, storage)?;
-    let by_var = tape.backward(&[(logits, &made.gradient)])?;
+    let (losses, by_var) = match teacher {
+        None => {
+            let made = row_loss(tape.recording(), &value, target, factor, storage)?;
+            (made.losses, tape.backward(&[(logits, &made.gradient)])?)
+        }
+        Some((teacher, settings)) => {
+            let rows = tape.soft_target_loss(logits, &labels, &teacher, settings)?;
+            let losses = tape.value(rows).clone();
+            let ones = HostTensor::from_f32(vec![batch], &vec![1.0; batch])?;
+            let ones = tape.recording().upload(&ones);
+            let all = (Binary::Mul, Broadcast::Scalar);
+            let first = binary(tape.recording(), &ones, factor, all, FloatType::F32)?;
+            (losses, tape.backward(&[(rows, &first)])?)
+        }
+    };
     watched.extend(watched_on(&tape, &by_var, &names));
-    watched.push(Watched::new(&made.losses, "the losses"));
+    watched.push(Watched::new(&losses, "the losses"));
     let mut gradients = Vec::new();
     for (one, on_tape) in tensors.iter().zip(&on_tape) {
         if let (Some(_), PassTensor::Parameter(var)) = (&one.trained, on_tape) {
@@ -235,7 +256,7 @@ fn record_micro_batch(
         recording: tape.into_recording(),
         x,
         watched,
-        losses: made.losses,
+        losses,
         gradients,
     })
 }

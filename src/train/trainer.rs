@@ -5,16 +5,21 @@ use crate::data::{Batch, Dataset};
 use crate::engine::{Engine, EngineError, Plan};
 use crate::kernels::FloatType;
 use crate::models::{NamedTensor, Network, Role, check_values};
+use crate::num::mask::Mask;
+use crate::ops::mask::MaskTensor;
 use crate::ops::optim::{Parameter, ScaleReport, ScaleState, table};
 use crate::ops::{OpError, cast};
 use crate::record::{Recording, Tensor};
 use crate::tensor::HostTensor;
 
+use super::additions::masked;
 use super::origin::find;
 use super::predictor::{batched, check_data};
 use super::progress::Progress;
 use super::step::{Held, RecordedStep, record_step};
-use super::{Checkpoint, Evaluation, Predictor, TrainError, TrainOptions, TrainingMemory};
+use super::{
+    Additions, Checkpoint, Evaluation, Predictor, Teacher, TrainError, TrainOptions, TrainingMemory,
+};
 
 /// What training begins with.
 #[derive(Debug, Clone)]
@@ -33,6 +38,7 @@ pub struct Trainer<'a> {
     network: &'a dyn Network,
     options: TrainOptions,
     tensors: Vec<Held>,
+    teacher: Option<Teacher>,
     recorded: RecordedStep,
     plan: Box<dyn Plan>,
     predictor: Predictor,
@@ -65,7 +71,21 @@ impl<'a> Trainer<'a> {
         options: TrainOptions,
         start: Start,
     ) -> Result<Self, TrainError> {
+        Self::with(engine, network, (options, start), Additions::default())
+    }
+
+    /// The same with masks and a teacher. Neither is part of a checkpoint: who goes on gives them again.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; masks of other parameters or shapes, a teacher's logits that do not fit.
+    pub fn with(
+        engine: &'a dyn Engine,
+        network: &'a dyn Network,
+        (options, start): (TrainOptions, Start),
+        additions: Additions,
+    ) -> Result<Self, TrainError> {
         options.check()?;
+        additions.check(network)?;
         let specs = network.tensors();
         let frozen = options.frozen(&specs)?;
         let mut progress = Progress::new(&options)?;
@@ -90,6 +110,11 @@ impl<'a> Trainer<'a> {
         let mut uploads = Recording::new();
         let mut tensors = Vec::new();
         for (index, ((name, value), spec)) in values.into_iter().zip(specs).enumerate() {
+            let mask = additions.mask(&name);
+            let value = match mask {
+                Some(mask) => masked(&name, value, mask)?,
+                None => value,
+            };
             let value = uploads.upload(&value);
             let (role, is_frozen) = (spec.role, frozen[index]);
             let trained = match &states {
@@ -101,6 +126,12 @@ impl<'a> Trainer<'a> {
                     let optimizer = &options.optimizer;
                     Some(Parameter::with_state(optimizer, &value, state.as_ref())?)
                 }
+            };
+            let mask = mask.map(|mask| MaskTensor::upload(&mut uploads, mask));
+            let mask = mask.transpose()?;
+            let trained = match (trained, &mask) {
+                (Some(parameter), Some(mask)) => Some(parameter.with_mask(mask)?),
+                (trained, _) => trained,
             };
             let precision = options.precision;
             let has_copy =
@@ -120,6 +151,7 @@ impl<'a> Trainer<'a> {
                 is_frozen,
                 copy,
                 trained,
+                mask,
             });
         }
         let scale = match scale {
@@ -132,7 +164,9 @@ impl<'a> Trainer<'a> {
         uploads.download(scale.words());
         let made = engine.run(&uploads)?;
         let scale_report = report_of(made.last())?;
-        let recorded = record_step(network, &options, &tensors, &scale)?;
+        let teacher = additions.teacher;
+        let settings = teacher.as_ref().map(|one| one.settings);
+        let recorded = record_step(network, (&options, settings), &tensors, &scale)?;
         let values: Vec<Tensor> = tensors.iter().map(|one| one.value.clone()).collect();
         let batch = options.evaluation_batch;
         Ok(Self {
@@ -142,6 +176,7 @@ impl<'a> Trainer<'a> {
             network,
             options,
             tensors,
+            teacher,
             recorded,
             scale,
             scale_report,
@@ -221,6 +256,10 @@ impl<'a> Trainer<'a> {
         for ((part, x), labels) in (0..parts).zip(xs).zip(batch.labels.chunks_exact(n)) {
             inputs.push(HostTensor::from_f32(shape.clone(), x)?);
             inputs.push(HostTensor::from_words_u32(vec![n], labels)?);
+            if let Some(teacher) = &self.teacher {
+                let classes = self.network.n_classes();
+                inputs.push(teacher.rows(batch, part * n, n, classes)?);
+            }
             // Masks of dropout repeat after 2^32 micro-batches.
             let number = self.n_steps * parts as u64 + part as u64;
             inputs.push(HostTensor::from_words_u32(vec![1], &[number as u32])?);
@@ -232,6 +271,33 @@ impl<'a> Trainer<'a> {
     /// those that were taken; `None` where losses are not scaled.
     pub fn scale(&self) -> Option<&ScaleReport> {
         self.options.is_scaled().then_some(&self.scale_report)
+    }
+
+    /// Puts other masks in the place of those that training began with: gradual pruning. They act from the next
+    /// step that is taken on.
+    ///
+    /// # Errors
+    /// [`TrainError::OtherMask`] for a parameter that began without a mask, and for another shape; what the engine
+    /// says.
+    pub fn set_masks(&mut self, masks: &[(String, Mask)]) -> Result<(), TrainError> {
+        let mut recording = Recording::new();
+        for (name, mask) in masks {
+            let held = self.tensors.iter().find(|one| one.name == *name);
+            let held = held.and_then(|one| one.mask.as_ref());
+            let expected = held.map_or([0, 0], MaskTensor::shape);
+            let (Some(held), true) = (held, [mask.n(), mask.k()] == expected) else {
+                return Err(TrainError::OtherMask {
+                    name: name.clone(),
+                    found: [mask.n(), mask.k()],
+                    expected,
+                });
+            };
+            recording
+                .upload_words(held.words().buffer(), mask.words())
+                .map_err(OpError::from)?;
+        }
+        self.engine.run(&recording)?;
+        Ok(())
     }
 
     /// Steps taken, those before a checkpoint too.
