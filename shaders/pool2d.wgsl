@@ -14,9 +14,9 @@ fn result_bits(index: u32) -> u32 {
     let columns = window_columns(index % params.out_width);
     let first = line / params.out_height * params.height * params.width;
     var total = begun();
-    for (var y = rows.x; y < rows.y; y++) {
-        for (var x = columns.x; x < columns.y; x++) {
-            total = folded(total, load_bits(first + y * params.width + x));
+    for (var row = rows.x; row < rows.y; row++) {
+        for (var column = columns.x; column < columns.y; column++) {
+            total = folded(total, load_bits(first + row * params.width + column));
         }
     }
     return finished(total, window_area(rows, columns));

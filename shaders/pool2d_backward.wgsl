@@ -16,10 +16,10 @@ fn gathered(index: u32) -> f32 {
     let rows = row_windows(place.y);
     let columns = column_windows(place.x);
     var sum = 0.0;
-    for (var y = rows.x; y < rows.y; y++) {
-        for (var x = columns.x; x < columns.y; x++) {
-            let gradient = load_b_element((plane * params.out_height + y) * params.out_width + x);
-            sum += share(gradient, plane, vec2<u32>(x, y), place);
+    for (var row = rows.x; row < rows.y; row++) {
+        for (var column = columns.x; column < columns.y; column++) {
+            let gradient = load_b_element((plane * params.out_height + row) * params.out_width + column);
+            sum += share(gradient, plane, vec2<u32>(column, row), place);
         }
     }
     return sum;

@@ -11,10 +11,10 @@ fn share(gradient: f32, plane: u32, window: vec2<u32>, place: vec2<u32>) -> f32 
     let first = plane * params.height * params.width;
     let own = pool_key(load_bits(first + place.y * params.width + place.x));
     var is_first = true;
-    for (var y = rows.x; y < rows.y; y++) {
-        for (var x = columns.x; x < columns.y; x++) {
-            let other = pool_key(load_bits(first + y * params.width + x));
-            let is_before = y < place.y || (y == place.y && x < place.x);
+    for (var row = rows.x; row < rows.y; row++) {
+        for (var column = columns.x; column < columns.y; column++) {
+            let other = pool_key(load_bits(first + row * params.width + column));
+            let is_before = row < place.y || (row == place.y && column < place.x);
             is_first = is_first && select(other <= own, other < own, is_before);
         }
     }

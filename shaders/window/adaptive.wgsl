@@ -15,10 +15,10 @@ fn window_columns(window: u32) -> vec2<u32> {
 }
 
 // The windows that a place lies in are its share of them.
-fn row_windows(y: u32) -> vec2<u32> {
-    return share_of(y, params.out_height, params.height);
+fn row_windows(row: u32) -> vec2<u32> {
+    return share_of(row, params.out_height, params.height);
 }
 
-fn column_windows(x: u32) -> vec2<u32> {
-    return share_of(x, params.out_width, params.width);
+fn column_windows(column: u32) -> vec2<u32> {
+    return share_of(column, params.out_width, params.width);
 }

@@ -23,10 +23,10 @@ fn windows(place: u32, stride: u32, kernel: u32, count: u32) -> vec2<u32> {
     return vec2<u32>(first, min(place / stride + 1u, count));
 }
 
-fn row_windows(y: u32) -> vec2<u32> {
-    return windows(y + params.padding_y, STRIDE_Y, params.kernel_height, params.out_height);
+fn row_windows(row: u32) -> vec2<u32> {
+    return windows(row + params.padding_y, STRIDE_Y, params.kernel_height, params.out_height);
 }
 
-fn column_windows(x: u32) -> vec2<u32> {
-    return windows(x + params.padding_x, STRIDE_X, params.kernel_width, params.out_width);
+fn column_windows(column: u32) -> vec2<u32> {
+    return windows(column + params.padding_x, STRIDE_X, params.kernel_width, params.out_width);
 }

@@ -29,9 +29,8 @@ impl Tape {
         bias: Option<Var>,
         options: &Conv2dOptions,
     ) -> Result<Var, OpError> {
-        let tensor = |var: Var| self.value(var).clone();
-        let (x_value, w_value) = (tensor(x), tensor(weight));
-        let bias_value = bias.map(tensor);
+        let (x_value, w_value) = (self.operand(x).clone(), self.operand(weight).clone());
+        let bias_value = bias.map(|bias| self.value(bias).clone());
         let plain = Conv2dOptions {
             activation: Activation::Identity,
             out: self.storage(),
@@ -44,7 +43,10 @@ impl Tape {
             x: x_value,
             weight: w_value,
             has_bias: bias.is_some(),
-            options: plain,
+            options: Conv2dOptions {
+                out: self.gradient_storage(x),
+                ..plain
+            },
         };
         let y = self.push(y, &inputs, Box::new(backward));
         let curve = match options.activation {

@@ -23,7 +23,7 @@ struct Average {
 #[derive(Debug)]
 struct Adaptive {
     x_shape: Vec<usize>,
-    storage: FloatType,
+    out: FloatType,
 }
 
 impl Tape {
@@ -38,7 +38,14 @@ impl Tape {
         };
         let input = self.value(x).clone();
         let y = nn::max_pool2d(self.recording(), &input, &options)?;
-        Ok(self.push(y, &[x], Box::new(Max { x: input, options })))
+        let backward = Max {
+            x: input,
+            options: Pool2dOptions {
+                out: self.gradient_storage(x),
+                ..options
+            },
+        };
+        Ok(self.push(y, &[x], Box::new(backward)))
     }
 
     /// The mean of each window, as [`nn::avg_pool2d`] says, stored as the tape stores results.
@@ -59,7 +66,10 @@ impl Tape {
         let y = nn::avg_pool2d(self.recording(), &input, &options, over)?;
         let backward = Average {
             x_shape: input.shape().to_vec(),
-            options,
+            options: Pool2dOptions {
+                out: self.gradient_storage(x),
+                ..options
+            },
             over,
         };
         Ok(self.push(y, &[x], Box::new(backward)))
@@ -74,7 +84,7 @@ impl Tape {
         let y = nn::adaptive_avg_pool2d(self.recording(), &input, output, storage)?;
         let backward = Adaptive {
             x_shape: input.shape().to_vec(),
-            storage,
+            out: self.gradient_storage(x),
         };
         Ok(self.push(y, &[x], Box::new(backward)))
     }
@@ -126,8 +136,8 @@ impl Backward for Adaptive {
         gradient: &Tensor,
         _: &[bool],
     ) -> Result<Vec<Option<Tensor>>, OpError> {
-        let Self { x_shape, storage } = self;
-        let dx = nn::adaptive_avg_pool2d_backward(recording, gradient, x_shape, *storage)?;
+        let Self { x_shape, out } = self;
+        let dx = nn::adaptive_avg_pool2d_backward(recording, gradient, x_shape, *out)?;
         Ok(vec![Some(dx)])
     }
 }

@@ -238,8 +238,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "last_column_of_a_window_dropped",
         module: NAME,
-        find: "x < columns.y",
-        replace: "x + 1u < columns.y",
+        find: "column < columns.y",
+        replace: "column + 1u < columns.y",
     },
     Edit {
         name: "first_plane_only",

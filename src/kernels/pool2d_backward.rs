@@ -264,8 +264,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "gradients_of_the_first_plane",
         module: NAME,
-        find: "(plane * params.out_height + y)",
-        replace: "y",
+        find: "(plane * params.out_height + row)",
+        replace: "row",
     },
     Edit {
         name: "all_of_equal_maxima",
@@ -277,7 +277,7 @@ const BROKEN: &[Edit] = &[
         name: "last_of_equal_maxima",
         module: "share/max",
         find: "select(other <= own, other < own, is_before)",
-        replace: "select(other < own || (y == place.y && x == place.x), other <= own, is_before)",
+        replace: "select(other < own || (row == place.y && column == place.x), other <= own, is_before)",
     },
     Edit {
         name: "first_window_of_a_place_missed",

@@ -249,13 +249,17 @@ fn a_tape_stores_results_and_gradients_of_them_as_it_was_told() {
     let x = upload(tape.recording(), DType::F16, &[2, 3, 6, 6], 1);
     let w = upload(tape.recording(), DType::F16, &[4, 3, 3, 3], 2);
     let (x, w) = (tape.parameter(&x), tape.parameter(&w));
-    let y = tape.conv2d(x, w, None, &Conv2dOptions::default());
+    let pooled = tape
+        .max_pool2d(x, &Pool2dOptions::square(1))
+        .expect("served");
+    let y = tape.conv2d(pooled, w, None, &Conv2dOptions::default());
     let y = y.expect("served");
     assert_eq!(tape.value(y).dtype(), DType::F16);
     let seed = upload(tape.recording(), DType::F16, &[2, 4, 4, 4], 3);
     let gradients = tape.backward(&[(y, &seed)]).expect("served");
     let dtype = |var| gradients.get(var).expect("wanted").dtype();
-    assert_eq!((dtype(x), dtype(w)), (DType::F16, DType::F32));
+    assert_eq!((dtype(pooled), dtype(w)), (DType::F16, DType::F32));
+    assert_eq!(dtype(x), DType::F32);
     prove(&tape.into_recording());
 }
 
