@@ -28,8 +28,9 @@ use super::width::Width;
 use crate::compress::{CompressError, Weights};
 use crate::num::{Granularity, QuantError, QuantizedMatrix, QuantizedParts, ScaleRule, ScaleType};
 
-/// Shares of the full range that scales are started from. HQQ itself has the first.
-const STARTS: [f64; 6] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5];
+/// Shares of the full range that scales are started from: close together near the whole, where the best
+/// int4 scales lie. HQQ itself has the first.
+const STARTS: [f64; 9] = [1.0, 0.975, 0.95, 0.925, 0.9, 0.8, 0.7, 0.6, 0.5];
 
 /// Numbers of the method; the defaults are HQQ's.
 #[derive(Clone, Copy, Debug, PartialEq)]
