@@ -2,7 +2,7 @@
 //! proves on the user's own adapter that every kernel computes what its CPU reference defines.
 //!
 //! The floors, from the ground up; each uses only what stands below it:
-//! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
+//! [`num`] and [`tensor`], [`io`], [`data`] and [`text`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
 //! [`ops`], [`autograd`], [`train`], [`verify`], [`tune`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -19,6 +19,7 @@ pub mod record;
 pub mod report;
 pub mod shader;
 pub mod tensor;
+pub mod text;
 pub mod train;
 pub mod tune;
 pub mod verify;
