@@ -8,10 +8,10 @@ use crate::io::gguf::GgufError;
 pub enum TextError {
     /// A file that cannot be read.
     #[error(transparent)]
-    Io(#[from] IoError),
+    Io(Box<IoError>),
     /// The metadata of a GGUF file lack what a tokenizer needs.
     #[error(transparent)]
-    Gguf(#[from] GgufError),
+    Gguf(Box<GgufError>),
     /// A kind of tokenizer that is not known.
     #[error("{key} is {found:?}; supported: {allowed}")]
     Unknown {
@@ -78,4 +78,16 @@ pub enum TextError {
         /// Its message.
         reason: String,
     },
+}
+
+impl From<IoError> for TextError {
+    fn from(reason: IoError) -> Self {
+        Self::Io(Box::new(reason))
+    }
+}
+
+impl From<GgufError> for TextError {
+    fn from(reason: GgufError) -> Self {
+        Self::Gguf(Box::new(reason))
+    }
 }

@@ -132,7 +132,7 @@ impl<'a> TextStream<'a> {
         if text.ends_with('\u{fffd}') && self.tokens.len() < MAX_CHARACTER_TOKENS + 1 {
             return Ok(String::new());
         }
-        Ok(self.give(text))
+        Ok(self.give(&text))
     }
 
     /// What is left: the beginning of a character whose rest never came, as U+FFFD.
@@ -141,10 +141,10 @@ impl<'a> TextStream<'a> {
     /// As [`Tokenizer::decode`].
     pub fn finish(mut self) -> Result<String, TextError> {
         let text = self.tokenizer.decode(&self.tokens)?;
-        Ok(self.give(text))
+        Ok(self.give(&text))
     }
 
-    fn give(&mut self, text: String) -> String {
+    fn give(&mut self, text: &str) -> String {
         let new = text.get(self.given..).unwrap_or_default().to_owned();
         let last = self.tokens.pop();
         self.tokens.clear();

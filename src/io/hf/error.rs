@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::io::IoError;
 use crate::io::gguf::GgufError;
 
 /// A configuration that cannot be used. [`HfError::Field`] and the like do not name the file; the errors of
@@ -142,7 +143,7 @@ pub enum HfError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        reason: ConfigError,
+        reason: Box<ConfigError>,
     },
     /// A shard index, or the folder.
     #[error("{}: {reason}", file.display())]
@@ -154,5 +155,11 @@ pub enum HfError {
     },
     /// A file that cannot be read.
     #[error(transparent)]
-    Io(#[from] crate::io::IoError),
+    Io(Box<IoError>),
+}
+
+impl From<IoError> for HfError {
+    fn from(reason: IoError) -> Self {
+        Self::Io(Box::new(reason))
+    }
 }

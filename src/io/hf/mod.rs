@@ -143,7 +143,10 @@ impl HfFolder {
         parse: impl FnOnce(&str) -> Result<T, ConfigError>,
     ) -> Result<T, HfError> {
         let file = self.folder.join(name);
-        parse(&read_text(&file)?).map_err(|reason| HfError::Config { file, reason })
+        parse(&read_text(&file)?).map_err(|reason| HfError::Config {
+            file,
+            reason: Box::new(reason),
+        })
     }
 }
 

@@ -100,7 +100,7 @@ pub fn int_quantized(
     scales: &[f32],
     zeros: Option<&[i8]>,
 ) -> Result<QuantizedMatrix, CheckpointError> {
-    let n_groups = if n == 0 { 0 } else { scales.len() / n };
+    let n_groups = scales.len().checked_div(n).unwrap_or(0);
     if n_groups == 0 || !k.is_multiple_of(n_groups) {
         return Err(CheckpointError::WrongLength {
             tensor: tensor.to_owned(),
