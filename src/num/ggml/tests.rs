@@ -82,7 +82,7 @@ fn golden_k_blocks_of_four_and_five_bits_scale_by_sub_blocks() {
     let (packed, scales, minima) = scales12();
     assert_eq!(packed[0], 0x81, "scale 1, and the high bits 2 of scale 37");
     // Byte l of 32: low nibble is element l of an even sub-block, high nibble of the odd one.
-    let codes: [u8; 128] = std::array::from_fn(|i| (i % 16 | (15 - i % 16) << 4) as u8);
+    let codes: [u8; 128] = std::array::from_fn(|i| ((i % 16) | ((15 - i % 16) << 4)) as u8);
     let block = bytes(&[&HALF, &MINUS_TWO, &packed, &codes]);
     let w = weights(GgmlType::Q4K, &block);
     for (i, &w) in w.iter().enumerate() {
