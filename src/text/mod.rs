@@ -30,12 +30,14 @@ impl Tokenizer {
         Self::from_json(&read_bytes(path)?)
     }
 
-    /// Reads the bytes of a `tokenizer.json`.
+    /// Reads the bytes of a `tokenizer.json`. Padding and truncation that it asks for are left to the caller.
     ///
     /// # Errors
     /// [`TextError::Tokenizer`].
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
-        let inner = tokenizers::Tokenizer::from_bytes(json).map_err(tokenizer_error)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(tokenizer_error)?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(tokenizer_error)?;
         Ok(Self { inner })
     }
 
