@@ -7,6 +7,7 @@ import package::x::load_x8;
 import package::codes::load_codes8;
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, lift, scale_sum};
 import package::lib::epilogue::finish_pair;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -40,10 +41,12 @@ fn main(
         var partial: array<f32, TILE_M * TILE_N>;
         var scale: array<f32, TILE_N>;
         var zero: array<f32, TILE_N>;
+        var minimum: array<f32, TILE_N>;
         for (var j = 0u; j < TILE_N; j++) {
             let index = min(first_column + j, params.n - 1u) * params.scale_row_stride + group;
             scale[j] = load_scale(index);
             zero[j] = f32(load_zero(index));
+            minimum[j] = load_minimum(index);
         }
         for (var step = group * group_steps; step < (group + 1u) * group_steps; step++) {
             var x_low: array<vec4<f32>, TILE_M>;
@@ -55,8 +58,8 @@ fn main(
             }
             for (var j = 0u; j < TILE_N; j++) {
                 let weights = load_codes8(w_start[j], step);
-                let w_low = weights.low - zero[j];
-                let w_high = weights.high - zero[j];
+                let w_low = lift(weights.low - zero[j], scale[j], minimum[j]);
+                let w_high = lift(weights.high - zero[j], scale[j], minimum[j]);
                 for (var i = 0u; i < TILE_M; i++) {
                     partial[i * TILE_N + j] += dot(x_low[i], w_low) + dot(x_high[i], w_high);
                 }
@@ -64,7 +67,7 @@ fn main(
         }
         for (var i = 0u; i < TILE_M; i++) {
             for (var j = 0u; j < TILE_N; j++) {
-                sums[i * TILE_N + j] += scale[j] * partial[i * TILE_N + j];
+                sums[i * TILE_N + j] += scale_sum(partial[i * TILE_N + j], scale[j]);
             }
         }
     }

@@ -9,6 +9,7 @@ import package::x::load_x8;
 import package::codes::load_codes8;
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, lift, scale_sum};
 import package::reduce_many::reduce_sums;
 import package::lib::epilogue::finish_pair;
 
@@ -45,10 +46,12 @@ fn main(
         var partial: array<f32, COLUMNS * ROWS>;
         var scale: array<f32, ROWS>;
         var zero: array<f32, ROWS>;
+        var minimum: array<f32, ROWS>;
         for (var j = 0u; j < ROWS; j++) {
             let index = min(first_row + j, params.n - 1u) * params.scale_row_stride + group;
             scale[j] = load_scale(index);
             zero[j] = f32(load_zero(index));
+            minimum[j] = load_minimum(index);
         }
         for (var step = begin; step < end; step++) {
             var x_low: array<vec4<f32>, COLUMNS>;
@@ -60,8 +63,8 @@ fn main(
             }
             for (var j = 0u; j < ROWS; j++) {
                 let weights = load_codes8(w_start[j], step);
-                let w_low = weights.low - zero[j];
-                let w_high = weights.high - zero[j];
+                let w_low = lift(weights.low - zero[j], scale[j], minimum[j]);
+                let w_high = lift(weights.high - zero[j], scale[j], minimum[j]);
                 for (var i = 0u; i < COLUMNS; i++) {
                     partial[i * ROWS + j] += dot(x_low[i], w_low) + dot(x_high[i], w_high);
                 }
@@ -69,7 +72,7 @@ fn main(
         }
         for (var i = 0u; i < COLUMNS; i++) {
             for (var j = 0u; j < ROWS; j++) {
-                sums[i * ROWS + j] += scale[j] * partial[i * ROWS + j];
+                sums[i * ROWS + j] += scale_sum(partial[i * ROWS + j], scale[j]);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! proves on the user's own adapter that every kernel computes what its CPU reference defines.
 //!
 //! The floors, from the ground up; each uses only what stands below it:
-//! [`num`] and [`tensor`], [`io`] and [`data`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
+//! [`num`] and [`tensor`], [`io`], [`data`] and [`text`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
 //! [`ops`], [`autograd`], [`models`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -22,6 +22,7 @@ pub mod report;
 pub mod search;
 pub mod shader;
 pub mod tensor;
+pub mod text;
 pub mod train;
 pub mod tune;
 pub mod verify;

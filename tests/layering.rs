@@ -11,6 +11,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("tensor", &["num"]),
     ("io", &["num", "tensor"]),
     ("data", &["num", "tensor", "io"]),
+    ("text", &["num", "tensor", "io"]),
     ("eval", &["num"]),
     ("shader", &["num", "tensor"]),
     ("record", &["num", "tensor", "shader"]),
@@ -75,8 +76,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("csv", &["src/io"]),
     (
         "tempfile",
-        &["src/io", "src/tune", "src/data", "src/search"],
+        &["src/io", "src/tune", "src/data", "src/search", "src/compress"],
     ),
+    ("tokenizers", &["src/text"]),
+    ("minijinja", &["src/text"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
@@ -87,7 +90,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ctrlc", &["src/bin"]),
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
-    ("std::fs", &["src/io", "src/tune", "src/bin"]),
+    ("std::fs", &["src/io", "src/tune", "src/compress", "src/bin"]),
     // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),

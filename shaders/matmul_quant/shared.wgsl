@@ -8,6 +8,7 @@ import package::x::load_x8;
 import package::codes::load_codes8;
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, weigh};
 import package::lib::epilogue::finish_pair;
 
 const ROWS = LANES_M * TILE_M;
@@ -59,9 +60,10 @@ fn main(
                 let index = column * params.scale_row_stride + step / params.group_steps;
                 let scale = load_scale(index);
                 let zero = f32(load_zero(index));
+                let minimum = load_minimum(index);
                 let weights = load_codes8(column * params.row_words, step);
-                shared_w[slot] = scale * (weights.low - zero);
-                shared_w[slot + 1u] = scale * (weights.high - zero);
+                shared_w[slot] = weigh(weights.low - zero, scale, minimum);
+                shared_w[slot + 1u] = weigh(weights.high - zero, scale, minimum);
             } else {
                 shared_w[slot] = vec4<f32>();
                 shared_w[slot + 1u] = vec4<f32>();

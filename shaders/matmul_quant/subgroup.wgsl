@@ -12,6 +12,7 @@ import package::x::load_x8;
 import package::bytes16::{OFFSET, load_bytes16};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, weigh};
 import package::lib::epilogue::finish_pair;
 
 const ROWS = TILE_M * SUBGROUP;
@@ -49,9 +50,11 @@ fn main(
     for (var group = 0u; group < params.groups; group++) {
         var scale: array<f32, TILE_N>;
         var zero: array<i32, TILE_N>;
+        var minimum: array<f32, TILE_N>;
         for (var j = 0u; j < TILE_N; j++) {
             scale[j] = load_scale(scale_start[j] + group);
             zero[j] = load_zero(scale_start[j] + group) + OFFSET;
+            minimum[j] = load_minimum(scale_start[j] + group);
         }
         for (var step = group * group_steps; step < (group + 1u) * group_steps; step++) {
             var bytes: array<array<u32, 4>, TILE_N>;
@@ -67,7 +70,7 @@ fn main(
             for (var quad = 0u; quad < 4u; quad++) {
                 var weights: array<vec4<f32>, TILE_N>;
                 for (var j = 0u; j < TILE_N; j++) {
-                    weights[j] = scale[j] * vec4<f32>(unpack4xI8(bytes[j][quad]) - zero[j]);
+                    weights[j] = weigh(vec4<f32>(unpack4xI8(bytes[j][quad]) - zero[j]), scale[j], minimum[j]);
                 }
                 for (var i = 0u; i < TILE_M; i++) {
                     let own = left[i][quad];

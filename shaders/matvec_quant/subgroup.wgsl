@@ -11,6 +11,7 @@ import package::x::load_x8;
 import package::bytes32::{OFFSET, load_bytes32};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, lift, scale_sum};
 import package::lib::epilogue::finish_pair;
 
 @compute @workgroup_size(SUBGROUP)
@@ -35,9 +36,13 @@ fn main(
     }
     var sums: array<array<f32, ROWS>, COLUMNS>;
     for (var group = 0u; group < params.groups; group++) {
+        var scale: array<f32, ROWS>;
         var zero: array<i32, ROWS>;
+        var minimum: array<f32, ROWS>;
         for (var j = 0u; j < ROWS; j++) {
+            scale[j] = load_scale(scale_start[j] + group);
             zero[j] = load_zero(scale_start[j] + group) + OFFSET;
+            minimum[j] = load_minimum(scale_start[j] + group);
         }
         var partial: array<array<f32, ROWS>, COLUMNS>;
         for (var run = group * group_runs; run < (group + 1u) * group_runs; run++) {
@@ -53,7 +58,7 @@ fn main(
             for (var quad = 0u; quad < 8u; quad++) {
                 var weights: array<vec4<f32>, ROWS>;
                 for (var j = 0u; j < ROWS; j++) {
-                    weights[j] = vec4<f32>(unpack4xI8(bytes[j][quad]) - zero[j]);
+                    weights[j] = lift(vec4<f32>(unpack4xI8(bytes[j][quad]) - zero[j]), scale[j], minimum[j]);
                 }
                 for (var i = 0u; i < COLUMNS; i++) {
                     let values = subgroupShuffle(own[i][quad % 2u], quad / 2u);
@@ -64,9 +69,8 @@ fn main(
             }
         }
         for (var j = 0u; j < ROWS; j++) {
-            let scale = load_scale(scale_start[j] + group);
             for (var i = 0u; i < COLUMNS; i++) {
-                sums[i][j] += scale * partial[i][j];
+                sums[i][j] += scale_sum(partial[i][j], scale[j]);
             }
         }
     }

@@ -66,7 +66,7 @@ pub enum IoError {
         /// The file read or written.
         file: PathBuf,
         /// What is wrong with it.
-        reason: GgufError,
+        reason: Box<GgufError>,
     },
     /// The bytes are not an IDX file.
     #[error("{}: {reason}", file.display())]
@@ -137,7 +137,7 @@ impl IoError {
     pub(super) fn gguf(file: &Path, reason: GgufError) -> Self {
         Self::Gguf {
             file: file.to_owned(),
-            reason,
+            reason: Box::new(reason),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod compressed_tensors;
 pub mod csv;
 mod error;
 pub mod gguf;
+pub mod hf;
 pub mod idx;
 mod lines;
 mod map;

@@ -135,7 +135,7 @@ impl Int8Launch {
             &[("m", shape.m.into()), ("block", shape.block.into())],
         )?;
         path.check_rows(shape.m)?;
-        let weight = shape.weight().check(kernel)?;
+        let weight = shape.weight().check_integer_zeros(kernel)?.check(kernel)?;
         let block = ("block", u64::from(shape.block));
         let group = ("group_size", u64::from(weight.group_size()));
         check_multiple(kernel, ("k", shape.k.into()), block)?;

@@ -55,6 +55,24 @@ const ROWS: [u32; 8] = [1, 2, 5, 8, 3, 4, 6, 7];
 
 const BROKEN: &[Edit] = &[
     Edit {
+        name: "minimum_left_out",
+        module: "minimum/f16",
+        find: "return f16_bits_to_f32(",
+        replace: "return 0.0 * f16_bits_to_f32(",
+    },
+    Edit {
+        name: "minimum_of_the_group_before",
+        module: "minimum/f16",
+        find: "fn load_minimum(index: u32) -> f32 {",
+        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+    },
+    Edit {
+        name: "codes_counted_from_one",
+        module: "zero/lowest_int4",
+        find: "return -8;",
+        replace: "return -7;",
+    },
+    Edit {
         name: "subgroup_quads_out_of_order",
         module: "matvec_quant/subgroup",
         find: "own[i][quad % 2u], quad / 2u",

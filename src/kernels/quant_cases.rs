@@ -21,8 +21,21 @@ pub(super) const INT8_ZERO_POINT: Scheme = Scheme {
     ..Scheme::int8_channel()
 };
 
+/// int8 above f32 minima, as a GGUF file's K formats become.
+const INT8_MINIMUM: Scheme = Scheme {
+    rule: ScaleRule::MinMaxFloat,
+    scale_type: ScaleType::F32,
+    ..Scheme::int8_group(32)
+};
+
+/// int4 above f32 minima.
+const INT4_MINIMUM_F32: Scheme = Scheme {
+    scale_type: ScaleType::F32,
+    ..Scheme::int4_group_minimum(32)
+};
+
 /// The weight formats every quantized product is tested with.
-pub(super) const FORMATS: [Scheme; 9] = [
+pub(super) const FORMATS: [Scheme; 13] = [
     Scheme::int4_group(32),
     Scheme::int4_group(64),
     Scheme::int4_group_zero_point(64),
@@ -32,6 +45,10 @@ pub(super) const FORMATS: [Scheme; 9] = [
     Scheme::int8_channel(),
     Scheme::int8_tensor(),
     INT8_ZERO_POINT,
+    Scheme::int4_group_minimum(32),
+    Scheme::int4_group_minimum(24),
+    INT4_MINIMUM_F32,
+    INT8_MINIMUM,
 ];
 
 /// Whether a format's groups tile a row.
@@ -55,7 +72,7 @@ type Quick = (
     &'static [DataKind],
 );
 
-const QUICK: [Quick; 6] = {
+const QUICK: [Quick; 8] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
     const INT4: &[Scheme] = &[
@@ -64,6 +81,10 @@ const QUICK: [Quick; 6] = {
         Scheme::int4_group(64),
     ];
     const INT4_ZERO_POINT: &[Scheme] = &[Scheme::int4_group_zero_point(64)];
+    const INT4_MINIMUM: &[Scheme] = &[
+        Scheme::int4_group_minimum(32),
+        Scheme::int4_group_minimum(24),
+    ];
     const INT8: &[Scheme] = &[Scheme::int8_channel(), Scheme::int8_tensor()];
     const ALL: &[DataKind] = &DataKind::ALL;
     [
@@ -73,6 +94,8 @@ const QUICK: [Quick; 6] = {
         ((40, 72), INT8, F32, silu, F32, BOTH),
         ((10, 51), &[INT8_ZERO_POINT], F32, plain, F16, BOTH),
         ((12, 43), &[Scheme::int4_channel()], F16, gelu, F16, BOTH),
+        ((33, 192), INT4_MINIMUM, F32, plain, F32, ALL),
+        ((34, 96), &[INT8_MINIMUM], F32, residual, F32, BOTH),
     ]
 };
 
@@ -232,7 +255,7 @@ impl QuantCase {
 
 /// Packed codes, scales and zero points for `[n, k]` weights of one kind of data.
 ///
-/// Integers keep every scale a power of two, so that products stay exact.
+/// Integers keep every scale a power of two and every minimum a few halves, so that products stay exact.
 pub(super) fn weight_operands(
     data: DataKind,
     scheme: Scheme,
@@ -247,17 +270,25 @@ pub(super) fn weight_operands(
     };
     let matrix = quantize("case", &values, n, k, &scheme).ok()?;
     let mut scales = matrix.packed_scales();
+    let mut zeros = matrix.packed_zeros();
     if data == DataKind::Integers {
         let count = matrix.scales().len();
         let powers: Vec<f32> = (0..count)
             .map(|index| [0.5, 1.0, 2.0, -1.0][(index * 7 + index / 5) % 4])
             .collect();
-        scales = match scheme.scale_type {
-            ScaleType::F32 => FloatType::F32.pack(&powers),
-            ScaleType::F16 => FloatType::F16.pack(&powers),
+        let pack = |values: &[f32]| match scheme.scale_type {
+            ScaleType::F32 => FloatType::F32.pack(values),
+            ScaleType::F16 => FloatType::F16.pack(values),
         };
+        scales = pack(&powers);
+        if matrix.minima().is_some() {
+            let minima: Vec<f32> = (0..count)
+                .map(|index| [-3.5, 1.0, 0.0, -0.5, 2.0][(index * 3 + index / 7) % 5])
+                .collect();
+            zeros = Some(pack(&minima));
+        }
     }
     let mut operands = vec![(CODES, matrix.codes().to_vec()), (SCALES, scales)];
-    operands.extend(matrix.packed_zeros().map(|zeros| (ZEROS, zeros)));
+    operands.extend(zeros.map(|zeros| (ZEROS, zeros)));
     Some(operands)
 }

@@ -2,7 +2,9 @@
 //! where `w[n, k] = scale[n, g] * (q[n, k] - zero[n, g])` and `finish` is bias, activation, residual.
 //!
 //! Codes are subtracted and widened exactly, so a term passes through one product, one scale and the
-//! additions: at most `k + groups + 2` roundings in any order of summation.
+//! additions: at most `k + groups + 2` roundings in any order of summation. Above a minimum,
+//! `w[n, k] = scale[n, g] * (q[n, k] - lowest) + minimum[n, g]` is rounded twice and its products once, which
+//! is as many; but what is rounded is then as large as scaled code and minimum together, not as the weight.
 
 use std::sync::Arc;
 
@@ -132,10 +134,16 @@ impl QuantLaunch {
         for at in 0..k {
             let index = weight.scale_index(column, at);
             let code = weight.code(operands, column, at) - weight.zero(operands, index);
-            let w = weight.scale(operands, index) * f64::from(code);
+            let scaled = weight.scale(operands, index) * f64::from(code);
+            let minimum = weight.minimum(operands, index);
             let value = f64::from(x[row * k + at]);
-            sum += value * w;
-            bound.add((value, self.shape.x.flush_below()), (w, TINY));
+            sum += value * (scaled + minimum);
+            let larger = scaled.abs() + minimum.abs();
+            bound.add((value, self.shape.x.flush_below()), (larger, TINY));
+            if weight.has_minima() {
+                // The scaled code or the minimum may be flushed alone.
+                bound.add((value, 0.0), (2.0 * TINY, 3.0 * TINY));
+            }
         }
         (sum, bound)
     }

@@ -2,6 +2,7 @@
 //!
 //! `w[n, k] = scale[n, g] * (q[n, k] - zero[n, g])`, `g = k / group_size`. The words are laid out as
 //! [`crate::num`] packs them: rows padded to 16 bytes, scales and zero points flat over `[n, groups]`.
+//! Above a minimum it is `scale * (q - lowest) + minimum`, and the minima take the zero points' place.
 
 use half::f16;
 
@@ -30,17 +31,22 @@ pub(super) struct WeightShape {
 }
 
 impl WeightShape {
+    /// Refuses weights above a minimum, for kernels that have no path for them.
+    pub fn check_integer_zeros(self, kernel: &'static str) -> Result<Self, ShapeError> {
+        if self.format.zero != Zero::FloatMinimum {
+            return Ok(self);
+        }
+        Err(ShapeError::Unsupported {
+            kernel,
+            name: "weight format",
+            value: self.format.to_string(),
+            allowed: "symmetric ones, and integer zero points (-zp)",
+        })
+    }
+
     /// Checks extents and group size.
     pub fn check(self, kernel: &'static str) -> Result<Self, ShapeError> {
         check_extents(kernel, &[("n", self.n.into()), ("k", self.k.into())])?;
-        if self.format.zero == Zero::FloatMinimum {
-            return Err(ShapeError::Unsupported {
-                kernel,
-                name: "weight format",
-                value: self.format.to_string(),
-                allowed: "symmetric ones, and integer zero points (-zp)",
-            });
-        }
         if let Granularity::Group(group_size) = self.format.granularity {
             check_extents(kernel, &[("group_size", group_size.into())])?;
             check_multiple(
@@ -112,6 +118,10 @@ impl WeightShape {
         self.format.zero == Zero::ZeroPoint
     }
 
+    pub fn has_minima(self) -> bool {
+        self.format.zero == Zero::FloatMinimum
+    }
+
     pub const fn scale_bytes(self) -> u64 {
         match self.format.scale_type {
             ScaleType::F32 => 4,
@@ -143,6 +153,9 @@ impl WeightShape {
         if self.has_zeros() {
             slots.push(read(ZEROS, "zeros", count));
         }
+        if self.has_minima() {
+            slots.push(read(ZEROS, "minima", count * self.scale_bytes()));
+        }
         slots
     }
 
@@ -156,6 +169,9 @@ impl WeightShape {
         if self.has_zeros() {
             streams.push((ZEROS, scales));
         }
+        if self.has_minima() {
+            streams.push((ZEROS, scales * self.scale_bytes()));
+        }
         streams
     }
 
@@ -165,7 +181,13 @@ impl WeightShape {
             Bits::Int4 => "int4",
             Bits::Int8 => "int8",
         };
-        self.choose_scales(variant).slot(codes, module)
+        let minimum = match (self.format.zero, self.format.scale_type) {
+            (Zero::Symmetric | Zero::ZeroPoint, _) => "none",
+            (Zero::FloatMinimum, ScaleType::F32) => "f32",
+            (Zero::FloatMinimum, ScaleType::F16) => "f16",
+        };
+        let variant = self.choose_scales(variant).slot(codes, module);
+        variant.slot("minimum", minimum)
     }
 
     /// Fills the slots for scales and zero points.
@@ -174,7 +196,12 @@ impl WeightShape {
             ScaleType::F32 => "f32",
             ScaleType::F16 => "f16",
         };
-        let zero = if self.has_zeros() { "stored" } else { "none" };
+        let zero = match (self.format.zero, self.format.bits) {
+            (Zero::Symmetric, _) => "none",
+            (Zero::ZeroPoint, _) => "stored",
+            (Zero::FloatMinimum, Bits::Int4) => "lowest_int4",
+            (Zero::FloatMinimum, Bits::Int8) => "lowest_int8",
+        };
         variant.slot("scale", scale).slot("zero", zero)
     }
 
@@ -201,20 +228,35 @@ impl WeightShape {
     }
 
     pub fn scale(self, operands: &HostOperands<'_>, index: usize) -> f64 {
+        self.stored_float(operands, SCALES, index)
+    }
+
+    /// What is added to a scaled code; 0 where there is no minimum.
+    pub fn minimum(self, operands: &HostOperands<'_>, index: usize) -> f64 {
+        if self.has_minima() {
+            self.stored_float(operands, ZEROS, index)
+        } else {
+            0.0
+        }
+    }
+
+    fn stored_float(self, operands: &HostOperands<'_>, binding: u32, index: usize) -> f64 {
         match self.format.scale_type {
-            ScaleType::F32 => f64::from(operands.f32(SCALES)[index]),
+            ScaleType::F32 => f64::from(operands.f32(binding)[index]),
             ScaleType::F16 => {
-                f16::from_bits((operands.words(SCALES)[index / 2] >> (16 * (index % 2))) as u16)
+                f16::from_bits((operands.words(binding)[index / 2] >> (16 * (index % 2))) as u16)
                     .to_f64()
             }
         }
     }
 
     pub fn zero(self, operands: &HostOperands<'_>, index: usize) -> i32 {
-        if self.has_zeros() {
-            i32::from((operands.words(ZEROS)[index / 4] >> (8 * (index % 4))) as u8 as i8)
-        } else {
-            0
+        match self.format.zero {
+            Zero::Symmetric => 0,
+            Zero::ZeroPoint => {
+                i32::from((operands.words(ZEROS)[index / 4] >> (8 * (index % 4))) as u8 as i8)
+            }
+            Zero::FloatMinimum => self.format.bits.min(),
         }
     }
 }

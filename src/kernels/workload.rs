@@ -131,7 +131,7 @@ impl<'a> Workload<'a> {
     /// A weight format, if one is named.
     pub fn weight_named(&mut self) -> Option<QuantFormat> {
         let allowed =
-            "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points";
+            "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points or -min for float minima";
         self.take(allowed, weight_format)
     }
 }
@@ -175,6 +175,7 @@ fn weight_format(word: &str) -> Option<QuantFormat> {
     let zero = match parts.next() {
         None => Zero::Symmetric,
         Some("zp") => Zero::ZeroPoint,
+        Some("min") => Zero::FloatMinimum,
         Some(_) => return None,
     };
     parts.next().is_none().then_some(QuantFormat {

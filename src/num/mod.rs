@@ -7,6 +7,7 @@
 //!
 //! * [`float`]: f16 and bf16 packed two to a word, and correctly rounded conversion from f64.
 //! * [`quant`]: linear quantization of weight matrices and of activations to int8 and int4.
+//! * [`checkpoint`]: weights as GPTQ, AWQ and compressed-tensors pack them.
 //! * [`ggml`]: the block formats of GGUF files, decoded and repacked.
 //! * [`sparse`]: pruned weight matrices, N:M, by blocks and by single weights.
 //! * [`mask`]: which weights are kept, by magnitude or any other score.
@@ -16,6 +17,7 @@
 //! * [`erf`]: the normal distribution function.
 //! * [`philox`]: the counter-based generator behind every random number.
 
+pub mod checkpoint;
 pub mod erf;
 pub mod float;
 pub mod ggml;

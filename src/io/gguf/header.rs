@@ -7,6 +7,7 @@ use super::value::{Array, Metadata, Value, ValueType};
 use super::{GgufError, GgufTensor, MAGIC, MAX_ARRAY_DEPTH, MAX_DIMENSIONS, alignment_of};
 use crate::io::safetensors::shown;
 use crate::num::ggml::GgmlType;
+use crate::tensor::n_elements;
 
 /// A checked header. Offsets of tensors count from the start of the file.
 pub(super) struct Header {
@@ -131,7 +132,6 @@ impl Stored {
             None => (1, Some(1)),
             Some((&k, slower)) => (
                 k,
-                // Also where a dimension is 0, so that no partial product can overflow later.
                 slower
                     .iter()
                     .try_fold(1usize, |rows, &extent| rows.checked_mul(extent)),
@@ -142,7 +142,7 @@ impl Stored {
             return Err(GgufError::RowLength { name, kind, k });
         }
         let n_bytes = rows
-            .filter(|&rows| rows.checked_mul(k).is_some())
+            .filter(|_| n_elements(&shape_usize).is_some())
             .and_then(|rows| kind.bytes_of(rows, k))
             .ok_or_else(overflow)?;
         if !offset.is_multiple_of(alignment as u64) {

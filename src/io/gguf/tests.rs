@@ -264,13 +264,11 @@ fn what_cannot_be_written_is_refused_by_name() {
     let path = folder.path().join("model.gguf");
     let one = || GgufData::encode("w", GgmlType::F32, &[1], &[1.0]).unwrap();
     let error = write_gguf(&path, &Metadata::default(), &[one(), one()]).unwrap_err();
-    assert!(matches!(
-        error,
-        IoError::Gguf {
-            reason: GgufError::DuplicateTensor { .. },
-            ..
-        }
-    ));
+    assert!(
+        error
+            .to_string()
+            .ends_with("tensor \"w\" occurs more than once; names must differ")
+    );
     let odd = Metadata::new(vec![("general.alignment".to_owned(), Value::U32(24))]).unwrap();
     let error = write_gguf(&path, &odd, &[one()]).unwrap_err();
     assert!(

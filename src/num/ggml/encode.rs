@@ -26,7 +26,7 @@ pub fn encode(
     k: usize,
 ) -> Result<Vec<u8>, GgmlError> {
     check_row(tensor, kind, k)?;
-    let expected = n.checked_mul(k).unwrap_or(usize::MAX);
+    let expected = n.saturating_mul(k);
     if w.len() != expected {
         return Err(GgmlError::WrongLength {
             tensor: tensor.to_owned(),

@@ -34,7 +34,7 @@ pub fn repack(
     match kind {
         GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => {
             let tensor = tensor.to_owned();
-            return Err(GgmlError::NotQuantized { tensor, kind });
+            Err(GgmlError::NotQuantized { tensor, kind })
         }
         GgmlType::Q4_0 => {
             for block in blocks {

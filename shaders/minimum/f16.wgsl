@@ -1,0 +1,24 @@
+// Weights scale * code + minimum, with f16 minima: each is made before it is summed.
+
+import package::lib::half::f16_bits_to_f32;
+
+@group(0) @binding(4) var<storage, read> minima: array<u32>; // [n, groups] two f16 a word
+
+fn load_minimum(index: u32) -> f32 {
+    return f16_bits_to_f32((minima[index / 2u] >> (16u * (index & 1u))) & 0xffffu);
+}
+
+// Codes of a group as its sum takes them.
+fn lift(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
+    return values * scale + minimum;
+}
+
+// The sum over a group of what `lift` returned, times the activations.
+fn scale_sum(sum: f32, scale: f32) -> f32 {
+    return sum;
+}
+
+// Codes as weights.
+fn weigh(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
+    return values * scale + minimum;
+}

@@ -1,0 +1,22 @@
+// Weights scale * code + minimum, with f32 minima: each is made before it is summed.
+
+@group(0) @binding(4) var<storage, read> minima: array<f32>; // [n, groups]
+
+fn load_minimum(index: u32) -> f32 {
+    return minima[index];
+}
+
+// Codes of a group as its sum takes them.
+fn lift(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
+    return values * scale + minimum;
+}
+
+// The sum over a group of what `lift` returned, times the activations.
+fn scale_sum(sum: f32, scale: f32) -> f32 {
+    return sum;
+}
+
+// Codes as weights.
+fn weigh(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
+    return values * scale + minimum;
+}

@@ -1,0 +1,248 @@
+//! Small tokenizers built from metadata, and templates. The real ones are compared with their references
+//! by the example `read_models`.
+
+use super::*;
+use crate::io::gguf::{Array, Value};
+
+fn texts(all: &[&str]) -> Value {
+    Value::Array(Array::String(
+        all.iter().map(|&one| one.to_owned()).collect(),
+    ))
+}
+
+fn metadata(pairs: &[(&str, Value)]) -> Metadata {
+    let pairs = pairs.iter();
+    Metadata::new(
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
+    )
+    .unwrap()
+}
+
+/// Two special tokens, then bytes as byte-level BPE spells them: a space is Ġ, é is Ã and ©.
+const TOKENS: [&str; 13] = [
+    "<|end|>", "<|tool|>", "Ġ", "h", "e", "l", "o", "1", "2", "Ã", "©", "he", "Ġhe",
+];
+
+fn byte_level(pre: &str, more: &[(&str, Value)]) -> Result<Tokenizer, TextError> {
+    let mut types = vec![3, 4];
+    types.resize(TOKENS.len(), 1);
+    let mut pairs = vec![
+        ("tokenizer.ggml.model", Value::String("gpt2".to_owned())),
+        ("tokenizer.ggml.pre", Value::String(pre.to_owned())),
+        ("tokenizer.ggml.tokens", texts(&TOKENS)),
+        ("tokenizer.ggml.merges", texts(&["h e", "Ġ he"])),
+        ("tokenizer.ggml.token_type", Value::Array(Array::I32(types))),
+        ("tokenizer.ggml.eos_token_id", Value::U32(0)),
+    ];
+    for (key, value) in more {
+        pairs.retain(|(found, _)| found != key);
+        pairs.push((key, value.clone()));
+    }
+    Tokenizer::from_gguf(&metadata(&pairs))
+}
+
+#[test]
+fn bytes_are_merged_by_rank_within_the_words_of_the_cut() {
+    let tokenizer = byte_level("smollm", &[]).unwrap();
+    assert_eq!(tokenizer.n_tokens(), TOKENS.len());
+    assert_eq!(
+        tokenizer.encode("hello hello", true).unwrap(),
+        [11, 5, 5, 6, 12, 5, 5, 6]
+    );
+    assert_eq!(tokenizer.encode("é", true).unwrap(), [9, 10]);
+    assert_eq!(tokenizer.encode("", true).unwrap(), [0u32; 0]);
+    assert_eq!(
+        tokenizer.encode("12<|end|>1<|tool|>", true).unwrap(),
+        [7, 8, 0, 7, 1]
+    );
+    assert_eq!(
+        tokenizer.decode(&[11, 5, 5, 6, 12, 0, 9, 10]).unwrap(),
+        "hello he<|end|>é"
+    );
+    assert_eq!(
+        (tokenizer.id("he"), tokenizer.token(12)),
+        (Some(11), Some("Ġhe".to_owned()))
+    );
+}
+
+#[test]
+fn every_cut_that_is_known_by_name_reads() {
+    for pre in ["gpt-2", "smollm", "llama-bpe", "qwen2"] {
+        let begin = [("tokenizer.ggml.bos_token_id", Value::U32(1))];
+        let tokenizer = byte_level(pre, &begin).unwrap();
+        let tokens = tokenizer.encode("hello  hello\n\nhe", true);
+        // llama-bpe puts its first token in front unless told not to. A line end has no token here.
+        assert_eq!(
+            tokens.unwrap().first(),
+            Some(if pre == "llama-bpe" { &1 } else { &11 }),
+            "{pre}"
+        );
+    }
+}
+
+#[test]
+fn the_ends_that_a_model_wants_are_put_around_a_text() {
+    let ends = [
+        ("tokenizer.ggml.add_bos_token", Value::Bool(true)),
+        ("tokenizer.ggml.add_eos_token", Value::Bool(true)),
+        ("tokenizer.ggml.bos_token_id", Value::U32(1)),
+    ];
+    let tokenizer = byte_level("smollm", &ends).unwrap();
+    assert_eq!(tokenizer.encode("he", true).unwrap(), [1, 11, 0]);
+    assert_eq!(tokenizer.encode("he", false).unwrap(), [11]);
+}
+
+#[test]
+fn a_stream_gives_out_whole_characters_only() {
+    let tokenizer = byte_level("smollm", &[]).unwrap();
+    let mut stream = TextStream::new(&tokenizer);
+    let pieces: Vec<String> = [11, 12, 9, 10, 6]
+        .map(|token| stream.push(token).unwrap())
+        .into();
+    assert_eq!(pieces, ["he", " he", "", "é", "o"]);
+    assert_eq!(stream.push(9).unwrap(), "");
+    assert_eq!(stream.finish().unwrap(), "\u{fffd}");
+    let mut stream = TextStream::new(&tokenizer);
+    assert!(matches!(
+        stream.push(99),
+        Err(TextError::NoSuchToken {
+            id: 99,
+            n_tokens: 13,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn word_pieces_are_stored_the_other_way_round() {
+    let tokens = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "▁guitar",
+        "s",
+        "▁a",
+        "▁.",
+    ];
+    let pairs = [
+        ("tokenizer.ggml.model", Value::String("bert".to_owned())),
+        ("tokenizer.ggml.tokens", texts(&tokens)),
+    ];
+    let tokenizer = Tokenizer::from_gguf(&metadata(&pairs)).unwrap();
+    assert_eq!(
+        tokenizer.encode("A guitars é.", true).unwrap(),
+        [2, 7, 5, 6, 1, 8, 3]
+    );
+    assert_eq!(tokenizer.token(6).as_deref(), Some("##s"));
+    let pairs = [
+        pairs[0].clone(),
+        ("tokenizer.ggml.tokens", texts(&tokens[..3])),
+    ];
+    let error = Tokenizer::from_gguf(&metadata(&pairs))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        error,
+        "the vocabulary lacks \"[SEP]\", which a WordPiece tokenizer needs"
+    );
+}
+
+#[test]
+fn tokenizers_that_cannot_be_built_are_refused_by_key() {
+    let said = |more: &[(&str, Value)]| byte_level("smollm", more).unwrap_err().to_string();
+    assert_eq!(
+        byte_level("tekken", &[]).unwrap_err().to_string(),
+        "tokenizer.ggml.pre is \"tekken\"; supported: gpt-2, smollm, llama-bpe, qwen2"
+    );
+    assert_eq!(
+        said(&[("tokenizer.ggml.model", Value::String("llama".to_owned()))]),
+        "tokenizer.ggml.model is \"llama\"; supported: gpt2 (byte-level BPE), bert (WordPiece)"
+    );
+    assert_eq!(
+        said(&[("tokenizer.ggml.merges", texts(&["h e", "he"]))]),
+        "merge 1 is \"he\"; expected two tokens with one space between"
+    );
+    assert!(said(&[("tokenizer.ggml.merges", texts(&["h x"]))]).starts_with("tokenizer: "));
+    assert_eq!(
+        said(&[("tokenizer.ggml.tokens", texts(&["a", "b", "a"]))]),
+        "tokenizer.ggml.token_type has 13 entries for 3 tokens"
+    );
+    let three = Value::Array(Array::I32(vec![1; 3]));
+    assert_eq!(
+        said(&[
+            ("tokenizer.ggml.tokens", texts(&["a", "b", "a"])),
+            ("tokenizer.ggml.token_type", three),
+        ]),
+        "token \"a\" has the ids 0 and 2; a token has one"
+    );
+    assert_eq!(
+        said(&[
+            ("tokenizer.ggml.add_eos_token", Value::Bool(true)),
+            ("tokenizer.ggml.eos_token_id", Value::U32(13)),
+        ]),
+        "tokenizer.ggml.eos_token_id is token 13; allowed: 0 to 12"
+    );
+    assert!(matches!(
+        Tokenizer::from_gguf(&Metadata::default()),
+        Err(TextError::Gguf(_))
+    ));
+    assert!(matches!(
+        Tokenizer::from_json(b"{}"),
+        Err(TextError::Tokenizer { .. })
+    ));
+    assert!(matches!(
+        Tokenizer::open("/nowhere/tokenizer.json"),
+        Err(TextError::Io(_))
+    ));
+}
+
+fn message(role: &str, content: &str) -> Message {
+    Message {
+        role: role.to_owned(),
+        content: content.to_owned(),
+    }
+}
+
+const CHAT_ML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' \
+    %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging \
+    Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + \
+    '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+#[test]
+fn a_conversation_is_rendered_as_its_template_says() {
+    let template = ChatTemplate::new(CHAT_ML).unwrap();
+    let text = template.render(&[message("user", "Hi {{ x }}")], true, ("", ""));
+    assert_eq!(
+        text.unwrap(),
+        "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face\
+         <|im_end|>\n<|im_start|>user\nHi {{ x }}<|im_end|>\n<|im_start|>assistant\n"
+    );
+    let pythonic = "{% for m in messages %}\n  {% if m.content.startswith('<') %}\n\
+         {{ bos_token + m.content.strip() + m.get('name', '!') + m.role.upper() }}\n  {% endif %}\n{% endfor %}";
+    let text = ChatTemplate::new(pythonic).unwrap();
+    let text = text.render(&[message("user", "< a ")], false, ("B", "E"));
+    assert_eq!(text.unwrap(), "B< a!USER\n");
+}
+
+#[test]
+fn templates_that_fail_say_so_and_do_not_run_for_ever() {
+    let said = |template: &str| {
+        let template = ChatTemplate::new(template)?;
+        template.render(&[message("user", "x")], false, ("", ""))
+    };
+    let error = said("{{ raise_exception('roles must alternate') }}")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("roles must alternate"), "{error}");
+    assert!(matches!(said("{% if %}"), Err(TextError::Template { .. })));
+    assert!(matches!(
+        said("{{ messages[0].content.title() }}"),
+        Err(TextError::Template { .. })
+    ));
+    let loops = "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
+    assert!(matches!(said(loops), Err(TextError::Template { .. })));
+}
