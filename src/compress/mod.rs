@@ -28,6 +28,7 @@ pub mod model;
 pub mod outcome;
 pub mod prune;
 pub mod quantize;
+pub mod stage;
 mod sweep;
 #[cfg(test)]
 mod testing;

@@ -1,0 +1,7 @@
+//! Steps that make a network smaller: each takes a model and gives one, with a log of what it did.
+//!
+//! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
+
+mod context;
+
+pub use context::{Context, Progress, StageError};
