@@ -167,9 +167,9 @@ fn hqq_loses_less_than_rounding_to_nearest_on_hidden_layers_and_in_all() {
                     "{} {linear}: to nearest {nearest:.4}, hqq {own:.4}",
                     layer.name
                 );
-                let luck = width == Width::Int4 && granularity == Granularity::Channel;
+                let hidden = layer.n > 10;
                 assert!(
-                    luck || own < nearest,
+                    !hidden || own < nearest,
                     "{} {linear}: {own} {nearest}",
                     layer.name
                 );
