@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use crate::io::IoError;
 use crate::io::gguf::GgufError;
 
-/// A configuration that cannot be used. [`HfError::Field`] and the like do not name the file; the errors of
-/// [`super::HfFolder`] wrap them in one that does.
+/// A configuration that cannot be used. The file is not named: [`HfError`] wraps it in an error that does.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
     /// The text is not JSON of the right form.
