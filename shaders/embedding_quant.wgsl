@@ -5,6 +5,8 @@ import package::variant::WORKGROUP_SIZE;
 import package::codes::load_codes8;
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
+import package::minimum::weigh;
 import package::store::store_pair;
 
 struct Params {
@@ -40,8 +42,9 @@ fn main(
         let scale = load_scale(index);
         let zero = f32(load_zero(index));
         let weights = load_codes8(row * params.row_words, step);
-        low = scale * (weights.low - zero);
-        high = scale * (weights.high - zero);
+        let minimum = load_minimum(index);
+        low = weigh(weights.low - zero, scale, minimum);
+        high = weigh(weights.high - zero, scale, minimum);
     }
     let start = token * params.width;
     let column = 8u * step;

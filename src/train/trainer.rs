@@ -112,7 +112,7 @@ impl<'a> Trainer<'a> {
         for (index, ((name, value), spec)) in values.into_iter().zip(specs).enumerate() {
             let mask = additions.mask(&name);
             let value = match mask {
-                Some(mask) => masked(&name, value, mask)?,
+                Some(mask) => masked(&name, &value, mask)?,
                 None => value,
             };
             let value = uploads.upload(&value);

@@ -96,7 +96,8 @@ impl EmbeddingQuant {
                 let code =
                     weight.code(operands, row as usize, column) - weight.zero(operands, index);
                 let scale = Running::exact(weight.scale(operands, index));
-                results.push(scale * Running::exact(code.into()));
+                let minimum = Running::exact(weight.minimum(operands, index));
+                results.push(scale * Running::exact(code.into()) + minimum);
             }
         }
         vec![(OUT, self.out, results)]

@@ -88,14 +88,9 @@ pub struct TrainCommand {
     /// End after so many epochs without a better test loss.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
-    /// With --patience: by how much a test loss is better.
-    #[arg(
-        long,
-        default_value_t = 0.0,
-        value_name = "LOSS",
-        requires = "patience"
-    )]
-    min_delta: f64,
+    /// With --patience: by how much a test loss is better, 0 by default.
+    #[arg(long, value_name = "LOSS", requires = "patience")]
+    min_delta: Option<f64>,
     /// With --patience: keep the parameters of the epoch with the best test loss.
     #[arg(long, requires = "patience")]
     restore_best: bool,

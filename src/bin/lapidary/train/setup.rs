@@ -169,7 +169,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         },
         early_stopping: options.patience.map(|patience| EarlyStopping {
             patience,
-            min_delta: options.min_delta,
+            min_delta: options.min_delta.unwrap_or(0.0),
             restore_best: options.restore_best,
         }),
         batch_size: options.batch_size,
