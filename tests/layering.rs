@@ -76,7 +76,13 @@ const FENCES: &[(&str, &[&str])] = &[
     ("csv", &["src/io"]),
     (
         "tempfile",
-        &["src/io", "src/tune", "src/data", "src/search", "src/compress"],
+        &[
+            "src/io",
+            "src/tune",
+            "src/data",
+            "src/search",
+            "src/compress",
+        ],
     ),
     ("tokenizers", &["src/text"]),
     ("minijinja", &["src/text"]),
@@ -90,7 +96,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("ctrlc", &["src/bin"]),
     ("env_logger", &["src/bin"]),
     // The floors up to the engines must run in a browser: no files, threads or clocks.
-    ("std::fs", &["src/io", "src/tune", "src/compress", "src/bin"]),
+    (
+        "std::fs",
+        &["src/io", "src/tune", "src/compress", "src/bin"],
+    ),
     // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),

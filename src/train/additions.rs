@@ -111,7 +111,11 @@ impl Teacher {
 }
 
 /// Masked weights of the host.
-pub(super) fn masked(name: &str, value: &HostTensor, mask: &Mask) -> Result<HostTensor, TrainError> {
+pub(super) fn masked(
+    name: &str,
+    value: &HostTensor,
+    mask: &Mask,
+) -> Result<HostTensor, TrainError> {
     let kept = mask.apply(name, &value.to_f32()?)?;
     Ok(HostTensor::from_f32(value.shape().to_vec(), &kept)?)
 }

@@ -123,10 +123,7 @@ type Statistic<'a> = &'a dyn Fn(&[usize]) -> Result<Option<f64>, EvalError>;
 
 /// Percentile bootstrap (Efron 1979) of a statistic of rows; `None` where the statistic of all rows is not
 /// defined. Resamples where it is not are left out.
-fn bootstrap(
-    samples: usize,
-    statistic: Statistic<'_>,
-) -> Result<Option<Interval>, EvalError> {
+fn bootstrap(samples: usize, statistic: Statistic<'_>) -> Result<Option<Interval>, EvalError> {
     let all: Vec<usize> = (0..samples).collect();
     let Some(value) = statistic(&all)? else {
         return Ok(None);
