@@ -73,6 +73,9 @@ fn train_goes_on_from_a_checkpoint_to_the_same_bits() {
             &data,
             "--schedule",
             "constant",
+            // What is random in the data resumes too.
+            "--noise",
+            "0.05",
             "--epochs",
             epochs,
         ];
@@ -117,6 +120,8 @@ fn train_refuses_what_does_not_fit_with_exit_code_2() {
         (&["--batch-size", "97"], "batch size"),
         (&["--label-smoothing", "1.5"], "1.5"),
         (&["--hidden", "4,0"], "layer 2"),
+        (&["--shift", "1"], "images"),
+        (&["--noise=-1"], "noise"),
     ] {
         let mut all = vec!["--data", &data];
         all.extend(arguments);

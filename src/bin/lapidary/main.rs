@@ -47,7 +47,7 @@ enum Command {
     /// Measure which variant of a kernel wins on an adapter, and keep the choice.
     Tune(tune::TuneOptions),
     /// Train a classifier, on a folder of data or the images built in.
-    Train(train::TrainCommand),
+    Train(Box<train::TrainCommand>),
     /// Search settings of training: grid, random, or Parzen estimators.
     TuneHyper(tune_hyper::TuneHyperOptions),
     /// Judge a trained network on a test set: accuracy, F1, areas, confusion.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
-use lapidary::data::{Loader, LoaderOptions};
+use lapidary::data::Loader;
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::write_safetensors;
@@ -85,6 +85,18 @@ pub struct TrainCommand {
     /// Parts in which a step takes its samples, one after the other: more need less memory.
     #[arg(long, default_value_t = 1, value_name = "N")]
     micro_batches: usize,
+    /// Move each image by up to so many pixels, another way in every epoch.
+    #[arg(long, default_value_t = 0, value_name = "PIXELS")]
+    shift: usize,
+    /// Mirror images left for right with this probability.
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    flip: f32,
+    /// Add noise of this standard deviation, in units of the prepared inputs.
+    #[arg(long, default_value_t = 0.0, value_name = "STD")]
+    noise: f32,
+    /// Cut a square of this side out of each image.
+    #[arg(long, default_value_t = 0, value_name = "PIXELS")]
+    cutout: usize,
     /// End after so many epochs without a better test loss.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
@@ -168,7 +180,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     let (data, standardization) = setup::data(options)?;
     let network = setup::network(options, &data.train)?;
     eprintln!("{}", cost(network.as_ref()));
-    let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
+    let loader_options = setup::loader(options, &standardization);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
     let settings = setup::training(options, loader.n_batches() as u64)?;
     let start = start(options, network.as_ref())?;

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
+use lapidary::data::{
+    Augmentation, Dataset, LoadOptions, LoaderOptions, Standardization, StandardizeBy, TrainTest,
+    load,
+};
 use lapidary::kernels::FloatType;
 use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
@@ -117,6 +120,20 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Networ
             Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
         }
     })
+}
+
+/// Batches for learning, images changed as the options say. What is moved in or cut out is black.
+pub fn loader(options: &TrainCommand, inputs: &Standardization) -> LoaderOptions {
+    LoaderOptions {
+        augmentation: Augmentation {
+            max_shift: options.shift,
+            flip_probability: options.flip,
+            noise_std: options.noise,
+            cutout_side: options.cutout,
+            fill: inputs.value(0, 0.0),
+        },
+        ..LoaderOptions::learning(options.batch_size, options.seed)
+    }
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use lapidary::data::split::{Split, stratified_folds, stratified_split};
-use lapidary::data::{Dataset, Loader, LoaderOptions};
+use lapidary::data::{Dataset, Loader};
 use lapidary::engine::Engine;
 use lapidary::search::{Direction, Ended, Reports, cross_validate};
 use lapidary::train::{Evaluation, Event, Trainer, fit};
@@ -92,13 +92,11 @@ impl Objective<'_> {
     ) -> Result<Ended, Failure> {
         let mut learned = self.data.select_rows(&split.train).map_err(usage)?;
         let mut validation = self.data.select_rows(&split.validation).map_err(usage)?;
-        if !options.raw_inputs {
-            let inputs = setup::inputs(false, &learned)?;
-            inputs.apply(&mut learned).map_err(usage)?;
-            inputs.apply(&mut validation).map_err(usage)?;
-        }
+        let inputs = setup::inputs(options.raw_inputs, &learned)?;
+        inputs.apply(&mut learned).map_err(usage)?;
+        inputs.apply(&mut validation).map_err(usage)?;
         let network = setup::network(options, &learned)?;
-        let loader_options = LoaderOptions::learning(options.batch_size, options.seed);
+        let loader_options = setup::loader(options, &inputs);
         let loader = Loader::new(learned.into(), loader_options).map_err(usage)?;
         let settings = setup::training(options, loader.n_batches() as u64)?;
         let start = train::start(options, network.as_ref())?;
