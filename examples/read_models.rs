@@ -83,15 +83,12 @@ fn check_tensors(file: &GgufFile) -> Result<(), Box<dyn Error>> {
 
 /// Writes the file again and compares the bytes.
 fn check_written(file: &GgufFile, path: &PathBuf) -> Result<(), Box<dyn Error>> {
-    let tensors = file
-        .tensors()
-        .iter()
-        .map(|tensor| {
-            let (_, bytes) = file.tensor_bytes(&tensor.name)?;
-            let data = GgufData::stored(&tensor.name, tensor.kind, &tensor.shape, bytes.to_vec());
-            data.map_err(|reason| file.error(reason))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut tensors = Vec::new();
+    for tensor in file.tensors() {
+        let (_, bytes) = file.tensor_bytes(&tensor.name)?;
+        let data = GgufData::stored(&tensor.name, tensor.kind, &tensor.shape, bytes.to_vec());
+        tensors.push(data.map_err(|reason| file.error(reason))?);
+    }
     let copy = path.with_extension("copy");
     write_gguf(&copy, file.metadata(), &tensors)?;
     let same = read_bytes(&copy)? == read_bytes(path)?;
