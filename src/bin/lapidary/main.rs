@@ -3,14 +3,19 @@
 //! Results go to stdout, progress and prose to stderr. Exit codes: 0 ok, 1 mismatch or target missed,
 //! 2 usage or bad input, 3 device.
 
+mod bench;
 mod config;
+mod demo;
 mod devices;
 mod eval;
 mod inspect;
 mod models;
+mod optimize;
 mod options;
+mod outcomes;
 mod output;
 mod profile;
+mod recipe;
 mod shaders;
 mod stores;
 mod sweep;
@@ -39,6 +44,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See everything at once: trains a network, makes it smaller in several ways, measures and verifies each.
+    Demo(demo::DemoOptions),
+    /// Make a model smaller by a recipe, or as far as limits on accuracy, size and time allow.
+    Optimize(optimize::OptimizeOptions),
+    /// Judge models side by side: size, accuracy, times on a device, and whether it computes them right.
+    Bench(bench::BenchOptions),
     /// List every adapter with its driver, limits and features, and what Lapidary will use.
     Devices,
     /// Prove every kernel and variant against the CPU reference on an adapter.
@@ -74,7 +85,21 @@ fn command() -> clap::Command {
 }
 
 fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
-    let matches = command().get_matches_from(arguments);
+    dispatch(command().get_matches_from(arguments))
+}
+
+/// What the words of a command line after `lapidary` ask for, as a step of another command.
+fn run_words(words: &[String]) -> Result<(), options::Failure> {
+    let line = ["lapidary"]
+        .into_iter()
+        .chain(words.iter().map(String::as_str));
+    match command().try_get_matches_from(line) {
+        Ok(matches) => dispatch(matches),
+        Err(error) => Err(options::Failure::Usage(error.to_string())),
+    }
+}
+
+fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
     {
@@ -82,6 +107,9 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
     }
     // A bad --shaders folder is an error in every command, also in those that use no shader.
     cli.common.sources().and_then(|_| match &cli.command {
+        Command::Demo(options) => demo::run(&cli.common, options),
+        Command::Optimize(options) => optimize::run(&cli.common, options),
+        Command::Bench(options) => bench::run(&cli.common, options),
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Profile(options) => profile::run(&cli.common, options),
