@@ -2,6 +2,8 @@
 //!
 //! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
 
+pub mod calibrate;
 mod context;
+pub mod quantize;
 
 pub use context::{Context, Progress, StageError};
