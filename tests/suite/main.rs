@@ -29,6 +29,7 @@ mod optim;
 mod optim_overflow;
 mod proof;
 mod qat;
+mod quantize;
 mod shaders;
 mod sparse;
 mod support;

@@ -2,7 +2,9 @@
 //!
 //! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
 
+pub mod calibrate;
 mod context;
 pub mod control;
+pub mod quantize;
 
 pub use context::{Context, Progress, StageError};
