@@ -48,6 +48,8 @@ pub struct Pass<'a> {
     mode: Mode<'a>,
     /// What the inputs of linear layers are fake-quantized to.
     coded_inputs: Option<(Coding, ScalesOf)>,
+    /// What a loss compares besides the logits.
+    features: Option<Var>,
 }
 
 impl<'a> Pass<'a> {
@@ -58,6 +60,7 @@ impl<'a> Pass<'a> {
             tensors,
             mode,
             coded_inputs: None,
+            features: None,
         }
     }
 
@@ -68,6 +71,16 @@ impl<'a> Pass<'a> {
             coded_inputs,
             ..self
         }
+    }
+
+    /// Tells of features that a loss compares with a teacher's, besides the logits.
+    pub const fn tell_features(&mut self, features: Var) {
+        self.features = Some(features);
+    }
+
+    /// The features that the network told of.
+    pub const fn features(&self) -> Option<Var> {
+        self.features
     }
 
     /// The tape.
