@@ -6,8 +6,7 @@ use crate::ops::OpError;
 use crate::ops::nn::Conv2dOptions;
 
 use super::{
-    First, Initial, LayerSummary, Mode, ModelError, NamedTensor, Network, Pass, Role, Sequential,
-    TensorSpec,
+    First, Initial, LayerSummary, Mode, ModelError, Network, Pass, Role, Sequential, TensorSpec,
 };
 
 /// Name of the projection's weight; its bias is `hint.bias`.
@@ -75,12 +74,6 @@ impl Hinted {
     /// The network as it is.
     pub const fn network(&self) -> &Sequential {
         &self.network
-    }
-
-    /// The values of the network alone.
-    pub fn without_projection(&self, mut values: Vec<NamedTensor>) -> Vec<NamedTensor> {
-        values.truncate(self.network.tensors().len());
-        values
     }
 }
 

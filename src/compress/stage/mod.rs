@@ -3,5 +3,6 @@
 //! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
 
 mod context;
+pub mod distill;
 
 pub use context::{Context, Progress, StageError};
