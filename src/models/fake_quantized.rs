@@ -98,6 +98,10 @@ impl<N: Network> Network for FakeQuantized<N> {
         }
         let mode = pass.mode();
         let mut inner = Pass::new(pass.tape(), &tensors, mode).with_coded_inputs(self.inputs);
-        self.network.record(&mut inner, x)
+        let logits = self.network.record(&mut inner, x)?;
+        if let Some(features) = inner.features() {
+            pass.tell_features(features);
+        }
+        Ok(logits)
     }
 }

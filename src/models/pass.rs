@@ -50,6 +50,8 @@ pub struct Pass<'a> {
     coded_inputs: Option<(Coding, ScalesOf)>,
     /// Inputs of weights so far, when someone wants to know.
     seen: Option<Vec<SeenInput>>,
+    /// What a loss compares besides the logits.
+    features: Option<Var>,
 }
 
 /// What a weight was given in a pass.
@@ -81,6 +83,7 @@ impl<'a> Pass<'a> {
             mode,
             coded_inputs: None,
             seen: None,
+            features: None,
         }
     }
 
@@ -115,6 +118,16 @@ impl<'a> Pass<'a> {
                 windows,
             });
         }
+    }
+
+    /// Tells of features that a loss compares with a teacher's, besides the logits.
+    pub const fn tell_features(&mut self, features: Var) {
+        self.features = Some(features);
+    }
+
+    /// The features that the network told of.
+    pub const fn features(&self) -> Option<Var> {
+        self.features
     }
 
     /// The tape.

@@ -14,6 +14,7 @@ mod compress;
 mod conv;
 mod deploy;
 mod distill;
+mod distill_stage;
 mod engine;
 mod gradients;
 mod gradients_nn;

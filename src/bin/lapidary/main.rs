@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod demo;
 mod devices;
+mod distill;
 mod eval;
 mod inspect;
 mod models;
@@ -64,6 +65,8 @@ enum Command {
     TuneHyper(tune_hyper::TuneHyperOptions),
     /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
     Eval(eval::EvalOptions),
+    /// Teach a small network by what a trained one says of the training set.
+    Distill(distill::DistillCommand),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -117,6 +120,7 @@ fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Train(options) => train::run(&cli.common, options),
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
+        Command::Distill(options) => distill::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })

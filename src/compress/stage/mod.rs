@@ -6,5 +6,6 @@ pub mod calibrate;
 mod context;
 pub mod control;
 pub mod quantize;
+pub mod distill;
 
 pub use context::{Context, Progress, StageError};

@@ -48,6 +48,16 @@ pub enum PrecisionName {
     Bf16,
 }
 
+impl From<PrecisionName> for FloatType {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum InitialName {
     /// As torch.nn.Linear.
@@ -160,11 +170,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
         max_value: options.max_value,
-        precision: match options.precision {
-            PrecisionName::F32 => FloatType::F32,
-            PrecisionName::F16 => FloatType::F16,
-            PrecisionName::Bf16 => FloatType::Bf16,
-        },
+        precision: options.precision.into(),
         micro_batches: options.micro_batches,
         plateau: match options.schedule {
             ScheduleName::Plateau => Some(PlateauRule::default()),
