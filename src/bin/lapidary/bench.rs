@@ -6,16 +6,22 @@ use clap::Args;
 use lapidary::compress::deploy::{Judge, Judged, MeasureOptions};
 use lapidary::compress::outcome::{Outcome, Speed};
 use lapidary::data::{Dataset, TrainTest};
+use lapidary::io::read_text;
+use lapidary::report::compression::CompressionReport;
 
 use crate::models::{Folder, Opener, data_folder};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{print, print_json};
+use crate::recipe::RECIPE_FILE;
 use crate::train::{setup, stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// Versions as JSON, in the folder of `--report`.
 pub const OUTCOMES_FILE: &str = "outcomes.json";
+
+/// The page to look at, beside it.
+const PAGE_FILE: &str = "report.html";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  lapidary bench baseline int8 int4\n  \
@@ -62,7 +68,7 @@ pub fn run(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure
     let opener = Opener::new(common, &options.device)?;
     let outcomes = measured(options, &data, &opener)?;
     if let Some(folder) = &options.report {
-        keep(folder, &outcomes)?;
+        keep(folder, &outcomes, (&opener, data.test.class_names()))?;
     }
     if common.json {
         print_json(&outcomes)?;
@@ -180,10 +186,38 @@ fn median(speeds: &[Speed]) -> Option<Speed> {
 }
 
 /// Writes what was found.
-fn keep(folder: &Path, outcomes: &[Outcome]) -> Result<(), Failure> {
+fn keep(
+    folder: &Path,
+    outcomes: &[Outcome],
+    (opener, classes): (&Opener, &[String]),
+) -> Result<(), Failure> {
     lapidary::io::atomic::create_folder(folder).map_err(usage)?;
     let text = serde_json::to_string_pretty(outcomes).map_err(usage)?;
-    write(&folder.join(OUTCOMES_FILE), &(text + "\n"))
+    write(&folder.join(OUTCOMES_FILE), &(text + "\n"))?;
+    let [baseline, steps @ ..] = outcomes else {
+        return Ok(());
+    };
+    let recipe = folder.with_file_name(RECIPE_FILE);
+    let last = steps.last().unwrap_or(baseline);
+    let report = CompressionReport {
+        title: format!("{} made smaller", baseline.network),
+        device: opener.device.clone(),
+        driver: opener.driver.clone(),
+        seed: 0,
+        // Where the judgement is a stage, the recipe stands beside it.
+        created_from: read_text(&recipe).unwrap_or_else(|_| "bench".to_owned()),
+        input_sha256: baseline.sha256.clone(),
+        output_sha256: last.sha256.clone(),
+        class_names: classes.to_vec(),
+        baseline: baseline.clone(),
+        steps: steps.to_vec(),
+        sensitivities: Vec::new(),
+        notes: Vec::new(),
+    };
+    let page = report.to_html().map_err(usage)?;
+    write(&folder.join(PAGE_FILE), &page)?;
+    eprintln!("report: {}", folder.join(PAGE_FILE).display());
+    Ok(())
 }
 
 /// Fails where a device did not compute what the definition says.

@@ -5,6 +5,7 @@
 
 mod bench;
 mod config;
+mod convert;
 mod demo;
 mod devices;
 mod distill;
@@ -15,6 +16,7 @@ mod optimize;
 mod options;
 mod outcomes;
 mod output;
+mod predict;
 mod profile;
 mod recipe;
 mod shaders;
@@ -25,6 +27,7 @@ mod trained;
 mod tune;
 mod tune_hyper;
 mod verify;
+mod verify_model;
 mod workload;
 
 use std::process::ExitCode;
@@ -53,7 +56,7 @@ enum Command {
     Bench(bench::BenchOptions),
     /// List every adapter with its driver, limits and features, and what Lapidary will use.
     Devices,
-    /// Prove every kernel and variant against the CPU reference on an adapter.
+    /// Prove every kernel and variant, or a model, against the CPU reference on an adapter.
     Verify(verify::VerifyOptions),
     /// Time the variants of a kernel on an adapter, against each other and against its rooflines.
     Profile(profile::ProfileOptions),
@@ -69,6 +72,10 @@ enum Command {
     Distill(distill::DistillCommand),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
+    /// Write the same network into another kind of file.
+    Convert(convert::ConvertOptions),
+    /// Give every sample of a file its class.
+    Run(predict::RunOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
     Shaders(shaders::ShadersOptions),
 }
@@ -122,6 +129,8 @@ fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Eval(options) => eval::run(&cli.common, options),
         Command::Distill(options) => distill::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
+        Command::Convert(options) => convert::run(&cli.common, options),
+        Command::Run(options) => predict::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })
 }

@@ -118,6 +118,10 @@ impl Drop for Folder {
 pub struct Opener {
     /// `None` for the CPU engine.
     gpu: Option<(GpuOptions, Store)>,
+    /// Its name.
+    pub device: String,
+    /// Its driver's name.
+    pub driver: String,
     /// How pruned weights run.
     pub routes: Routes,
 }
@@ -127,6 +131,8 @@ impl Opener {
         if *device == DeviceOption::Cpu {
             return Ok(Self {
                 gpu: None,
+                device: CpuEngine::new().name(),
+                driver: "none".to_owned(),
                 routes: Routes::default(),
             });
         }
@@ -141,6 +147,8 @@ impl Opener {
         announce(engine.summary());
         let (_, store) = stores::open(engine.summary(), &sources)?;
         Ok(Self {
+            device: engine.name(),
+            driver: engine.summary().driver.clone(),
             routes: store.routes(),
             gpu: Some((options, store)),
         })

@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 use crate::config::{self, Document, Entry, Given, Settings};
 use crate::options::Failure;
 
-pub use run::{Place, plan, run};
+pub use run::{Place, RECIPE_FILE, Receipt, STAGE_FILE, plan, run};
 
 /// A kind of stage, and the command that does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

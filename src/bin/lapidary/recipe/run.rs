@@ -21,9 +21,9 @@ use crate::train::{stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// What a stage was, in its folder; written last.
-const STAGE_FILE: &str = "stage.json";
+pub const STAGE_FILE: &str = "stage.json";
 /// The recipe, in the work folder.
-const RECIPE_FILE: &str = "recipe.toml";
+pub const RECIPE_FILE: &str = "recipe.toml";
 /// The file of a stage that trains, before it is a model's folder.
 const TRAINED_FILE: &str = "trained.safetensors";
 
@@ -39,16 +39,24 @@ pub struct Place<'a> {
 
 /// What makes a stage's result what it is. The same receipt stands for the same result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Receipt {
-    stage: String,
+pub struct Receipt {
+    pub stage: String,
     name: String,
     version: String,
     /// All settings of the command, defaults too.
-    settings: Value,
+    pub settings: Value,
     /// SHA-256 of the input's files, in order.
     inputs: Vec<String>,
     /// SHA-256 of what was made.
     output: Option<String>,
+}
+
+impl Receipt {
+    /// The command that makes a model from a model; `None` for other stages.
+    pub fn command(&self) -> Option<&'static str> {
+        let of = |one: &&super::Kind| one.name == self.stage && one.makes == Makes::Model;
+        super::KINDS.iter().find(of).map(|one| one.command)
+    }
 }
 
 /// Runs all stages whose results are not there yet. Gives the folders of models, and of the last judgement.
