@@ -28,6 +28,7 @@ mod ops;
 mod optim;
 mod optim_overflow;
 mod proof;
+mod prune;
 mod qat;
 mod shaders;
 mod sparse;

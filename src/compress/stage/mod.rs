@@ -2,6 +2,10 @@
 //!
 //! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
 
+pub mod calibrate;
 mod context;
+pub mod prune;
+pub mod sensitivity;
+pub mod shrink;
 
 pub use context::{Context, Progress, StageError};
