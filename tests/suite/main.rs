@@ -29,6 +29,7 @@ mod ops;
 mod optim;
 mod optim_overflow;
 mod proof;
+mod prune;
 mod qat;
 mod quantize;
 mod shaders;

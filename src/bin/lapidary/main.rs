@@ -18,6 +18,7 @@ mod outcomes;
 mod output;
 mod predict;
 mod profile;
+mod prune;
 mod recipe;
 mod shaders;
 mod stores;
@@ -70,6 +71,8 @@ enum Command {
     Eval(eval::EvalOptions),
     /// Teach a small network by what a trained one says of the training set.
     Distill(distill::DistillCommand),
+    /// Drop weights, neurons or filters of a model.
+    Prune(prune::PruneCommand),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write the same network into another kind of file.
@@ -128,6 +131,7 @@ fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
         Command::Distill(options) => distill::run(&cli.common, options),
+        Command::Prune(options) => prune::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Convert(options) => convert::run(&cli.common, options),
         Command::Run(options) => predict::run(&cli.common, options),

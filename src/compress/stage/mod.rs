@@ -5,7 +5,10 @@
 pub mod calibrate;
 mod context;
 pub mod control;
-pub mod quantize;
 pub mod distill;
+pub mod prune;
+pub mod quantize;
+pub mod sensitivity;
+pub mod shrink;
 
 pub use context::{Context, Progress, StageError};
