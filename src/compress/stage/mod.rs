@@ -4,6 +4,7 @@
 
 pub mod calibrate;
 mod context;
+pub mod qat;
 pub mod quantize;
 
 pub use context::{Context, Progress, StageError};
