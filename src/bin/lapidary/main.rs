@@ -7,6 +7,7 @@ mod config;
 mod devices;
 mod eval;
 mod inspect;
+mod models;
 mod options;
 mod output;
 mod profile;

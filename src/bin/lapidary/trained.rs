@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lapidary::compress::model::Model;
 use lapidary::data::{Dataset, Standardization, StandardizeBy};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::{NamedTensor, Network, load_parameters};
@@ -153,6 +154,14 @@ impl Trained {
         let network = setup::network(&self.options, data)?;
         let parameters = load_parameters(network.as_ref(), self.file.path())?;
         Ok((network, parameters))
+    }
+
+    /// The same as a model of compression.
+    pub fn model(&self, data: &Dataset) -> Result<Model, Failure> {
+        self.check(data)?;
+        let network = setup::sequential(&self.options, data)?;
+        let parameters = load_parameters(&network, self.file.path())?;
+        Ok(Model::new(network, self.inputs(data)?, parameters)?)
     }
 }
 

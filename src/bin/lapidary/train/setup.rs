@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use lapidary::data::{Dataset, LoadOptions, Standardization, StandardizeBy, TrainTest, load};
 use lapidary::kernels::FloatType;
-use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
+use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
@@ -102,6 +102,11 @@ fn built_in() -> Result<TrainTest, Failure> {
 }
 
 pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
+    Ok(Box::new(sequential(options, train)?))
+}
+
+/// The same, with its layers for who changes them.
+pub fn sequential(options: &TrainCommand, train: &Dataset) -> Result<Sequential, Failure> {
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
@@ -110,12 +115,10 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Networ
     Ok(match options.model {
         Model::Mlp => {
             let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-            Box::new(network.with_initial(initial))
+            network.with_initial(initial).into()
         }
-        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
-        Model::Mobilenet => {
-            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
-        }
+        Model::Cnn => cnn(shape, classes)?.with_initial(initial),
+        Model::Mobilenet => mobilenet(shape, classes, options.width)?.with_initial(initial),
     })
 }
 
