@@ -11,6 +11,7 @@ mod models;
 mod options;
 mod output;
 mod profile;
+mod quantize;
 mod shaders;
 mod stores;
 mod sweep;
@@ -53,6 +54,8 @@ enum Command {
     TuneHyper(tune_hyper::TuneHyperOptions),
     /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
     Eval(eval::EvalOptions),
+    /// Store a network's weights in fewer bits.
+    Quantize(Box<quantize::QuantizeCommand>),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -89,6 +92,7 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::Train(options) => train::run(&cli.common, options),
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
+        Command::Quantize(options) => quantize::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })
