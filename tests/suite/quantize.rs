@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use lapidary::autograd::Tape;
 use lapidary::compress::deploy::Deployed;
 use lapidary::compress::model::{Model, Stored};
-use lapidary::compress::quantize::Misfit;
+use lapidary::compress::quantize::{Linear, Misfit};
 use lapidary::compress::stage::calibrate::calibrate;
+use lapidary::compress::stage::qat::{QatOptions, coding_of, qat};
 use lapidary::compress::stage::quantize::{Method, QuantizeOptions, plan_quantize, quantize};
 use lapidary::compress::stage::{Context, StageError};
 use lapidary::compress::{Calibration, Hessian};
@@ -14,6 +16,7 @@ use lapidary::engine::{CpuEngine, Engine};
 use lapidary::eval;
 use lapidary::kernels::{TINY, gamma};
 use lapidary::models::{Layer, Sequential, cnn, load_parameters};
+use lapidary::num::optim::{Convention, Optimizer};
 use lapidary::ops::Routes;
 use lapidary::ops::nn::Curve;
 use lapidary::tensor::HostTensor;
@@ -371,4 +374,119 @@ fn factors_of_smoothing_change_no_bit_of_the_network_before_it_is_rounded() {
         assert_eq!(factor.log2().fract(), 0.0, "{factor}");
         assert!(old.iter().zip(new).all(|(old, new)| *old == new * factor));
     }
+}
+
+/// A weight as training sees it.
+fn seen(engine: &dyn Engine, values: &HostTensor, matrix: [usize; 2], linear: &Linear) -> Vec<u32> {
+    let mut tape = Tape::new();
+    let uploaded = tape.recording().upload(values);
+    let weight = tape.constant(&uploaded);
+    let weight = tape.reshape(weight, &matrix).expect("as many");
+    let coding = coding_of(linear).expect("symmetric");
+    let seen = tape.fake_quantize_by_largest(weight, coding).expect("fits");
+    let seen = tape.value(seen).clone();
+    let mut recording = tape.into_recording();
+    recording.download(&seen);
+    let made = engine.run(&recording).expect("runs");
+    bits(&made[0])
+}
+
+fn bits(tensor: &HostTensor) -> Vec<u32> {
+    let values = tensor.to_f32().expect("f32");
+    // Zeros of either sign are one value.
+    values.iter().map(|value| (value + 0.0).to_bits()).collect()
+}
+
+#[test]
+fn training_recovers_most_of_what_two_bits_lose_and_stores_what_it_saw() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = gpu(options());
+    let context = context(&engine, &data);
+    let base = mlp();
+    let before = accuracy(&engine, &base, &data);
+    let nearest = QuantizeOptions {
+        method: Method::Nearest,
+        ..options_for("int2-g16")
+    };
+    let (rounded, _) = quantize(&context, &base, &nearest).expect("fits");
+    let rounded = accuracy(&engine, &rounded, &data);
+    let asked = QatOptions {
+        quantize: nearest,
+        epochs: 2,
+        optimizer: Optimizer::named("adam", Convention::PyTorch).expect("a name"),
+        learning_rate: 0.001,
+        batch_size: 128,
+    };
+    let (made, log) = qat(&context, &base, &asked).expect("trains");
+    let trained = accuracy(&engine, &made, &data);
+    println!(
+        "f32 {before:.4}, int2-g16 to nearest {rounded:.4}, trained {trained:.4}, losses {:?}",
+        log.losses
+    );
+    assert!(
+        before - trained <= (before - rounded) / 2.0,
+        "{before} {rounded} {trained}"
+    );
+    let linear = *asked.quantize.scheme.as_linear().expect("integers");
+    for (name, value) in &log.trained {
+        let stored = made.tensor(name).expect("there");
+        assert_eq!(stored.shape(), value.shape());
+        if let [n, k] = *value.shape() {
+            let stored = bits(&stored.values());
+            assert_eq!(seen(&engine, value, [n, k], &linear), stored, "{name}");
+        } else {
+            assert_eq!(bits(&stored.values()), bits(value), "{name}");
+        }
+    }
+}
+
+#[test]
+fn training_holds_pruned_weights_at_zero_and_refuses_zero_points() {
+    let data = fashion_mnist_subset().expect("built in");
+    let few = TrainTest {
+        train: data.train.first(256).expect("there"),
+        ..data
+    };
+    let engine = gpu(options());
+    let context = context(&engine, &few);
+    let mut base = convolutional();
+    for name in ["3.weight", "9.weight"] {
+        let value = base.tensor(name).expect("there").values();
+        let kept: Vec<f32> = value
+            .to_f32()
+            .expect("f32")
+            .iter()
+            .enumerate()
+            .map(|(at, &w)| if at % 2 == 0 { w } else { 0.0 })
+            .collect();
+        let kept = HostTensor::from_f32(value.shape().to_vec(), &kept).expect("fits");
+        base.set(name, Stored::Float(kept)).expect("fits");
+    }
+    let mut asked = QatOptions {
+        quantize: options_for("w8a8"),
+        epochs: 1,
+        optimizer: Optimizer::named("adam", Convention::PyTorch).expect("a name"),
+        learning_rate: 0.001,
+        batch_size: 64,
+    };
+    let (made, log) = qat(&context, &base, &asked).expect("trains");
+    assert_eq!(log.losses.len(), 1);
+    for name in ["3.weight", "9.weight"] {
+        let stored = made.tensor(name).expect("there");
+        assert_eq!(stored.format(), "int8-channel x int8");
+        let values = stored.values().to_f32().expect("f32");
+        assert!(
+            values.iter().skip(1).step_by(2).all(|&w| w == 0.0),
+            "{name}"
+        );
+        assert_ne!(made.tensor(name), base.tensor(name));
+    }
+    // A convolution's groups lie along channels and taps together.
+    let linear = *asked.quantize.scheme.as_linear().expect("integers");
+    let (_, value) = &log.trained[2];
+    let stored = bits(&made.tensor("3.weight").expect("there").values());
+    assert_eq!(seen(&engine, value, [32, 144], &linear), stored);
+    asked.quantize = options_for("int4-g16-zp");
+    let refused = qat(&context, &base, &asked).unwrap_err().to_string();
+    assert!(refused.contains("symmetric integer codes"), "{refused}");
 }

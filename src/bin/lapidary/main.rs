@@ -20,6 +20,7 @@ mod predict;
 mod profile;
 mod prune;
 mod recipe;
+mod quantize;
 mod shaders;
 mod stores;
 mod sweep;
@@ -73,6 +74,8 @@ enum Command {
     Distill(distill::DistillCommand),
     /// Drop weights, neurons or filters of a model.
     Prune(prune::PruneCommand),
+    /// Store a network's weights in fewer bits.
+    Quantize(Box<quantize::QuantizeCommand>),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write the same network into another kind of file.
@@ -132,6 +135,7 @@ fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Eval(options) => eval::run(&cli.common, options),
         Command::Distill(options) => distill::run(&cli.common, options),
         Command::Prune(options) => prune::run(&cli.common, options),
+        Command::Quantize(options) => quantize::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Convert(options) => convert::run(&cli.common, options),
         Command::Run(options) => predict::run(&cli.common, options),

@@ -7,6 +7,7 @@ mod context;
 pub mod control;
 pub mod distill;
 pub mod prune;
+pub mod qat;
 pub mod quantize;
 pub mod sensitivity;
 pub mod shrink;

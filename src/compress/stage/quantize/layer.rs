@@ -376,7 +376,7 @@ impl<'a> Work<'a> {
 }
 
 /// The scheme under which kept values of pruned weights are quantized.
-pub(super) fn kept_scheme(linear: &Linear) -> Option<Scheme> {
+pub(in crate::compress::stage) fn kept_scheme(linear: &Linear) -> Option<Scheme> {
     let bits = match linear.width {
         Width::Int8 => Bits::Int8,
         Width::Int4 => Bits::Int4,

@@ -20,6 +20,8 @@ use super::calibrate::calibrate;
 use super::{Context, StageError};
 use layer::Work;
 
+pub(super) use layer::kept_scheme;
+
 pub use log::{LayerLog, QuantizeLog};
 pub use scheme::{Codes, QuantizeScheme};
 
@@ -210,7 +212,7 @@ pub fn quantize(
         method: options.method.name().to_owned(),
         ..QuantizeLog::default()
     };
-    let folded = folded(model, &mut log)?;
+    let folded = fold_normalizations(model, &mut log.notes)?;
     let planned = plan_quantize(&folded, options)?;
     let inputs = calibrate(context, &folded, options.samples)?;
     log.samples = options.samples.min(context.train.n_samples());
@@ -232,7 +234,10 @@ pub fn quantize(
 }
 
 /// The model with its normalizations folded into the layers before them.
-fn folded(model: &Model, log: &mut QuantizeLog) -> Result<Model, StageError> {
+pub(super) fn fold_normalizations(
+    model: &Model,
+    notes: &mut Vec<String>,
+) -> Result<Model, StageError> {
     let layers = model.network().layers();
     let is_folded = |at: usize| {
         matches!(layers[at], Layer::BatchNorm { .. })
@@ -247,12 +252,11 @@ fn folded(model: &Model, log: &mut QuantizeLog) -> Result<Model, StageError> {
         .iter()
         .all(|(_, one)| matches!(one, Stored::Float(_)))
     {
-        log.notes
-            .push("normalizations are not folded: some weights have a format already".to_owned());
+        notes.push("normalizations are not folded: some weights have a format already".to_owned());
         return Ok(model.clone());
     }
     let (network, values) = fold(model.network(), &model.values())?;
-    log.notes.push(format!(
+    notes.push(format!(
         "{count} normalizations folded into the layers before them"
     ));
     Ok(Model::new(network, model.inputs().clone(), values)?)
