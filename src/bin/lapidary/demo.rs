@@ -11,8 +11,13 @@ use crate::recipe::{Place, Recipe, run as run_recipe};
 
 /// The recipe.
 const RECIPE: &str = include_str!("demo.toml");
-/// Epochs of the recipe, and of the quick one.
-const QUICK: [(&str, &str); 1] = [("epochs = 6", "epochs = 2")];
+/// Settings of the recipe, and of the quick one.
+const QUICK: [(&str, &str); 4] = [
+    ("epochs = 10", "epochs = 3"),
+    ("epochs = 6", "epochs = 2"),
+    ("epochs = 4", "epochs = 1"),
+    ("fine_tune = 2", "fine_tune = 1"),
+];
 
 #[derive(Debug, Args)]
 pub struct DemoOptions {
@@ -31,13 +36,7 @@ pub struct DemoOptions {
 }
 
 pub fn run(common: &CommonOptions, options: &DemoOptions) -> Result<(), Failure> {
-    let mut text = RECIPE.to_owned();
-    if options.quick {
-        for (full, quick) in QUICK {
-            text = text.replace(full, quick);
-        }
-    }
-    let document = Document::of(Path::new("the demo's recipe").to_owned(), text);
+    let document = document(options.quick);
     let mut shared = vec![("device", options.device.to_string())];
     if let Some(data) = &options.data {
         shared.push(("data", data.to_string_lossy().into_owned()));
@@ -53,4 +52,30 @@ pub fn run(common: &CommonOptions, options: &DemoOptions) -> Result<(), Failure>
         eprintln!("{name}: {}", folder.display());
     }
     Ok(())
+}
+
+fn document(is_quick: bool) -> Document {
+    let mut text = RECIPE.to_owned();
+    if is_quick {
+        for (full, quick) in QUICK {
+            text = text.replace(full, quick);
+        }
+    }
+    Document::of(Path::new("the demo's recipe").to_owned(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipe_holds_in_both_lengths() {
+        for (full, _) in QUICK {
+            assert!(RECIPE.contains(full), "{full}");
+        }
+        for is_quick in [false, true] {
+            let recipe = Recipe::of(document(is_quick), &[], false);
+            assert!(recipe.is_ok(), "{:?}", recipe.err());
+        }
+    }
 }
