@@ -54,7 +54,7 @@ fn place(name: &str) -> PathBuf {
         "data = {:?}\ndevice = \"llvmpipe\"\n\
          [[stage]]\nstage = \"train\"\nname = \"base\"\nmodel = \"mlp\"\nhidden = \"16\"\nepochs = 4\nbatch_size = 16\n\
          [[stage]]\nstage = \"quantize\"\nname = \"int8\"\nscheme = \"int8\"\nmethod = \"nearest\"\n\
-         [[stage]]\nstage = \"prune\"\nname = \"half\"\nfrom = \"base\"\nsparsity = \"50%\"\nepochs = 1\nfine_tune = 1\nbatch_size = 16\n\
+         [[stage]]\nstage = \"prune\"\nname = \"half\"\nfrom = \"base\"\nsparsity = \"50%\"\nvalues = \"dense\"\nepochs = 1\nfine_tune = 1\nbatch_size = 16\n\
          [[stage]]\nstage = \"evaluate\"\nname = \"report\"\nno_speed = true\n",
         shown(&folder)
     );

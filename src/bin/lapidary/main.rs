@@ -101,7 +101,7 @@ fn command() -> clap::Command {
 }
 
 fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
-    dispatch(command().get_matches_from(arguments))
+    dispatch(&command().get_matches_from(arguments))
 }
 
 /// What the words of a command line after `lapidary` ask for, as a step of another command.
@@ -110,13 +110,13 @@ fn run_words(words: &[String]) -> Result<(), options::Failure> {
         .into_iter()
         .chain(words.iter().map(String::as_str));
     match command().try_get_matches_from(line) {
-        Ok(matches) => dispatch(matches),
+        Ok(matches) => dispatch(&matches),
         Err(error) => Err(options::Failure::Usage(error.to_string())),
     }
 }
 
-fn dispatch(matches: clap::ArgMatches) -> Result<(), options::Failure> {
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
+    let mut cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
     {
         options.settings = config::Settings::resolved(matches);
