@@ -24,7 +24,7 @@ impl Tape {
     /// [`OpError`] for targets of another shape or with another number of classes, and settings out of range.
     pub fn row_loss(&mut self, x: Var, target: Target<'_>) -> Result<Var, OpError> {
         let value = self.value(x).clone();
-        let storage = self.storage();
+        let storage = self.row_storage(value.shape().last().copied().unwrap_or(1));
         let recording = self.recording();
         let one = one(recording)?;
         let made = row_loss(recording, &value, target, &one, FloatType::F32)?;

@@ -36,5 +36,5 @@ mod segment;
 mod sum;
 mod tape;
 
-pub use distill::SoftTargets;
+pub use distill::{HintLoss, RowLabels, SoftTargets, TeacherLoss};
 pub use tape::{Backward, Gradients, Tape, Var};

@@ -36,6 +36,17 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, IoError> {
     })
 }
 
+/// SHA-256 of these bytes one after the other, in lower-case hexadecimal.
+pub fn sha256<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    parts.into_iter().for_each(|part| hash.update(part));
+    hexadecimal(&hash.finalize())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// SHA-256 of the regular file at `path` in lower-case hexadecimal, and its bytes.
 ///
 /// # Errors
@@ -60,12 +71,7 @@ pub fn file_sha256(path: impl AsRef<Path>) -> Result<(String, u64), IoError> {
         hash.update(&buffer[..n]);
         count += n as u64;
     }
-    let digits = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((digits, count))
+    Ok((hexadecimal(&hash.finalize()), count))
 }
 
 #[cfg(test)]

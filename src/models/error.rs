@@ -100,6 +100,36 @@ pub enum ModelError {
         /// Name, type and shape needed.
         expected: String,
     },
+    /// An index past the layers of a network.
+    #[error("layer {layer}: the network has {layers}, numbered from 0")]
+    NoLayer {
+        /// The index.
+        layer: usize,
+        /// Layers there are.
+        layers: usize,
+    },
+    /// A description that names no network for the samples at hand.
+    #[error(
+        "network `{description}`: {reason}; for example: mlp 784-32-10, mlp 32, cnn, mobilenet 0.5"
+    )]
+    Description {
+        /// What was given.
+        description: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Features that cannot be brought to the shape of a teacher's.
+    #[error(
+        "layer {layer}: features {found:?} cannot be projected to the teacher's {expected:?}; flat ones to flat ones, or images to images of the same height and width"
+    )]
+    Projection {
+        /// The student's layer.
+        layer: usize,
+        /// Shape of its features.
+        found: Vec<usize>,
+        /// Shape of the teacher's.
+        expected: Vec<usize>,
+    },
     /// A pattern of tensors to draw anew that no name fits.
     #[error("`{pattern}` to draw anew: no tensor has such a name; there are: {names}")]
     NothingAnew {

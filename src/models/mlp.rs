@@ -64,6 +64,12 @@ impl Mlp {
     }
 }
 
+impl From<Mlp> for Sequential {
+    fn from(mlp: Mlp) -> Self {
+        mlp.layers
+    }
+}
+
 impl Network for Mlp {
     fn describe(&self) -> String {
         self.layers.describe()

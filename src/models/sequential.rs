@@ -69,6 +69,43 @@ impl Sequential {
         &self.layers
     }
 
+    /// Shape of a sample behind a layer.
+    pub fn shape_behind(&self, layer: usize) -> Option<&[usize]> {
+        self.shapes.get(layer + 1).map(Vec::as_slice)
+    }
+
+    /// The layers up to `layer`, and flattened what is behind it: its features as logits. Names of tensors stay.
+    ///
+    /// # Errors
+    /// [`ModelError::NoLayer`] when there is no such layer.
+    pub fn until(&self, layer: usize) -> Result<Self, ModelError> {
+        let layers = self.layers.get(..=layer).ok_or(ModelError::NoLayer {
+            layer,
+            layers: self.layers.len(),
+        })?;
+        let layers = [layers, &[Layer::Flatten]].concat();
+        let description = format!("{} until {layer}", self.description);
+        Self::new(description, &self.shapes[0], layers)
+    }
+
+    /// As [`Network::record`], and what is behind `layer`.
+    pub(super) fn record_with(
+        &self,
+        pass: &mut Pass<'_>,
+        x: Var,
+        layer: usize,
+    ) -> Result<(Var, Option<Var>), OpError> {
+        let (mut x, mut first, mut features) = (x, 0, None);
+        for (one, place) in self.placed() {
+            x = one.record(pass, x, (place, first))?;
+            first += one.tensors(place, self.initial).len();
+            if place.index == layer {
+                features = Some(x);
+            }
+        }
+        Ok((x, features))
+    }
+
     /// Each layer and where it stands.
     fn placed(&self) -> impl Iterator<Item = (&Layer, Place<'_>)> {
         let places = self.shapes.iter().enumerate();
@@ -110,12 +147,7 @@ impl Network for Sequential {
     }
 
     fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
-        let (mut x, mut first) = (x, 0);
-        for (layer, place) in self.placed() {
-            x = layer.record(pass, x, (place, first))?;
-            first += layer.tensors(place, self.initial).len();
-        }
-        Ok(x)
+        Ok(self.record_with(pass, x, self.layers.len())?.0)
     }
 }
 

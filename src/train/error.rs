@@ -74,13 +74,19 @@ pub enum TrainError {
         /// Rows and columns of the parameter as a matrix; none where it has no mask.
         expected: [usize; 2],
     },
-    /// A teacher's logit that is infinite or NaN.
-    #[error("the teacher's logits of sample {row} hold {value}; they must be finite")]
+    /// A teacher's logit or feature that is infinite or NaN.
+    #[error("what the teacher says of sample {row} holds {value}; it must be finite")]
     TeacherNotFinite {
         /// The sample.
         row: usize,
         /// The value.
         value: f32,
+    },
+    /// A hint for a network that tells of no features.
+    #[error("a hint of the teacher's features, but {network} tells of none in training")]
+    NoFeatures {
+        /// What the network is.
+        network: String,
     },
     /// Data of another kind than the network's.
     #[error("{what} {found:?}, the network has {expected:?}")]

@@ -53,7 +53,7 @@ mod progress;
 mod step;
 mod trainer;
 
-pub use additions::{Additions, Teacher};
+pub use additions::{Additions, Teacher, TeacherHint};
 pub use checkpoint::Checkpoint;
 pub use error::TrainError;
 pub use fit::{EpochReport, Event, Fitted, fit};

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::autograd::{SoftTargets, Tape};
+use crate::autograd::{RowLabels, Tape};
 use crate::kernels::FloatType;
 use crate::kernels::elementwise::{Binary, Broadcast};
 use crate::models::{Mode, Network, Pass, PassTensor, Role};
@@ -22,10 +22,10 @@ use crate::ops::{affine, binary, cast};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
-use super::additions::teacher_input;
+use super::additions::TeacherInputs;
 use super::origin::{Watched, watched_on};
 use super::predictor::batched;
-use super::{TrainError, TrainOptions};
+use super::{Teacher, TrainError, TrainOptions};
 
 /// One of the network's tensors on the device.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) struct RecordedStep {
 /// Records a step.
 pub(super) fn record_step(
     network: &dyn Network,
-    (options, teacher): (&TrainOptions, Option<SoftTargets>),
+    (options, teacher): (&TrainOptions, Option<&Teacher>),
     tensors: &[Held],
     scale: &ScaleState,
 ) -> Result<RecordedStep, TrainError> {
@@ -163,7 +163,7 @@ struct MicroBatch {
 
 fn record_micro_batch(
     network: &dyn Network,
-    (options, teacher): (&TrainOptions, Option<SoftTargets>),
+    (options, teacher): (&TrainOptions, Option<&Teacher>),
     tensors: &[Held],
     (recording, factor): (Recording, &Tensor),
 ) -> Result<MicroBatch, TrainError> {
@@ -173,10 +173,8 @@ fn record_micro_batch(
     let recording = tape.recording();
     let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
     let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
-    let teacher = teacher.map(|settings| {
-        let logits = teacher_input(recording, batch, network.n_classes());
-        (logits, settings)
-    });
+    let extents = [batch, network.n_classes()];
+    let teacher = teacher.map(|one| (one, TeacherInputs::new(recording, one, extents)));
     let number = recording.input(DType::U32, &[1]);
     let x_var = tape.constant(&x);
     let (mut watched, mut copy_bytes) = (Vec::new(), 0);
@@ -212,7 +210,9 @@ fn record_micro_batch(
         seed: options.seed,
         step: &number,
     };
-    let logits = network.record(&mut Pass::new(&mut tape, &on_tape, mode), x_var)?;
+    let mut pass = Pass::new(&mut tape, &on_tape, mode);
+    let logits = network.record(&mut pass, x_var)?;
+    let features = pass.features();
     let value = tape.value(logits).clone();
     let target = Target::Labels {
         labels: &labels,
@@ -229,8 +229,17 @@ fn record_micro_batch(
             let made = row_loss(tape.recording(), &value, target, factor, storage)?;
             (made.losses, tape.backward(&[(logits, &made.gradient)])?)
         }
-        Some((teacher, settings)) => {
-            let rows = tape.soft_target_loss(logits, &labels, &teacher, settings)?;
+        Some((teacher, given)) => {
+            let known = given.known.as_ref();
+            let labels = &labels;
+            let labels = RowLabels { labels, known };
+            let mut rows = tape.teacher_loss(logits, labels, &given.logits, teacher.loss)?;
+            if let (Some(hint), Some(wanted)) = (&teacher.hint, &given.features) {
+                let features = features.ok_or_else(|| TrainError::NoFeatures {
+                    network: network.describe(),
+                })?;
+                rows = tape.hint_loss(rows, features, wanted, (hint.loss, hint.weight))?;
+            }
             let losses = tape.value(rows).clone();
             let ones = HostTensor::from_f32(vec![batch], &vec![1.0; batch])?;
             let ones = tape.recording().upload(&ones);

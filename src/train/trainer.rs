@@ -165,8 +165,7 @@ impl<'a> Trainer<'a> {
         let made = engine.run(&uploads)?;
         let scale_report = report_of(made.last())?;
         let teacher = additions.teacher;
-        let settings = teacher.as_ref().map(|one| one.settings);
-        let recorded = record_step(network, (&options, settings), &tensors, &scale)?;
+        let recorded = record_step(network, (&options, teacher.as_ref()), &tensors, &scale)?;
         let values: Vec<Tensor> = tensors.iter().map(|one| one.value.clone()).collect();
         let batch = options.evaluation_batch;
         Ok(Self {
@@ -253,12 +252,22 @@ impl<'a> Trainer<'a> {
         );
         let shape = batched(n, self.network.sample_shape());
         let xs = batch.inputs.chunks_exact(shape.iter().product());
-        for ((part, x), labels) in (0..parts).zip(xs).zip(batch.labels.chunks_exact(n)) {
+        for (part, x) in (0..parts).zip(xs) {
+            let labels = &batch.labels[part * n..(part + 1) * n];
             inputs.push(HostTensor::from_f32(shape.clone(), x)?);
-            inputs.push(HostTensor::from_words_u32(vec![n], labels)?);
-            if let Some(teacher) = &self.teacher {
-                let classes = self.network.n_classes();
-                inputs.push(teacher.rows(batch, part * n, n, classes)?);
+            match &self.teacher {
+                None => inputs.push(HostTensor::from_words_u32(vec![n], labels)?),
+                Some(teacher) => {
+                    let rows = batch.rows.get(part * n..(part + 1) * n);
+                    let rows = rows.ok_or_else(|| TrainError::OtherData {
+                        what: "rows of the batch in its set:",
+                        found: vec![batch.rows.len()],
+                        expected: vec![options.batch_size],
+                    })?;
+                    let labels = teacher.labels(labels, rows);
+                    inputs.push(HostTensor::from_words_u32(vec![n], &labels)?);
+                    inputs.extend(teacher.inputs(rows, self.network.n_classes())?);
+                }
             }
             // Masks of dropout repeat after 2^32 micro-batches.
             let number = self.n_steps * parts as u64 + part as u64;

@@ -1,9 +1,9 @@
 //! What a student learns from a teacher: losses against their definitions and gradients against differences.
 
-use lapidary::autograd::{SoftTargets, Tape, Var};
+use lapidary::autograd::{HintLoss, RowLabels, SoftTargets, Tape, TeacherLoss, Var};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::ops::OpError;
-use lapidary::ops::nn::{Indices, Target};
+use lapidary::ops::nn::{Conv2dOptions, Indices, Target};
 use lapidary::record::{Recording, Tensor};
 use lapidary::tensor::HostTensor;
 use lapidary::verify::compare_recording;
@@ -270,4 +270,117 @@ fn shares_and_teachers_that_do_not_fit_are_refused() {
     assert!(refused.is_err());
     let teacher = drawn(&mut tape, 1, &[4, 3, 2]);
     assert!(tape.attention_transfer_loss(x, &teacher).is_err());
+}
+
+/// Labels of which two are unknown.
+fn by_teacher(tape: &mut Tape, x: Var, loss: TeacherLoss) -> Result<Var, OpError> {
+    let labels = (&[0, 4, 2, 2][..], 5);
+    let labels = Indices::upload(tape.recording(), "labels", &[4], labels)?;
+    let known = tape.recording().upload(&host(&[4], &[1.0, 0.0, 0.0, 1.0]));
+    let teacher = drawn(tape, 7, &[4, 5]);
+    let labels = RowLabels {
+        labels: &labels,
+        known: Some(&known),
+    };
+    tape.teacher_loss(x, labels, &teacher, loss)
+}
+
+#[test]
+fn rows_without_labels_learn_from_the_teacher_alone() {
+    let (partly, slopes) = check(&[4, 5], |tape, x| {
+        by_teacher(tape, x, TeacherLoss::SoftTargets(SETTINGS))
+    });
+    let (mixed, with_labels) = check(&[4, 5], |tape, x| soft_targets(tape, x, SETTINGS));
+    let (alone, without) = check(&[4, 5], |tape, x| {
+        let hard_share = 0.0;
+        let settings = SoftTargets {
+            hard_share,
+            ..SETTINGS
+        };
+        soft_targets(tape, x, settings)
+    });
+    for row in 0..4 {
+        let of = 5 * row..5 * row + 5;
+        let (loss, slope) = match row {
+            0 | 3 => (mixed[row], &with_labels[of.clone()]),
+            _ => (alone[row], &without[of.clone()]),
+        };
+        assert_eq!(partly[row], loss, "row {row}");
+        assert_eq!(&slopes[of], slope, "row {row}");
+    }
+}
+
+#[test]
+fn squares_of_logits_are_means_over_the_classes() {
+    let (losses, _) = check(&[4, 5], |tape, x| {
+        by_teacher(tape, x, TeacherLoss::Logits { hard_share: 0.25 })
+    });
+    let (x, teacher) = (values(1, 20), values(7, 20));
+    for (row, loss) in losses.into_iter().enumerate() {
+        let places = 5 * row..5 * row + 5;
+        let pairs = x[places.clone()].iter().zip(&teacher[places.clone()]);
+        let squares: f64 = pairs.map(|(x, t)| f64::from(x - t).powi(2)).sum();
+        let exps: Vec<f64> = x[places].iter().map(|&x| f64::from(x).exp()).collect();
+        let entropy = -(exps[[0, 4, 2, 2][row]] / exps.iter().sum::<f64>()).ln();
+        let expected = match row {
+            0 | 3 => 0.25 * entropy + 0.75 * squares / 5.0,
+            _ => squares / 5.0,
+        };
+        assert!((f64::from(loss) - expected).abs() < 1e-6, "row {row}");
+    }
+}
+
+#[test]
+fn hints_add_their_weight_of_each_loss() {
+    /// The loss of features alone, which is added to that of no logits.
+    fn hint(tape: &mut Tape, x: Var, loss: HintLoss, channels: usize) -> Result<Var, OpError> {
+        let nothing = tape.recording().upload(&host(&[2], &[0.5; 2]));
+        let nothing = tape.constant(&nothing);
+        let teacher = drawn(tape, 3, &[2, channels, 4, 5]);
+        tape.hint_loss(nothing, x, &teacher, (loss, 2.0))
+    }
+    let (x, teacher) = (values(1, 120), values(3, 120));
+    let items = || x.chunks(60).zip(teacher.chunks(60));
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        products.sum()
+    };
+    let (squares, _) = check(&[2, 3, 4, 5], |tape, x| hint(tape, x, HintLoss::Squares, 3));
+    for ((x, t), loss) in items().zip(squares) {
+        let differences: Vec<f32> = x.iter().zip(t).map(|(x, t)| x - t).collect();
+        let expected = 0.5 + 2.0 * dot(&differences, &differences) / 60.0;
+        assert!((f64::from(loss) - expected).abs() < 1e-6);
+    }
+    let (cosines, _) = check(&[2, 3, 4, 5], |tape, x| hint(tape, x, HintLoss::Cosine, 3));
+    for ((x, t), loss) in items().zip(cosines) {
+        let expected = 0.5 + 2.0 * (1.0 - dot(x, t) / (dot(x, x) * dot(t, t)).sqrt());
+        assert!((f64::from(loss) - expected).abs() < 2e-6);
+    }
+    let (maps, _) = check(&[2, 3, 4, 5], |tape, x| {
+        hint(tape, x, HintLoss::Attention, 6)
+    });
+    let (alone, _) = check(&[2, 3, 4, 5], |tape, x| {
+        let teacher = drawn(tape, 3, &[2, 6, 4, 5]);
+        tape.attention_transfer_loss(x, &teacher)
+    });
+    for (map, alone) in maps.into_iter().zip(alone) {
+        assert!((map - (0.5 + 2.0 * alone)).abs() < 1e-6);
+    }
+    let mut tape = Tape::new();
+    let x = drawn(&mut tape, 1, &[2, 3, 4, 5]);
+    let x = tape.parameter(&x);
+    assert!(hint(&mut tape, x, HintLoss::Squares, 6).is_err());
+}
+
+#[test]
+fn images_are_projected_by_a_convolution_that_learns() {
+    check(&[6, 4, 1, 1], |tape, projection| {
+        let x = drawn(tape, 4, &[2, 4, 3, 3]);
+        let x = tape.parameter(&x);
+        let projected = tape.conv2d(x, projection, None, &Conv2dOptions::default())?;
+        let nothing = tape.recording().upload(&host(&[2], &[0.0; 2]));
+        let nothing = tape.constant(&nothing);
+        let hint = drawn(tape, 5, &[2, 6, 3, 3]);
+        tape.hint_loss(nothing, projected, &hint, (HintLoss::Squares, 1.0))
+    });
 }

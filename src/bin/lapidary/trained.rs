@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lapidary::compress::model::Model;
 use lapidary::data::{Dataset, Standardization, StandardizeBy};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::{NamedTensor, Network, load_parameters};
@@ -15,7 +16,7 @@ use crate::options::Failure;
 use crate::train::{TrainCommand, setup, usage};
 
 /// Flags for files that do not say what they hold. They win over what a file says.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ModelOptions {
     /// What the file holds, as `train --model`; for files that do not say.
     #[arg(long, value_name = "MODEL")]
@@ -153,6 +154,14 @@ impl Trained {
         let network = setup::network(&self.options, data)?;
         let parameters = load_parameters(network.as_ref(), self.file.path())?;
         Ok((network, parameters))
+    }
+
+    /// The same as a model of compression.
+    pub fn model(&self, data: &Dataset) -> Result<Model, Failure> {
+        self.check(data)?;
+        let network = setup::sequential(&self.options, data)?;
+        let parameters = load_parameters(&network, self.file.path())?;
+        Ok(Model::new(network, self.inputs(data)?, parameters)?)
     }
 }
 

@@ -8,7 +8,7 @@ use lapidary::data::{
     load,
 };
 use lapidary::kernels::FloatType;
-use lapidary::models::{Initial, Mlp, Network, cnn, mobilenet};
+use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
@@ -49,6 +49,16 @@ pub enum PrecisionName {
     F16,
     /// 16 bits with the range of f32.
     Bf16,
+}
+
+impl From<PrecisionName> for FloatType {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::F16 => Self::F16,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,6 +115,11 @@ fn built_in() -> Result<TrainTest, Failure> {
 }
 
 pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Network>, Failure> {
+    Ok(Box::new(sequential(options, train)?))
+}
+
+/// The same, with its layers for who changes them.
+pub fn sequential(options: &TrainCommand, train: &Dataset) -> Result<Sequential, Failure> {
     let initial = match options.initial {
         InitialName::Torch => Initial::Torch,
         InitialName::Glorot => Initial::Glorot,
@@ -113,12 +128,10 @@ pub fn network(options: &TrainCommand, train: &Dataset) -> Result<Box<dyn Networ
     Ok(match options.model {
         Model::Mlp => {
             let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-            Box::new(network.with_initial(initial))
+            network.with_initial(initial).into()
         }
-        Model::Cnn => Box::new(cnn(shape, classes)?.with_initial(initial)),
-        Model::Mobilenet => {
-            Box::new(mobilenet(shape, classes, options.width)?.with_initial(initial))
-        }
+        Model::Cnn => cnn(shape, classes)?.with_initial(initial),
+        Model::Mobilenet => mobilenet(shape, classes, options.width)?.with_initial(initial),
     })
 }
 
@@ -174,11 +187,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
         max_value: options.max_value,
-        precision: match options.precision {
-            PrecisionName::F32 => FloatType::F32,
-            PrecisionName::F16 => FloatType::F16,
-            PrecisionName::Bf16 => FloatType::Bf16,
-        },
+        precision: options.precision.into(),
         micro_batches: options.micro_batches,
         plateau: match options.schedule {
             ScheduleName::Plateau => Some(PlateauRule::default()),

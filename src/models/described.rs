@@ -1,0 +1,123 @@
+//! Networks by a line of text, as [`Network::describe`](super::Network::describe) says them.
+
+use crate::ops::nn::Curve;
+
+use super::{Layer, Mlp, ModelError, Sequential, cnn, mobilenet};
+
+/// The network that `text` describes, for samples of `sample_shape` and `n_classes` classes: `mlp 784-32-10` with
+/// all extents or `mlp 32-16` with the hidden ones, both with relu; `cnn`; `mobilenet`, or `mobilenet 0.5` with a
+/// factor of its channels.
+///
+/// # Errors
+/// [`ModelError::Description`] for other texts and for extents that are not those of the data, and what the
+/// networks refuse.
+pub fn described(
+    text: &str,
+    sample_shape: &[usize],
+    n_classes: usize,
+) -> Result<Sequential, ModelError> {
+    let refuse = |reason: String| ModelError::Description {
+        description: text.to_owned(),
+        reason,
+    };
+    let mut words = text.split_whitespace();
+    let (kind, rest, more) = (words.next(), words.next(), words.next());
+    if let Some(more) = more {
+        return Err(refuse(format!("`{more}` is one word too many")));
+    }
+    match (kind, rest) {
+        (Some("mlp"), rest) => {
+            let extents = rest.unwrap_or_default().split('-');
+            let extents = extents.filter(|one| !one.is_empty());
+            let sizes: Result<Vec<usize>, _> = extents.map(str::parse).collect();
+            let sizes =
+                sizes.map_err(|_| refuse("extents are numbers with - between".to_owned()))?;
+            let inputs: usize = sample_shape.iter().product();
+            let hidden = match &sizes[..] {
+                [first, hidden @ .., last] if [*first, *last] == [inputs, n_classes] => hidden,
+                [first, .., last] if *first == inputs || *last == n_classes => {
+                    return Err(refuse(format!(
+                        "the data have {inputs} features and {n_classes} classes"
+                    )));
+                }
+                hidden => hidden,
+            };
+            Ok(Mlp::new(sample_shape, hidden, n_classes, Curve::Relu)?.into())
+        }
+        (Some("cnn"), None) => cnn(sample_shape, n_classes),
+        (Some("cnn"), Some(classes)) if classes == n_classes.to_string() => {
+            cnn(sample_shape, n_classes)
+        }
+        (Some("cnn"), Some(_)) => Err(refuse(format!("the data have {n_classes} classes"))),
+        (Some("mobilenet"), width) => {
+            let width = width.unwrap_or("1").parse();
+            let width = width.map_err(|_| refuse("the factor is a number".to_owned()))?;
+            mobilenet(sample_shape, n_classes, width)
+        }
+        (Some(other), _) => Err(refuse(format!("there is no kind `{other}`"))),
+        (None, _) => Err(refuse("it is empty".to_owned())),
+    }
+}
+
+impl Sequential {
+    /// Behind which layer hints are taken unless someone says otherwise: the one before the last with tensors.
+    pub fn last_hidden(&self) -> Option<usize> {
+        let has_tensors = |layer: &Layer| {
+            matches!(
+                layer,
+                Layer::Linear { .. } | Layer::Conv2d { .. } | Layer::BatchNorm { .. }
+            )
+        };
+        self.layers().iter().rposition(has_tensors)?.checked_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Network as _;
+
+    #[test]
+    fn descriptions_make_the_networks_that_they_describe() {
+        for (text, full) in [
+            ("mlp 784-32-10", "mlp 784-32-10"),
+            ("mlp 32", "mlp 784-32-10"),
+            ("mlp 32-16", "mlp 784-32-16-10"),
+            ("mlp", "mlp 784-10"),
+            ("cnn", "cnn 10"),
+        ] {
+            let made = described(text, &[1, 28, 28], 10).expect("fits");
+            assert_eq!(made.describe(), full);
+        }
+        let wide = described("mobilenet", &[1, 28, 28], 10).expect("fits");
+        let narrow = described("mobilenet 0.25", &[1, 28, 28], 10).expect("fits");
+        assert!(narrow.tensors().len() == wide.tensors().len() && narrow != wide);
+    }
+
+    #[test]
+    fn descriptions_of_other_data_are_refused_with_the_reason() {
+        for (text, reason) in [
+            ("mlp 100-32-10", "784 features"),
+            ("mlp 784-32-7", "10 classes"),
+            ("mlp 3x2", "numbers"),
+            ("mlp 32 16", "too many"),
+            ("cnn 9", "10 classes"),
+            ("vgg", "no kind `vgg`"),
+            ("", "empty"),
+            ("mobilenet x", "number"),
+        ] {
+            let refused = described(text, &[1, 28, 28], 10).expect_err(text);
+            assert!(refused.to_string().contains(reason), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_last_hidden_layer_is_the_one_before_the_logits() {
+        let mlp = described("mlp 32", &[784], 10).expect("fits");
+        assert_eq!(mlp.last_hidden(), Some(2));
+        assert_eq!(mlp.shape_behind(2), Some(&[32][..]));
+        let until = mlp.until(2).expect("there");
+        assert_eq!((until.n_classes(), until.tensors().len()), (32, 2));
+        assert!(mlp.until(4).is_err());
+    }
+}
