@@ -30,6 +30,7 @@ mod optim_overflow;
 mod proof;
 mod prune;
 mod qat;
+mod quantize;
 mod shaders;
 mod sparse;
 mod support;

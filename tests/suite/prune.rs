@@ -278,6 +278,34 @@ fn gradual_pruning_loses_weights_only_and_ends_where_it_was_told() {
 }
 
 #[test]
+fn convolutions_run_without_their_zeros_and_are_judged_by_their_inputs() {
+    let data = images(32);
+    let network = mobilenet(&[1, 12, 12], 4, 0.25).expect("fits");
+    let model = model(network);
+    with_context(&data, |context| {
+        for (_, method) in PruneMethod::NAMES {
+            let options = PruneOptions {
+                storage: PruneStorage::Sparse(ValueFormat::F32),
+                samples: 16,
+                ..PruneOptions::new(method, "2:4".parse().expect("reads")).expect("in range")
+            };
+            let (sparse, log) = prune(context, &model, &options).expect("runs");
+            assert!(
+                log.layers.iter().all(|one| one.format == "2:4 f32"),
+                "{log:?}"
+            );
+            assert!(log.layers.iter().all(|one| one.sparsity == 0.5), "{log:?}");
+            let values = sparse.values();
+            let (network, inputs) = (sparse.network().clone(), sparse.inputs().clone());
+            let dense = Model::new(network, inputs, values).expect("fits");
+            let [a, b] = [&dense, &sparse].map(|one| logits(context.engine, one, &data));
+            let off = a.iter().zip(&b).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f32::max) < 1e-4, "sums in another order");
+        }
+    });
+}
+
+#[test]
 fn a_stage_stops_when_it_is_told_to_and_refuses_what_does_not_fit() {
     let data = images(32);
     let model = model(mobilenet(&[1, 12, 12], 4, 0.25).expect("fits"));

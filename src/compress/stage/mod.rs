@@ -5,6 +5,8 @@
 pub mod calibrate;
 mod context;
 pub mod prune;
+pub mod qat;
+pub mod quantize;
 pub mod sensitivity;
 pub mod shrink;
 
