@@ -85,19 +85,19 @@ fn schemes_and_weights_that_do_not_fit_are_told_with_the_fix() {
     for (arguments, message) in [
         (&["out", "--scheme", "int5"][..], "the nearest is int"),
         (
-            &["out", "--scheme", "int4-g32"],
+            &["out", "--scheme", "int4-g32"][..],
             "1.weight: k = 784 is not a multiple of group_size 32; use int4-g16",
         ),
         (
-            &["out", "--scheme", "int8", "--method", "gtpq"],
+            &["out", "--scheme", "int8", "--method", "gtpq"][..],
             "nearest, gptq, awq, hqq, smoothquant",
         ),
         (
-            &["out", "--scheme", "nf4", "--method", "gptq"],
+            &["out", "--scheme", "nf4", "--method", "gptq"][..],
             "nearest, which finds the nearest level",
         ),
         (
-            &["out", "--scheme", "int8", "--keep", "conv*"],
+            &["out", "--scheme", "int8", "--keep", "conv*"][..],
             "patterns that fit one of 1.weight",
         ),
     ] {

@@ -394,7 +394,10 @@ fn seen(engine: &dyn Engine, values: &HostTensor, matrix: [usize; 2], linear: &L
 fn bits(tensor: &HostTensor) -> Vec<u32> {
     let values = tensor.to_f32().expect("f32");
     // Zeros of either sign are one value.
-    values.iter().map(|value| (value + 0.0).to_bits()).collect()
+    values
+        .iter()
+        .map(|value| (*value + 0.0).to_bits())
+        .collect()
 }
 
 #[test]
