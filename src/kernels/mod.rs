@@ -60,6 +60,7 @@ registry![
     cast,
     copy,
     transpose,
+    transpose_half,
     elementwise,
     activation_backward,
     row_reduce,

@@ -3,6 +3,7 @@
 
 use crate::autograd::Var;
 use crate::ops::OpError;
+use crate::ops::nn::Curve;
 
 use super::layer::{Place, elements};
 use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, TensorSpec};
@@ -111,8 +112,19 @@ impl Network for Sequential {
 
     fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
         let (mut x, mut first) = (x, 0);
-        for (layer, place) in self.placed() {
-            x = layer.record(pass, x, (place, first))?;
+        let mut layers = self.placed().peekable();
+        while let Some((layer, place)) = layers.next() {
+            let relu = Layer::Activation(Curve::Relu);
+            x = match (layer, layers.next_if(|(next, _)| **next == relu)) {
+                (&Layer::Linear { has_bias, .. }, Some(_)) => {
+                    pass.linear_relu(x, first, has_bias)?
+                }
+                (layer, None) => layer.record(pass, x, (place, first))?,
+                (layer, Some((relu, behind))) => {
+                    let y = layer.record(pass, x, (place, first))?;
+                    relu.record(pass, y, (behind, first))?
+                }
+            };
             first += layer.tensors(place, self.initial).len();
         }
         Ok(x)
@@ -130,7 +142,6 @@ fn parameters(tensors: &[TensorSpec]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::nn::Curve;
 
     fn refused(sample: &[usize], layers: &[Layer]) -> String {
         let made = Sequential::new("test", sample, layers.to_vec());
