@@ -8,7 +8,7 @@ use std::error::Error;
 use std::time::Instant;
 
 use lapidary::data::Batch;
-use lapidary::engine::GpuEngine;
+use lapidary::engine::{Engine, GpuEngine};
 use lapidary::engine::gpu::GpuOptions;
 use lapidary::kernels::FloatType;
 use lapidary::models::{Mlp, Network, cnn, mobilenet};
