@@ -4,7 +4,6 @@
 //! peer that cannot make a product is a row that says so.
 
 mod burn;
-mod burn_training;
 mod candle;
 mod cases;
 mod measure;
@@ -12,7 +11,6 @@ mod operands;
 mod ours;
 mod report;
 mod session;
-mod training;
 mod transpose;
 mod web_rwkv;
 
@@ -47,9 +45,6 @@ struct Options {
     /// Print the table as Markdown.
     #[arg(long)]
     markdown: bool,
-    /// Time steps of training instead of products; always as Markdown.
-    #[arg(long, conflicts_with = "only")]
-    training: bool,
 }
 
 fn main() -> ExitCode {
@@ -70,12 +65,6 @@ fn main() -> ExitCode {
         Ok(session) => session,
         Err(error) => return refuse(3, &error.to_string()),
     };
-    if options.training {
-        return match train(&session, usize::from(options.rounds), json) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => refuse(2, &error.to_string()),
-        };
-    }
     let report = measure_all(&session, &selected, usize::from(options.rounds));
     match publish(&report, options.markdown, json) {
         Ok(()) => ExitCode::SUCCESS,
@@ -157,20 +146,6 @@ fn locked_version(lock: &str, package: &str) -> String {
         .unwrap_or("?")
         .trim_matches('"')
         .to_owned()
-}
-
-/// Times steps of training and prints them.
-fn train(session: &Session, rounds: usize, json: Option<File>) -> Result<(), Failure> {
-    let rows = training::measure(session, rounds);
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}\n", session.adapter().line())?;
-    writeln!(stdout, "{}", training::table(&rows))?;
-    if let Some(mut file) = json {
-        let measured: Vec<_> = rows.iter().flatten().collect();
-        serde_json::to_writer_pretty(&mut file, &measured)?;
-        writeln!(file)?;
-    }
-    Ok(())
 }
 
 fn publish(report: &Report, markdown: bool, json: Option<File>) -> Result<(), Failure> {

@@ -61,13 +61,7 @@ impl Session {
         })
     }
 
-    /// Lapidary's engine.
-    pub fn engine(&self) -> Arc<GpuEngine> {
-        Arc::clone(&self.engine)
-    }
-
-    /// burn's device on the same adapter, opened when it is first wanted.
-    pub fn burn(&self) -> Result<&Device, Failure> {
+    fn burn(&self) -> Result<&Device, Failure> {
         let open = || burn::open(self.adapter()).map_err(|error| error.to_string());
         Ok(self.burn.get_or_init(open).as_ref().map_err(Clone::clone)?)
     }
