@@ -61,6 +61,7 @@ registry![
     copy,
     transpose,
     unfold,
+    transpose_half,
     elementwise,
     activation_backward,
     row_reduce,

@@ -1,6 +1,7 @@
 //! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
 
 use crate::autograd::{Tape, Var};
+use crate::kernels::Activation;
 use crate::ops::nn::{Coding, Conv2dOptions, DropoutOptions, Running, ScalesOf, conv2d_by_rows};
 use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use crate::record::Tensor;
@@ -162,6 +163,24 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// [`OpError`] for missing tensors, and other shapes.
     pub fn linear(&mut self, x: Var, first: usize, has_bias: bool) -> Result<Var, OpError> {
+        self.product(x, (first, has_bias), Activation::Identity)
+    }
+
+    /// The same with relu behind it, in one launch where that can be: to the same bits as a linear layer and
+    /// relu.
+    ///
+    /// # Errors
+    /// As [`Self::linear`].
+    pub fn linear_relu(&mut self, x: Var, first: usize, has_bias: bool) -> Result<Var, OpError> {
+        self.product(x, (first, has_bias), Activation::Relu)
+    }
+
+    fn product(
+        &mut self,
+        x: Var,
+        (first, has_bias): (usize, bool),
+        activation: Activation,
+    ) -> Result<Var, OpError> {
         self.see(first, x, None);
         let bias = self.bias(first, has_bias)?;
         match self.tensors.get(first) {
@@ -173,6 +192,7 @@ impl<'a> Pass<'a> {
                 let options = LinearOptions {
                     bias: bias.as_ref(),
                     activations: *activations,
+                    activation,
                     ..LinearOptions::default()
                 };
                 let x = self.tape.value(x).clone();
@@ -185,7 +205,11 @@ impl<'a> Pass<'a> {
                     Some(coding) => self.tape.fake_quantize_by_largest(x, coding)?,
                     None => x,
                 };
-                self.tape.linear(x, weight, bias)
+                if activation == Activation::Relu {
+                    self.tape.linear_relu(x, weight, bias)
+                } else {
+                    self.tape.linear(x, weight, bias)
+                }
             }
         }
     }

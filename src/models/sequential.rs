@@ -3,6 +3,7 @@
 
 use crate::autograd::Var;
 use crate::ops::OpError;
+use crate::ops::nn::Curve;
 
 use super::layer::{Place, elements};
 use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, TensorSpec};
@@ -96,10 +97,30 @@ impl Sequential {
         layer: usize,
     ) -> Result<(Var, Option<Var>), OpError> {
         let (mut x, mut first, mut features) = (x, 0, None);
-        for (one, place) in self.placed() {
-            x = one.record(pass, x, (place, first))?;
-            first += one.tensors(place, self.initial).len();
-            if place.index == layer {
+        let relu = Layer::Activation(Curve::Relu);
+        let mut layers = self.placed().peekable();
+        while let Some((one, place)) = layers.next() {
+            let tensors = one.tensors(place, self.initial).len();
+            let is_fused = |next: &(&Layer, Place<'_>)| *next.0 == relu && place.index != layer;
+            let index = match one {
+                // Behind a linear layer, relu is part of the product, to the same bits.
+                &Layer::Linear { has_bias, .. } => match layers.next_if(is_fused) {
+                    Some((_, behind)) => {
+                        x = pass.linear_relu(x, first, has_bias)?;
+                        behind.index
+                    }
+                    None => {
+                        x = pass.linear(x, first, has_bias)?;
+                        place.index
+                    }
+                },
+                _ => {
+                    x = one.record(pass, x, (place, first))?;
+                    place.index
+                }
+            };
+            first += tensors;
+            if index == layer {
                 features = Some(x);
             }
         }
@@ -162,7 +183,6 @@ fn parameters(tensors: &[TensorSpec]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::nn::Curve;
 
     fn refused(sample: &[usize], layers: &[Layer]) -> String {
         let made = Sequential::new("test", sample, layers.to_vec());

@@ -6,6 +6,7 @@ use crate::kernels::cast::Cast;
 use crate::kernels::elementwise::{Binary, Broadcast, Elementwise, Operation, Second, Unary};
 use crate::kernels::row_reduce::{Reduction, RowReduce};
 use crate::kernels::transpose::Transpose;
+use crate::kernels::transpose_half::TransposeHalf;
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
@@ -127,10 +128,11 @@ pub fn reduce(
     Ok(out)
 }
 
-/// The transpose of a matrix of 32-bit elements.
+/// The transpose of a matrix of 32-bit elements, or of f16 or bf16. Of these, matrices with an odd extent pass
+/// through f32, by two more launches.
 ///
 /// # Errors
-/// [`OpError`] when `x` is not a matrix of 32-bit elements; nothing is recorded then.
+/// [`OpError`] when `x` is not a matrix of such elements; nothing is recorded then.
 pub fn transpose(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpError> {
     let &[rows, columns] = x.shape() else {
         let expected = "[rows, columns]".to_owned();
@@ -141,8 +143,24 @@ pub fn transpose(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpErro
             expected,
         });
     };
+    let out = |recording: &mut Recording| recording.tensor(x.dtype(), &[columns, rows]);
+    if let DType::F16 | DType::BF16 = x.dtype() {
+        if rows % 2 != 0 || columns % 2 != 0 {
+            let wide = cast(recording, x, FloatType::F32)?;
+            let wide = transpose(recording, &wide)?;
+            return cast(recording, &wide, float("transpose", "x", x)?);
+        }
+        let launch = TransposeHalf {
+            rows: extent("transpose", "rows", rows)?,
+            columns: extent("transpose", "columns", columns)?,
+        }
+        .launch()?;
+        let out = out(recording);
+        recording.dispatch(launch, &[(1, x.buffer()), (8, out.buffer())])?;
+        return Ok(out);
+    }
     if x.dtype().bytes() != 4 {
-        let expected = "f32, i32 or u32";
+        let expected = "f32, i32, u32, f16 or bf16";
         return Err(OpError::Type {
             op: "transpose",
             what: "x",
@@ -155,7 +173,7 @@ pub fn transpose(recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpErro
         columns: extent("transpose", "columns", columns)?,
     }
     .launch()?;
-    let out = recording.tensor(x.dtype(), &[columns, rows]);
+    let out = out(recording);
     recording.dispatch(launch, &[(1, x.buffer()), (8, out.buffer())])?;
     Ok(out)
 }

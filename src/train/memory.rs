@@ -13,7 +13,7 @@ pub struct TrainingMemory {
     pub gradients: u64,
     /// Results of the forward pass, which the backward pass reads.
     pub activations: u64,
-    /// Inputs of a step, and the 16-bit copy of the samples.
+    /// Inputs of a step.
     pub batch: u64,
     /// Inputs and results of a pass of evaluation.
     pub evaluation: u64,

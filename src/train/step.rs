@@ -1,8 +1,8 @@
 //! The recording of a step: forward pass, loss and backward pass of each micro-batch, then what is done with the
 //! gradients.
 //!
-//! In mixed precision the tape stores 16 bits between operations and products read 16-bit copies of weights and
-//! batch; parameters, their gradients, sums and losses are f32. The gradient of the loss begins with the loss scale
+//! In mixed precision the tape stores 16 bits between operations, the batch arrives in 16 bits, and products read
+//! 16-bit copies of weights; parameters, their gradients, sums and losses are f32. The gradient of the loss begins with the loss scale
 //! over the batch size, so that what reaches the optimizer is the scaled gradient of the mean over all samples;
 //! `control` undoes the scale, and skips the step when something is not finite. In f32 and bf16, whose ranges need
 //! no scale, a step is skipped when a loss is not finite: parameters then are those that made it.
@@ -18,7 +18,7 @@ use crate::ops::nn::{Indices, Target, row_loss};
 use crate::ops::optim::{
     GradientOptions, NotFinite, Parameter, ScaleState, Step, coefficients, control, step,
 };
-use crate::ops::{affine, binary, cast};
+use crate::ops::{affine, binary};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
@@ -48,7 +48,7 @@ pub(super) struct RecordedStep {
     pub recording: Recording,
     /// Bytes of results of one micro-batch.
     pub activation_bytes: u64,
-    /// Bytes of all inputs, and of 16-bit copies of them.
+    /// Bytes of all inputs.
     pub batch_bytes: u64,
     /// Commands before anything is changed by the optimizer.
     pub n_checked: usize,
@@ -75,7 +75,7 @@ pub(super) fn record_step(
     };
     let mut gradients: Vec<Tensor> = Vec::new();
     let mut losses = Vec::new();
-    let (mut activation_bytes, mut copy_bytes) = (0, 0);
+    let mut activation_bytes = 0;
     let (mut before, mut watched) = (held(tensors), Vec::new());
     for _ in 0..options.micro_batches {
         let micro = record_micro_batch(network, (options, teacher), tensors, (recording, &factor))?;
@@ -91,7 +91,6 @@ pub(super) fn record_step(
         }
         losses.push(micro.losses);
         activation_bytes = micro.activation_bytes;
-        copy_bytes += micro.copy_bytes;
         before.push(Watched::new(&micro.x, "the batch"));
         watched.extend(micro.watched);
     }
@@ -122,7 +121,7 @@ pub(super) fn record_step(
     losses.iter().for_each(|losses| recording.download(losses));
     recording.download(scale.words());
     let inputs = recording.inputs().iter();
-    let batch_bytes = inputs.map(|input| input.buffer().bytes()).sum::<u64>() + copy_bytes;
+    let batch_bytes = inputs.map(|input| input.buffer().bytes()).sum();
     Ok(RecordedStep {
         activation_bytes,
         batch_bytes,
@@ -154,8 +153,6 @@ struct MicroBatch {
     x: Tensor,
     watched: Vec<Watched>,
     activation_bytes: u64,
-    /// Of the 16-bit copy of x.
-    copy_bytes: u64,
     losses: Tensor,
     /// Of the trained parameters, in their order.
     gradients: Vec<Tensor>,
@@ -171,19 +168,13 @@ fn record_micro_batch(
     let precision = options.precision;
     let mut tape = Tape::over(recording).with_storage(precision);
     let recording = tape.recording();
-    let x = recording.input(DType::F32, &batched(batch, network.sample_shape()));
+    // In 16 bits already when it comes from the host, which halves what is copied.
+    let x = recording.input(precision.dtype(), &batched(batch, network.sample_shape()));
     let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
     let extents = [batch, network.n_classes()];
     let teacher = teacher.map(|one| (one, TeacherInputs::new(recording, one, extents)));
     let number = recording.input(DType::U32, &[1]);
     let x_var = tape.constant(&x);
-    let (mut watched, mut copy_bytes) = (Vec::new(), 0);
-    if precision != FloatType::F32 {
-        let copy = cast(tape.recording(), &x, precision)?;
-        watched.push(Watched::new(&copy, "the 16-bit copy of the batch"));
-        copy_bytes = copy.buffer().bytes();
-        tape.keep_copy(x_var, &copy)?;
-    }
     let mut on_tape = Vec::new();
     let mut names = BTreeMap::new();
     for one in tensors {
@@ -248,7 +239,7 @@ fn record_micro_batch(
             (losses, tape.backward(&[(rows, &first)])?)
         }
     };
-    watched.extend(watched_on(&tape, &by_var, &names));
+    let mut watched = watched_on(&tape, &by_var, &names);
     watched.push(Watched::new(&losses, "the losses"));
     let mut gradients = Vec::new();
     for (one, on_tape) in tensors.iter().zip(&on_tape) {
@@ -261,7 +252,6 @@ fn record_micro_batch(
     }
     Ok(MicroBatch {
         activation_bytes: tape.result_bytes(),
-        copy_bytes,
         recording: tape.into_recording(),
         x,
         watched,

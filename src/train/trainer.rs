@@ -254,7 +254,8 @@ impl<'a> Trainer<'a> {
         let xs = batch.inputs.chunks_exact(shape.iter().product());
         for (part, x) in (0..parts).zip(xs) {
             let labels = &batch.labels[part * n..(part + 1) * n];
-            inputs.push(HostTensor::from_f32(shape.clone(), x)?);
+            let dtype = options.precision.dtype();
+            inputs.push(HostTensor::from_f32_as(dtype, shape.clone(), x)?);
             match &self.teacher {
                 None => inputs.push(HostTensor::from_words_u32(vec![n], labels)?),
                 Some(teacher) => {
@@ -274,6 +275,25 @@ impl<'a> Trainer<'a> {
             inputs.push(HostTensor::from_words_u32(vec![1], &[number as u32])?);
         }
         Ok(inputs)
+    }
+
+    /// The next step on a batch as a recording of its own, for whoever times its kernels. Running it takes the
+    /// step, which [`Self::n_steps`] does not count.
+    ///
+    /// # Errors
+    /// [`TrainError`] as [`Self::step`] for a batch of other extents.
+    pub fn recording(&self, batch: &Batch) -> Result<Recording, TrainError> {
+        let RecordedStep { recording, .. } = &self.recorded;
+        let mut whole = Recording::new();
+        for (input, value) in recording.inputs().iter().zip(self.inputs(batch)?) {
+            let uploaded = whole.upload_words(input.buffer(), value.words());
+            uploaded.map_err(OpError::from)?;
+        }
+        recording
+            .commands()
+            .iter()
+            .for_each(|one| whole.append(one));
+        Ok(whole)
     }
 
     /// The loss scale after the last step, the steps that were skipped because something was not finite, and

@@ -86,6 +86,27 @@ fn gradients_of_integers_are_those_of_f32_bit_for_bit() {
     }
 }
 
+#[test]
+fn relu_in_the_launch_of_a_product_gives_the_bits_of_relu_behind_it() {
+    let apart: Network = |tape, vars| {
+        let y = tape.linear(vars[0], vars[1], Some(vars[2]))?;
+        tape.activation(y, Curve::Relu)
+    };
+    let fused: Network = |tape, vars| tape.linear_relu(vars[0], vars[1], Some(vars[2]));
+    let on_gpu = gpu(options());
+    for shapes in [&[&[6, 20][..], &[12, 20], &[12]], &[&[5, 9], &[7, 9], &[7]]] {
+        for storage in [FloatType::F32, FloatType::F16, FloatType::Bf16] {
+            for engine in [&CpuEngine::new() as &dyn Engine, &on_gpu] {
+                let run = |network| engine.run(&pass(shapes, values, storage, network));
+                let expected = run(apart).expect("runs");
+                let zeros = expected[0].to_f32().expect("f32");
+                assert!(zeros.contains(&0.0), "{zeros:?}");
+                assert_eq!(run(fused).expect("runs"), expected, "{storage}");
+            }
+        }
+    }
+}
+
 /// Integers from -1 to 1.
 fn small(seed: u64, count: usize) -> Vec<f32> {
     integers(seed, count).iter().map(|v| v.signum()).collect()

@@ -105,6 +105,12 @@ fn elementwise_and_row_operations_are_proven_dispatch_by_dispatch() {
     let largest = reduce(&mut recording, &scaled, Reduction::ArgMax).expect("served");
     assert_eq!(largest.dtype(), DType::U32);
     transpose(&mut recording, &sums).expect("served");
+    let even = upload(&mut recording, 3, &[6, 4]);
+    for x in [&sums, &even] {
+        let x = cast(&mut recording, x, FloatType::Bf16).expect("served");
+        let turned = transpose(&mut recording, &x).expect("served");
+        assert_eq!(turned.dtype(), DType::BF16);
+    }
     let same = cast(&mut recording, &sums, FloatType::F32).expect("nothing to do");
     assert_eq!(same.buffer().id(), sums.buffer().id());
     prove(&recording);

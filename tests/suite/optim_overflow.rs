@@ -182,7 +182,8 @@ fn every_dispatch_of_a_step_is_within_its_bound() {
     step(&mut recording, &shared, &parameter, &gradient).expect("records");
     recording.download(&value);
     let reports = compare_recording(&gpu(self::options()), &recording).expect("runs");
-    assert_eq!(reports.len(), 5);
+    // The 16-bit copy, statistics, the decision, the step.
+    assert_eq!(reports.len(), 4);
     for report in reports {
         assert!(report.comparison.passed(), "{report:?}");
     }

@@ -1,6 +1,5 @@
 //! Loss scaling and clipping: from all gradients of a step to the `control` of its optimizer.
 
-use crate::kernels::fill::Fill;
 use crate::kernels::grad_stats::{CHUNK_WORDS, GradStats, chunks_of};
 use crate::kernels::loss_scale::{DynamicScale, LossScale, NotFinite, SCALE_WORDS};
 use crate::kernels::optimizer::CONTROL_WORDS;
@@ -148,12 +147,9 @@ pub fn control(
         measured.push(launch.launch()?);
         first += chunks_of(count);
     }
-    let clear = Fill {
-        count: CHUNK_WORDS * chunks,
-        value: 0,
-    };
+    // Every replay writes all of it again, so that it is filled only once.
     let statistics = recording.tensor(DType::U32, &[chunks as usize, CHUNK_WORDS as usize]);
-    recording.dispatch(clear.launch()?, &[(8, statistics.buffer())])?;
+    recording.upload_words(statistics.buffer(), vec![0; statistics.len()])?;
     for (launch, gradient) in measured.into_iter().zip(gradients) {
         let buffers = [(1, gradient.buffer()), (8, statistics.buffer())];
         recording.dispatch(launch, &buffers)?;
