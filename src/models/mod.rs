@@ -5,6 +5,7 @@
 //! * [`Role`]: parameters have gradients; running statistics do not, but are stored with them.
 //! * [`Pass`]: what a forward pass knows: the tape, its tensors, and whether it is for training.
 //! * [`fold`]: batch normalization into the layer before it. [`transfer`]: trained tensors under a new [`head`].
+//! * [`llama`]: decoders of the llama family over a cache, from GGUF files and folders of Hugging Face's.
 //! * [`LayerSummary`]: parameters and multiply-adds of a layer.
 
 mod cnn;
@@ -13,6 +14,7 @@ mod fake_quantized;
 mod fold;
 mod initial;
 mod layer;
+pub mod llama;
 mod mlp;
 mod mobilenet;
 mod network;
