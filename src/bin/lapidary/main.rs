@@ -6,6 +6,7 @@
 mod config;
 mod devices;
 mod eval;
+mod generate;
 mod inspect;
 mod options;
 mod output;
@@ -50,8 +51,12 @@ enum Command {
     Train(train::TrainCommand),
     /// Search settings of training: grid, random, or Parzen estimators.
     TuneHyper(tune_hyper::TuneHyperOptions),
-    /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
+    /// Judge a trained network on a test set, or a language model by its perplexity.
     Eval(eval::EvalOptions),
+    /// Text from a language model, streamed.
+    Run(generate::RunOptions),
+    /// How fast a language model reads and writes on an adapter.
+    Bench(generate::BenchOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -88,6 +93,8 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::Train(options) => train::run(&cli.common, options),
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
+        Command::Run(options) => generate::run(&cli.common, options),
+        Command::Bench(options) => generate::bench(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })
