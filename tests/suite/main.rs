@@ -18,6 +18,7 @@ mod engine;
 mod gradients;
 mod gradients_nn;
 mod limits;
+mod llama;
 mod long_sums;
 mod masks;
 mod memory;
