@@ -335,7 +335,10 @@ fn recorded(
         Wanted::Candidates | Wanted::Logits => {
             let row = Indices::input(&mut recording, "row", &[1], n)?;
             let hidden = llama.record(&mut recording, given, cache)?;
-            let last = embedding(&mut recording, &hidden, &row, FloatType::F32)?;
+            let last = match n {
+                1 => hidden,
+                _ => embedding(&mut recording, &hidden, &row, FloatType::F32)?,
+            };
             let logits = llama.record_logits(&mut recording, &last)?;
             if wanted == Wanted::Logits {
                 recording.download(&logits);

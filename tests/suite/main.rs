@@ -7,6 +7,7 @@ mod attention;
 mod cli;
 mod cli_config;
 mod cli_eval;
+mod cli_generate;
 mod cli_models;
 mod cli_search;
 mod cli_train;
