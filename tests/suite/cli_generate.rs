@@ -82,7 +82,7 @@ fn model(name: &str) -> PathBuf {
         ),
     ];
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
-    let metadata = Metadata::new(pairs.to_vec()).expect("keys once");
+    let metadata = Metadata::new(Vec::from(pairs)).expect("keys once");
     let matrix = |name: &str, kind, shape: &[usize]| {
         let seed = name.bytes().map(u64::from).sum();
         let values: Vec<f32> = values(seed, shape.iter().product())

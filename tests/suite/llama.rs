@@ -113,7 +113,7 @@ impl Random {
         let k = self.shape(tensor)[1];
         let w = self.values(tensor);
         let bias = bias.map(|bias| self.values(bias));
-        let row = |x: &Vec<f64>| {
+        let row = |x: &Vec<f64>| -> Vec<f64> {
             let dot =
                 |row: &[f32]| -> f64 { row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum() };
             let sums = w.chunks(k).map(dot).enumerate();
