@@ -3,7 +3,7 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`], [`data`] and [`text`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`], [`autograd`], [`models`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
+//! [`ops`], [`autograd`], [`models`], [`generate`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -12,6 +12,7 @@ pub mod compress;
 pub mod data;
 pub mod engine;
 pub mod eval;
+pub mod generate;
 pub mod io;
 pub mod kernels;
 pub mod models;

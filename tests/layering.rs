@@ -29,6 +29,12 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "generate",
+        &[
+            "num", "tensor", "io", "text", "record", "kernels", "ops", "engine", "models",
+        ],
+    ),
+    (
         "train",
         &[
             "num", "tensor", "io", "data", "eval", "record", "kernels", "ops", "autograd",

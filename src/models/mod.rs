@@ -6,6 +6,7 @@
 //! * [`Pass`]: what a forward pass knows: the tape, its tensors, and whether it is for training.
 //! * [`fold`]: batch normalization into the layer before it. [`transfer`]: trained tensors under a new [`head`].
 //! * [`described`]: a network by a line of text. [`Hinted`]: one that learns features of a teacher's.
+//! * [`llama`]: decoders of the llama family over a cache, from GGUF files and folders of Hugging Face's.
 //! * [`LayerSummary`]: parameters and multiply-adds of a layer.
 
 mod cnn;
@@ -16,6 +17,7 @@ mod fold;
 mod hinted;
 mod initial;
 mod layer;
+pub mod llama;
 mod mlp;
 mod mobilenet;
 mod network;

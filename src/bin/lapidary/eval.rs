@@ -15,6 +15,7 @@ use lapidary::report::plot::{Matrix, PlotError, matrix};
 use lapidary::train::Predictor;
 use serde::Serialize;
 
+use crate::generate::{PerplexityOptions, perplexity};
 use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, setup, usage, write};
@@ -26,8 +27,11 @@ const SHOWN_CLASSES: usize = 20;
 #[derive(Debug, Args)]
 pub struct EvalOptions {
     /// A safetensors file, as `train --out` or `train --checkpoint` writes it.
-    #[arg(value_name = "MODEL.safetensors")]
+    /// With `--perplexity` a language model.
+    #[arg(value_name = "MODEL")]
     file: PathBuf,
+    #[command(flatten)]
+    perplexity: PerplexityOptions,
     /// Folder with the data, as for `train`; its test set is what counts. By default what the file says it was trained on, else
     /// the images built in.
     #[arg(long, value_name = "DIR")]
@@ -90,6 +94,10 @@ struct Class {
 }
 
 pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure> {
+    if let Some(text) = &options.perplexity.perplexity {
+        let model = (options.file.as_path(), &options.device);
+        return perplexity(common, model, text, &options.perplexity);
+    }
     for file in [&options.svg, &options.html].into_iter().flatten() {
         folder_exists(file)?;
     }

@@ -10,6 +10,7 @@ mod demo;
 mod devices;
 mod distill;
 mod eval;
+mod generate;
 mod inspect;
 mod models;
 mod optimize;
@@ -68,7 +69,7 @@ enum Command {
     Train(Box<train::TrainCommand>),
     /// Search settings of training: grid, random, or Parzen estimators.
     TuneHyper(tune_hyper::TuneHyperOptions),
-    /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
+    /// Judge a trained network on a test set, or a language model by its perplexity.
     Eval(eval::EvalOptions),
     /// Teach a small network by what a trained one says of the training set.
     Distill(distill::DistillCommand),
@@ -76,6 +77,10 @@ enum Command {
     Prune(prune::PruneCommand),
     /// Store a network's weights in fewer bits.
     Quantize(Box<quantize::QuantizeCommand>),
+    /// Text from a language model, streamed; `run MODEL` does the same.
+    Generate(generate::RunOptions),
+    /// How fast a language model reads and writes on an adapter; `bench MODEL` does the same.
+    BenchText(generate::BenchOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write the same network into another kind of file.
@@ -89,10 +94,27 @@ enum Command {
 fn main() -> ExitCode {
     // RUST_LOG chooses what the libraries below may say; by default only errors.
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
-    match config::expand(std::env::args_os().collect()) {
+    match config::expand(for_language_models(std::env::args_os().collect())) {
         Ok(arguments) => end(run(arguments)),
         Err(failure) => end(Err(failure)),
     }
+}
+
+/// `run` and `bench` of a language model are commands with flags of their own.
+fn for_language_models(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    let names = [("run", "generate"), ("bench", "bench-text")];
+    let known = |word: &std::ffi::OsString| names.iter().find(|(name, _)| word == name);
+    let found = arguments.iter().skip(1).position(|word| known(word).is_some());
+    let Some(at) = found.map(|at| at + 1) else {
+        return arguments;
+    };
+    let is_language_model = |word: &std::ffi::OsString| generate::is_language_model(word.as_ref());
+    if arguments[at + 1..].iter().any(is_language_model)
+        && let Some((_, name)) = known(&arguments[at])
+    {
+        arguments[at] = (*name).into();
+    }
+    arguments
 }
 
 /// The command with all its flags.
@@ -136,6 +158,8 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Distill(options) => distill::run(&cli.common, options),
         Command::Prune(options) => prune::run(&cli.common, options),
         Command::Quantize(options) => quantize::run(&cli.common, options),
+        Command::Generate(options) => generate::run(&cli.common, options),
+        Command::BenchText(options) => generate::bench(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Convert(options) => convert::run(&cli.common, options),
         Command::Run(options) => predict::run(&cli.common, options),

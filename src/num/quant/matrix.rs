@@ -3,7 +3,7 @@
 //! Immutable once made: [`super::quantize()`] or [`QuantizedMatrix::from_codes`] check everything,
 //! and whoever holds one may trust it. The words are described in [`super::layout`].
 
-use super::format::{QuantFormat, ScaleType, Zero};
+use super::format::{Granularity, QuantFormat, ScaleType, Zero};
 use super::layout::{Shape, pack_bytes, pack_row, read_code};
 use crate::num::float::pack_f16;
 
@@ -58,6 +58,54 @@ impl QuantizedMatrix {
             scales,
             zeros,
         }
+    }
+
+    /// Matrices of one format and one `k` below each other, as one of all their rows: products with the same
+    /// input become one. `None` for formats or `k` that differ, for one scale of a whole tensor, and for none.
+    #[must_use]
+    pub fn stacked(parts: &[Self]) -> Option<Self> {
+        let first = parts.first()?;
+        let is_like = |part: &Self| part.format == first.format && part.k() == first.k();
+        if first.format.granularity == Granularity::Tensor || !parts.iter().all(is_like) {
+            return None;
+        }
+        let n = parts
+            .iter()
+            .try_fold(0usize, |n, part| n.checked_add(part.n()))?;
+        let format = first.format;
+        let shape = Shape::new("", n, first.k(), format.bits, format.granularity).ok()?;
+        let zeros = match &first.zeros {
+            Zeros::None => Zeros::None,
+            Zeros::Points(_) => Zeros::Points(
+                parts
+                    .iter()
+                    .filter_map(Self::zeros)
+                    .flatten()
+                    .copied()
+                    .collect(),
+            ),
+            Zeros::Minima(_) => Zeros::Minima(
+                parts
+                    .iter()
+                    .filter_map(Self::minima)
+                    .flatten()
+                    .copied()
+                    .collect(),
+            ),
+        };
+        let codes = parts.iter().flat_map(|part| &part.codes).copied().collect();
+        let scales = parts
+            .iter()
+            .flat_map(|part| &part.scales)
+            .copied()
+            .collect();
+        Some(Self {
+            format: first.format,
+            shape,
+            codes,
+            scales,
+            zeros,
+        })
     }
 
     /// How the matrix is stored. (Not how it was found: an imported one has no known
@@ -338,6 +386,23 @@ mod tests {
         );
         assert_eq!(matrix.dequantize(), [0.0, 63.75]);
         assert_eq!([matrix.groups_per_row(), matrix.group_size()], [1, 1]);
+    }
+
+    #[test]
+    fn stacked_matrices_have_the_rows_of_all_and_other_formats_do_not_stack() {
+        let matrix = QuantizedMatrix::from_codes("w", &parts()).unwrap();
+        let stacked = QuantizedMatrix::stacked(&[matrix.clone(), matrix.clone()]).unwrap();
+        assert_eq!([stacked.n(), stacked.k()], [2 * matrix.n(), matrix.k()]);
+        let rows = matrix.dequantize();
+        assert_eq!(stacked.dequantize(), [rows.clone(), rows].concat());
+        assert_eq!(stacked.bytes(), 4 * (2 * 4 + 1 + 1));
+        let other = QuantizedParts {
+            scale_type: ScaleType::F32,
+            ..parts()
+        };
+        let other = QuantizedMatrix::from_codes("w", &other).unwrap();
+        assert_eq!(QuantizedMatrix::stacked(&[matrix, other]), None);
+        assert_eq!(QuantizedMatrix::stacked(&[]), None);
     }
 
     #[test]

@@ -1,0 +1,108 @@
+//! Language models on the command line: text, perplexity, speed.
+
+mod bench;
+mod perplexity;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use lapidary::engine::Engine;
+use lapidary::generate::{GenerateError, LanguageModel, SessionOptions};
+use lapidary::models::llama::CacheType;
+use lapidary::ops::ActivationPath;
+
+use crate::options::{CommonOptions, DeviceOption, Failure};
+use crate::train;
+
+pub use bench::{BenchOptions, bench};
+pub use perplexity::{PerplexityOptions, perplexity};
+pub use run::{RunOptions, run};
+
+/// Positions that are planned for where a model allows more: memory grows with what is used, a table of angles
+/// with what is allowed.
+const DEFAULT_CONTEXT: usize = 8192;
+
+/// How activations meet quantized weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activations(ActivationPath);
+
+impl std::str::FromStr for Activations {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "float" => Ok(Self(ActivationPath::Float)),
+            "int8" => Ok(Self(ActivationPath::Int8PerBlock(32))),
+            _ => Err("allowed: float, int8".to_owned()),
+        }
+    }
+}
+
+/// How a language model is run.
+#[derive(Debug, Args)]
+pub struct LanguageOptions {
+    /// How keys and values are kept: f32, f16 or int8.
+    #[arg(long, default_value = "f32", value_name = "TYPE")]
+    kv: CacheType,
+    /// Most tokens of prompt and text together; by default what the model allows, up to 8192.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// How activations meet quantized weights: float, or int8 in blocks of 32.
+    #[arg(long, default_value = "float", value_name = "HOW")]
+    activations: Activations,
+}
+
+/// A model on a device.
+struct Opened {
+    engine: Box<dyn Engine>,
+    model: LanguageModel,
+    load_seconds: f64,
+}
+
+impl Opened {
+    fn new(
+        common: &CommonOptions,
+        device: &DeviceOption,
+        path: &Path,
+        options: &LanguageOptions,
+    ) -> Result<Self, Failure> {
+        let engine = train::engine(common, device)?;
+        let began = Instant::now();
+        let context = options.context.map_or(DEFAULT_CONTEXT, |n| n as usize);
+        let mut model = LanguageModel::open(engine.as_ref(), path, context).map_err(failure)?;
+        model.llama = model.llama.with_activations(options.activations.0);
+        let load_seconds = began.elapsed().as_secs_f64();
+        Ok(Self {
+            engine,
+            model,
+            load_seconds,
+        })
+    }
+}
+
+impl LanguageOptions {
+    fn session(&self, n_candidates: usize) -> SessionOptions {
+        SessionOptions {
+            cache: self.kv,
+            n_candidates,
+            ..SessionOptions::default()
+        }
+    }
+}
+
+/// Whether a path is a language model, by what it is: a GGUF file, or a folder with a `config.json` and a
+/// tokenizer.
+pub fn is_language_model(path: &Path) -> bool {
+    let is_gguf = path.extension().is_some_and(|one| one == "gguf");
+    let has = |name: &str| PathBuf::from(path).join(name).exists();
+    is_gguf || (path.is_dir() && has("config.json") && has("tokenizer.json"))
+}
+
+fn failure(error: GenerateError) -> Failure {
+    match error {
+        GenerateError::Engine(error) => error.into(),
+        other => Failure::Usage(other.to_string()),
+    }
+}

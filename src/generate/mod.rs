@@ -1,0 +1,22 @@
+//! Language models at work.
+//!
+//! * [`LanguageModel`]: a decoder with its tokenizer and chat template, from a GGUF file or a folder of Hugging
+//!   Face's.
+//! * [`Session`]: one text over a cache; reads pieces of many tokens and single ones, each as one submission.
+//! * [`Sampling`] and [`Sampler`]: the choice of the next token, a function of seed and position.
+//! * [`generate`]: text from a prompt, streamed, until a token or a string that ends it.
+//! * [`log_probabilities`] and [`Perplexity`]: how well a model predicts a text.
+
+mod error;
+mod model;
+mod perplexity;
+mod sample;
+mod session;
+mod stream;
+
+pub use error::GenerateError;
+pub use model::LanguageModel;
+pub use perplexity::{Perplexity, Windows, log_probabilities};
+pub use sample::{PENALIZED_TOKENS, Sampler, Sampling};
+pub use session::{Candidates, Session, SessionOptions};
+pub use stream::{Ended, GenerateOptions, Generated, generate};

@@ -1,0 +1,168 @@
+//! A decoder with what turns text into its tokens.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::Engine;
+use crate::io::gguf::GgufFile;
+use crate::io::hf::{ConfigError, HfFolder};
+use crate::models::llama::{GgufWeights, HfWeights, Llama, WeightSource};
+use crate::record::Recording;
+use crate::text::{ChatTemplate, Message, TextError, Tokenizer};
+
+use super::GenerateError;
+
+/// Words of tokens that end an answer, in models whose files name only one.
+const END_WORDS: [&str; 5] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|endoftext|>",
+    "</s>",
+    "<|end|>",
+];
+
+/// A decoder on an engine, its tokenizer and its chat template.
+#[derive(Debug)]
+pub struct LanguageModel {
+    path: PathBuf,
+    /// The weights.
+    pub llama: Llama,
+    /// Text to tokens and back.
+    pub tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    begin: Option<u32>,
+    ends: Vec<u32>,
+}
+
+impl LanguageModel {
+    /// Opens a GGUF file or a folder of Hugging Face's and uploads its weights. At most `context` positions will
+    /// be asked for; those of the model where it has fewer.
+    ///
+    /// # Errors
+    /// [`GenerateError`] for files that cannot be used and what the engine says.
+    pub fn open(
+        engine: &dyn Engine,
+        path: impl AsRef<Path>,
+        context: usize,
+    ) -> Result<Self, GenerateError> {
+        let path = path.as_ref();
+        let run = |recording: &Recording| -> Result<(), GenerateError> {
+            engine.run(recording)?;
+            Ok(())
+        };
+        let model = if path.is_dir() {
+            let folder = HfFolder::new(path);
+            let source = HfWeights::open(path)?;
+            let text = |reason| text_error(path, reason);
+            let template = folder.chat_template()?;
+            let template = template.map(|one| ChatTemplate::new(&one)).transpose();
+            let generation = folder.generation()?;
+            Self {
+                path: path.to_owned(),
+                tokenizer: Tokenizer::open(folder.tokenizer_path()).map_err(text)?,
+                template: template.map_err(text)?,
+                begin: None,
+                ends: generation.end_tokens,
+                llama: Llama::load(&source, context, run)?,
+            }
+        } else {
+            let file = GgufFile::open(path)?;
+            let source = GgufWeights::new(&file)?;
+            let text = |reason| text_error(path, reason);
+            let metadata = file.metadata();
+            let token = |key: &str| -> Result<Option<u32>, GenerateError> {
+                let found = metadata.get(key).map(|_| metadata.count(key)).transpose();
+                let found = found.map_err(|reason| config_error(path, reason.into()))?;
+                Ok(found.and_then(|id| u32::try_from(id).ok()))
+            };
+            const TEMPLATE: &str = "tokenizer.chat_template";
+            let template = match metadata.get(TEMPLATE) {
+                None => None,
+                Some(_) => {
+                    let template = metadata.text(TEMPLATE);
+                    let template = template.map_err(|reason| config_error(path, reason.into()))?;
+                    Some(ChatTemplate::new(template).map_err(text)?)
+                }
+            };
+            Self {
+                path: path.to_owned(),
+                tokenizer: Tokenizer::from_gguf(metadata).map_err(text)?,
+                template,
+                begin: token("tokenizer.ggml.bos_token_id")?,
+                ends: token("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
+                llama: Llama::load(&source as &dyn WeightSource, context, run)?,
+            }
+        };
+        model.checked()
+    }
+
+    /// Tokens that end a text.
+    #[must_use]
+    pub fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
+    /// The tokens of a text, with those the model wants around it.
+    ///
+    /// # Errors
+    /// [`GenerateError::Text`].
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, GenerateError> {
+        let tokens = self.tokenizer.encode(text, true);
+        tokens.map_err(|reason| text_error(&self.path, reason))
+    }
+
+    /// The tokens of a conversation that the model is to answer.
+    ///
+    /// # Errors
+    /// [`GenerateError::NoTemplate`], [`GenerateError::Text`].
+    pub fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>, GenerateError> {
+        let template = self
+            .template
+            .as_ref()
+            .ok_or_else(|| GenerateError::NoTemplate {
+                file: self.path.clone(),
+            })?;
+        let word = |id: Option<u32>| {
+            id.and_then(|id| self.tokenizer.token(id))
+                .unwrap_or_default()
+        };
+        let ends = (word(self.begin), word(self.ends.first().copied()));
+        // The template writes the tokens around it.
+        let text = template.render(messages, true, (&ends.0, &ends.1));
+        let tokens = text.and_then(|text| self.tokenizer.encode(&text, false));
+        tokens.map_err(|reason| text_error(&self.path, reason))
+    }
+
+    /// Checks the vocabulary and completes the tokens that end a text.
+    fn checked(mut self) -> Result<Self, GenerateError> {
+        let (tokenizer, embedding) = (self.tokenizer.n_tokens(), self.llama.config().vocabulary);
+        if tokenizer > embedding {
+            return Err(GenerateError::Vocabulary {
+                file: self.path,
+                tokenizer,
+                embedding,
+            });
+        }
+        for word in END_WORDS {
+            if let Some(id) = self.tokenizer.id(word)
+                && !self.ends.contains(&id)
+            {
+                self.ends.push(id);
+            }
+        }
+        Ok(self)
+    }
+}
+
+pub(super) fn text_error(file: &Path, reason: TextError) -> GenerateError {
+    GenerateError::Text {
+        file: file.to_owned(),
+        reason: Box::new(reason),
+    }
+}
+
+fn config_error(file: &Path, reason: ConfigError) -> GenerateError {
+    GenerateError::Config {
+        file: file.to_owned(),
+        reason: Box::new(reason),
+    }
+}

@@ -1,0 +1,138 @@
+//! How well a model predicts a text: `exp` of the mean of `-ln p` over its tokens, each after those before it
+//! in its window.
+
+use crate::engine::Engine;
+use crate::models::llama::Llama;
+
+use super::{GenerateError, Session, SessionOptions};
+
+/// How a text is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Tokens of a window, at least 2.
+    pub window: usize,
+    /// From one window to the next, 1 to `window`. Only tokens that no window before had count.
+    pub stride: usize,
+}
+
+/// What came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Perplexity {
+    /// `ln p` of each token that counts.
+    pub log_probabilities: Vec<f32>,
+}
+
+impl Perplexity {
+    /// Mean of `-ln p`, in nats a token.
+    #[must_use]
+    pub fn loss(&self) -> f64 {
+        let n = self.log_probabilities.len().max(1);
+        let values = self.log_probabilities.iter().copied();
+        -values.map(f64::from).sum::<f64>() / n as f64
+    }
+
+    /// `exp(loss)`.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        self.loss().exp()
+    }
+
+    /// Standard error of [`Self::loss`], as if tokens were independent; 0 for a single token.
+    #[must_use]
+    pub fn loss_error(&self) -> f64 {
+        let n = self.log_probabilities.len();
+        if n < 2 {
+            return 0.0;
+        }
+        let mean = -self.loss();
+        let values = self.log_probabilities.iter().copied();
+        let squares: f64 = values.map(|value| (f64::from(value) - mean).powi(2)).sum();
+        (squares / (n - 1) as f64 / n as f64).sqrt()
+    }
+
+    /// Standard error of [`Self::value`], to first order.
+    #[must_use]
+    pub fn error(&self) -> f64 {
+        self.value() * self.loss_error()
+    }
+}
+
+/// `ln p` of every token that counts: in the first window all but its first, in the others those behind the
+/// window before, and all but the first where windows do not overlap. `go_on` is asked after every window with
+/// tokens done and in all, and ends the work by `false`.
+///
+/// # Errors
+/// [`GenerateError::TooShort`], [`GenerateError::Setting`] for windows that do not fit the context, and as
+/// [`Session::feed`].
+pub fn log_probabilities(
+    engine: &dyn Engine,
+    llama: &Llama,
+    tokens: &[u32],
+    windows: Windows,
+    options: SessionOptions,
+    go_on: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Perplexity, GenerateError> {
+    let mut session = Session::new(engine, llama, options)?;
+    if tokens.len() < 2 {
+        return Err(GenerateError::TooShort {
+            found: tokens.len(),
+        });
+    }
+    let Windows { window, stride } = windows;
+    if window < 2 || window > session.context() {
+        return Err(GenerateError::Setting {
+            name: "window",
+            value: window as f64,
+            allowed: "2 to the context",
+        });
+    }
+    if stride < 1 || stride > window {
+        return Err(GenerateError::Setting {
+            name: "stride",
+            value: stride as f64,
+            allowed: "1 to the window",
+        });
+    }
+    let mut all = Vec::new();
+    let mut start = 0;
+    // The first token that no window had yet.
+    let mut next = 1;
+    while next < tokens.len() {
+        let end = (start + window).min(tokens.len());
+        let given = &tokens[start..end];
+        if given.len() >= 2 {
+            session.rewind(0);
+            let (before, after) = (&given[..given.len() - 1], &given[1..]);
+            let values = session.feed_for_log_probabilities(before, after)?;
+            let first = next.max(start + 1) - (start + 1);
+            all.extend_from_slice(&values[first..]);
+        }
+        next = end;
+        start += stride;
+        if !go_on(end, tokens.len()) {
+            break;
+        }
+    }
+    Ok(Perplexity {
+        log_probabilities: all,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn perplexity_of_even_odds_is_two_and_its_error_is_none() {
+        let even = Perplexity {
+            log_probabilities: vec![-std::f32::consts::LN_2; 8],
+        };
+        assert!((even.value() - 2.0).abs() < 1e-6);
+        assert!(even.error() < 1e-6);
+        let mixed = Perplexity {
+            log_probabilities: vec![-1.0, -3.0],
+        };
+        assert_eq!(mixed.loss(), 2.0);
+        assert!((mixed.loss_error() - 1.0).abs() < 1e-12);
+    }
+}

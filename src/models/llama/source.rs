@@ -1,0 +1,282 @@
+//! Where a decoder's tensors come from: a GGUF file, or a folder of Hugging Face's. They differ in names, in
+//! the order of rows of q and k, and in formats.
+
+use std::path::{Path, PathBuf};
+
+use crate::io::gguf::GgufFile;
+use crate::io::hf::{DecoderConfig, HfFolder, ModelConfig, Shards};
+use crate::num::QuantizedMatrix;
+use crate::ops::nn::Rotation;
+use crate::tensor::HostTensor;
+
+use super::{LlamaError, gguf_rotation};
+
+/// A tensor by its role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModelTensor {
+    /// `[vocabulary, width]`
+    Embedding,
+    /// `[width]`, before the head.
+    OutputNorm,
+    /// `[vocabulary, width]`; missing where it is the embedding.
+    Head,
+    /// `[width]`, before attention.
+    AttentionNorm(usize),
+    /// `[heads head_dim, width]`
+    Q(usize),
+    /// `[kv_heads head_dim, width]`
+    K(usize),
+    /// `[kv_heads head_dim, width]`
+    V(usize),
+    /// `[heads head_dim]`
+    QBias(usize),
+    /// `[kv_heads head_dim]`
+    KBias(usize),
+    /// `[kv_heads head_dim]`
+    VBias(usize),
+    /// `[head_dim]`
+    QNorm(usize),
+    /// `[head_dim]`
+    KNorm(usize),
+    /// `[width, heads head_dim]`
+    AttentionOut(usize),
+    /// `[width]`, before the feed-forward part.
+    FfnNorm(usize),
+    /// `[ffn_width, width]`
+    Gate(usize),
+    /// `[ffn_width, width]`
+    Up(usize),
+    /// `[width, ffn_width]`
+    Down(usize),
+}
+
+impl ModelTensor {
+    /// Its name in a GGUF file.
+    #[must_use]
+    pub fn gguf_name(self) -> String {
+        let (layer, name) = match self {
+            Self::Embedding => return "token_embd.weight".to_owned(),
+            Self::OutputNorm => return "output_norm.weight".to_owned(),
+            Self::Head => return "output.weight".to_owned(),
+            Self::AttentionNorm(layer) => (layer, "attn_norm.weight"),
+            Self::Q(layer) => (layer, "attn_q.weight"),
+            Self::K(layer) => (layer, "attn_k.weight"),
+            Self::V(layer) => (layer, "attn_v.weight"),
+            Self::QBias(layer) => (layer, "attn_q.bias"),
+            Self::KBias(layer) => (layer, "attn_k.bias"),
+            Self::VBias(layer) => (layer, "attn_v.bias"),
+            Self::QNorm(layer) => (layer, "attn_q_norm.weight"),
+            Self::KNorm(layer) => (layer, "attn_k_norm.weight"),
+            Self::AttentionOut(layer) => (layer, "attn_output.weight"),
+            Self::FfnNorm(layer) => (layer, "ffn_norm.weight"),
+            Self::Gate(layer) => (layer, "ffn_gate.weight"),
+            Self::Up(layer) => (layer, "ffn_up.weight"),
+            Self::Down(layer) => (layer, "ffn_down.weight"),
+        };
+        format!("blk.{layer}.{name}")
+    }
+
+    /// Its name in a folder of Hugging Face's.
+    #[must_use]
+    pub fn hf_name(self) -> String {
+        let (layer, name) = match self {
+            Self::Embedding => return "model.embed_tokens.weight".to_owned(),
+            Self::OutputNorm => return "model.norm.weight".to_owned(),
+            Self::Head => return "lm_head.weight".to_owned(),
+            Self::AttentionNorm(layer) => (layer, "input_layernorm.weight"),
+            Self::Q(layer) => (layer, "self_attn.q_proj.weight"),
+            Self::K(layer) => (layer, "self_attn.k_proj.weight"),
+            Self::V(layer) => (layer, "self_attn.v_proj.weight"),
+            Self::QBias(layer) => (layer, "self_attn.q_proj.bias"),
+            Self::KBias(layer) => (layer, "self_attn.k_proj.bias"),
+            Self::VBias(layer) => (layer, "self_attn.v_proj.bias"),
+            Self::QNorm(layer) => (layer, "self_attn.q_norm.weight"),
+            Self::KNorm(layer) => (layer, "self_attn.k_norm.weight"),
+            Self::AttentionOut(layer) => (layer, "self_attn.o_proj.weight"),
+            Self::FfnNorm(layer) => (layer, "post_attention_layernorm.weight"),
+            Self::Gate(layer) => (layer, "mlp.gate_proj.weight"),
+            Self::Up(layer) => (layer, "mlp.up_proj.weight"),
+            Self::Down(layer) => (layer, "mlp.down_proj.weight"),
+        };
+        format!("model.layers.{layer}.{name}")
+    }
+}
+
+/// A matrix as it is stored.
+#[derive(Debug, Clone)]
+pub enum StoredMatrix {
+    /// f32, f16 or bf16.
+    Dense(HostTensor),
+    /// Codes and scales.
+    Quantized(QuantizedMatrix),
+}
+
+impl StoredMatrix {
+    /// Its shape.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Dense(host) => host.shape().to_vec(),
+            Self::Quantized(matrix) => vec![matrix.n(), matrix.k()],
+        }
+    }
+}
+
+/// Tensors of a decoder.
+pub trait WeightSource {
+    /// The file or folder, for errors.
+    fn path(&self) -> &Path;
+
+    /// Sizes.
+    ///
+    /// # Errors
+    /// [`LlamaError`] for models that are not known.
+    fn config(&self) -> Result<DecoderConfig, LlamaError>;
+
+    /// Which elements of a head make a pair.
+    fn rotation(&self) -> Rotation;
+
+    /// The name of a tensor, for errors.
+    fn name(&self, tensor: ModelTensor) -> String;
+
+    /// Whether the tensor is there.
+    fn has(&self, tensor: ModelTensor) -> bool;
+
+    /// A matrix in its own format.
+    ///
+    /// # Errors
+    /// [`LlamaError`] naming file and tensor.
+    fn matrix(&self, tensor: ModelTensor) -> Result<StoredMatrix, LlamaError>;
+
+    /// A vector in its own type.
+    ///
+    /// # Errors
+    /// [`LlamaError`] naming file and tensor.
+    fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError>;
+}
+
+/// Tensors of a GGUF file.
+#[derive(Debug)]
+pub struct GgufWeights<'a> {
+    file: &'a GgufFile,
+    config: DecoderConfig,
+}
+
+impl<'a> GgufWeights<'a> {
+    /// Reads what the model is made of.
+    ///
+    /// # Errors
+    /// [`LlamaError::Config`], [`LlamaError::Encoder`].
+    pub fn new(file: &'a GgufFile) -> Result<Self, LlamaError> {
+        let config = ModelConfig::from_gguf(file.metadata());
+        let config = config.map_err(|reason| LlamaError::Config {
+            file: file.path().to_owned(),
+            reason: Box::new(reason),
+        })?;
+        let config = decoder(config, file.path())?;
+        Ok(Self { file, config })
+    }
+}
+
+impl WeightSource for GgufWeights<'_> {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn config(&self) -> Result<DecoderConfig, LlamaError> {
+        Ok(self.config.clone())
+    }
+
+    fn rotation(&self) -> Rotation {
+        gguf_rotation(self.config.kind)
+    }
+
+    fn name(&self, tensor: ModelTensor) -> String {
+        tensor.gguf_name()
+    }
+
+    fn has(&self, tensor: ModelTensor) -> bool {
+        self.file.tensor_bytes(&tensor.gguf_name()).is_ok()
+    }
+
+    fn matrix(&self, tensor: ModelTensor) -> Result<StoredMatrix, LlamaError> {
+        let name = tensor.gguf_name();
+        let (entry, _) = self.file.tensor_bytes(&name)?;
+        Ok(if entry.kind.is_float() {
+            StoredMatrix::Dense(self.file.tensor(&name)?)
+        } else {
+            StoredMatrix::Quantized(self.file.matrix(&name)?)
+        })
+    }
+
+    fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError> {
+        Ok(self.file.decoded(&tensor.gguf_name())?)
+    }
+}
+
+/// Tensors of a folder of Hugging Face's.
+#[derive(Debug)]
+pub struct HfWeights {
+    path: PathBuf,
+    shards: Shards,
+    config: DecoderConfig,
+}
+
+impl HfWeights {
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// [`LlamaError::Hf`], [`LlamaError::Encoder`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LlamaError> {
+        let path = path.as_ref().to_owned();
+        let folder = HfFolder::new(&path);
+        let config = decoder(folder.config()?, &path)?;
+        let shards = folder.weights()?;
+        Ok(Self {
+            path,
+            shards,
+            config,
+        })
+    }
+}
+
+impl WeightSource for HfWeights {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn config(&self) -> Result<DecoderConfig, LlamaError> {
+        Ok(self.config.clone())
+    }
+
+    fn rotation(&self) -> Rotation {
+        Rotation::Halves
+    }
+
+    fn name(&self, tensor: ModelTensor) -> String {
+        tensor.hf_name()
+    }
+
+    fn has(&self, tensor: ModelTensor) -> bool {
+        let name = tensor.hf_name();
+        self.shards.names().any(|one| one == name)
+    }
+
+    fn matrix(&self, tensor: ModelTensor) -> Result<StoredMatrix, LlamaError> {
+        let host = self.shards.tensor(&tensor.hf_name())?;
+        Ok(StoredMatrix::Dense(host))
+    }
+
+    fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError> {
+        Ok(self.shards.tensor(&tensor.hf_name())?)
+    }
+}
+
+fn decoder(config: ModelConfig, path: &Path) -> Result<DecoderConfig, LlamaError> {
+    match config {
+        ModelConfig::Decoder(config) => Ok(config),
+        ModelConfig::Encoder(_) => Err(LlamaError::Encoder {
+            file: path.to_owned(),
+        }),
+    }
+}

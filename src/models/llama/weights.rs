@@ -1,0 +1,274 @@
+//! Uploads: matrices in their formats, those that read the same input below each other.
+
+use crate::io::hf::{DecoderConfig, DecoderKind};
+use crate::num::QuantizedMatrix;
+use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, concatenate, linear};
+use crate::record::{Command, Recording, Tensor};
+use crate::tensor::HostTensor;
+
+use super::{Layer, LlamaError, ModelTensor, StoredMatrix, WeightSource};
+
+/// Matrices that read the same input: one where their formats are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Joined(Vec<Weight>);
+
+impl Joined {
+    /// The products side by side, f32 `[m, n of all]`.
+    pub(super) fn record(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        activations: ActivationPath,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor, OpError> {
+        if let [weight] = self.0.as_slice() {
+            let options = LinearOptions {
+                activations: path(weight, activations),
+                bias,
+                ..LinearOptions::default()
+            };
+            return linear(recording, x, weight, &options);
+        }
+        let (mut products, mut first) = (Vec::new(), 0);
+        for weight in &self.0 {
+            let [n, _] = weight.shape()?;
+            let bias = match bias {
+                None => None,
+                Some(bias) => Some(crate::ops::slice(recording, bias, 0, first..first + n)?),
+            };
+            let options = LinearOptions {
+                activations: path(weight, activations),
+                bias: bias.as_ref(),
+                ..LinearOptions::default()
+            };
+            products.push(linear(recording, x, weight, &options)?);
+            first += n;
+        }
+        let products: Vec<&Tensor> = products.iter().collect();
+        concatenate(recording, &products, 1)
+    }
+}
+
+/// Integers meet quantized weights only.
+pub(super) const fn path(weight: &Weight, activations: ActivationPath) -> ActivationPath {
+    match weight {
+        Weight::Quantized(_) => activations,
+        Weight::Dense(_) | Weight::Sparse(_) => ActivationPath::Float,
+    }
+}
+
+/// Reads tensors, checks their shapes, and records their uploads.
+pub(super) struct Loader<'a> {
+    source: &'a dyn WeightSource,
+    config: &'a DecoderConfig,
+    recording: Recording,
+    n_bytes: u64,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(
+        source: &'a dyn WeightSource,
+        config: &'a DecoderConfig,
+    ) -> Result<Self, LlamaError> {
+        let head_dim = config.head_dim;
+        if !head_dim.is_multiple_of(8) || head_dim > 256 || head_dim == 0 {
+            return Err(LlamaError::Size {
+                file: source.path().to_owned(),
+                what: "head width",
+                value: head_dim,
+                allowed: "multiples of 8 up to 256",
+            });
+        }
+        Ok(Self {
+            source,
+            config,
+            recording: Recording::new(),
+            n_bytes: 0,
+        })
+    }
+
+    /// What was recorded since the last time.
+    pub(super) fn take(&mut self) -> Recording {
+        let recording = std::mem::take(&mut self.recording);
+        for command in recording.commands() {
+            if let Command::Upload { buffer, .. } = command {
+                self.n_bytes += buffer.bytes();
+            }
+        }
+        recording
+    }
+
+    /// Bytes of all recordings taken.
+    pub(super) const fn n_bytes(&self) -> u64 {
+        self.n_bytes
+    }
+
+    /// Embedding, head and the norm before it.
+    pub(super) fn ends(&mut self) -> Result<(Weight, Weight, Tensor), LlamaError> {
+        let DecoderConfig {
+            vocabulary, width, ..
+        } = *self.config;
+        let shape = [vocabulary, width];
+        let embedding = self.weight(ModelTensor::Embedding, shape)?;
+        let is_tied = match self.config.tied_head {
+            Some(is_tied) => is_tied,
+            None => !self.source.has(ModelTensor::Head),
+        };
+        let head = if is_tied {
+            embedding.clone()
+        } else {
+            self.weight(ModelTensor::Head, shape)?
+        };
+        let norm = self.vector(ModelTensor::OutputNorm, width)?;
+        Ok((embedding, head, norm))
+    }
+
+    pub(super) fn layer(&mut self, index: usize) -> Result<Layer, LlamaError> {
+        use ModelTensor as T;
+        let DecoderConfig {
+            kind,
+            width,
+            ffn_width,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            ..
+        } = *self.config;
+        let (q, kv) = (n_heads * head_dim, n_kv_heads * head_dim);
+        let qkv_bias = match kind {
+            DecoderKind::Qwen2 => Some(self.biases([
+                (T::QBias(index), q),
+                (T::KBias(index), kv),
+                (T::VBias(index), kv),
+            ])?),
+            DecoderKind::Llama | DecoderKind::Mistral | DecoderKind::Qwen3 => None,
+        };
+        let head_norms = match kind {
+            DecoderKind::Qwen3 => Some([
+                self.vector(T::QNorm(index), head_dim)?,
+                self.vector(T::KNorm(index), head_dim)?,
+            ]),
+            DecoderKind::Llama | DecoderKind::Mistral | DecoderKind::Qwen2 => None,
+        };
+        Ok(Layer {
+            attention_norm: self.vector(T::AttentionNorm(index), width)?,
+            qkv: self.joined(&[
+                (T::Q(index), [q, width]),
+                (T::K(index), [kv, width]),
+                (T::V(index), [kv, width]),
+            ])?,
+            qkv_bias,
+            head_norms,
+            out: self.weight(T::AttentionOut(index), [width, q])?,
+            ffn_norm: self.vector(T::FfnNorm(index), width)?,
+            gate_up: self.joined(&[
+                (T::Gate(index), [ffn_width, width]),
+                (T::Up(index), [ffn_width, width]),
+            ])?,
+            down: self.weight(T::Down(index), [width, ffn_width])?,
+        })
+    }
+
+    fn joined(&mut self, tensors: &[(ModelTensor, [usize; 2])]) -> Result<Joined, LlamaError> {
+        let mut stored = Vec::new();
+        for &(tensor, shape) in tensors {
+            stored.push(self.stored(tensor, shape)?);
+        }
+        let stored = match join(&stored)? {
+            Some(one) => vec![one],
+            None => stored,
+        };
+        let weights = stored.iter().map(|one| self.upload(one));
+        Ok(Joined(weights.collect::<Result<_, _>>()?))
+    }
+
+    fn weight(&mut self, tensor: ModelTensor, shape: [usize; 2]) -> Result<Weight, LlamaError> {
+        let stored = self.stored(tensor, shape)?;
+        self.upload(&stored)
+    }
+
+    fn stored(&self, tensor: ModelTensor, shape: [usize; 2]) -> Result<StoredMatrix, LlamaError> {
+        let stored = self.source.matrix(tensor)?;
+        self.check(tensor, &stored.shape(), &shape)?;
+        Ok(stored)
+    }
+
+    fn upload(&mut self, stored: &StoredMatrix) -> Result<Weight, LlamaError> {
+        Ok(match stored {
+            StoredMatrix::Dense(host) => Weight::upload_dense(&mut self.recording, host)?,
+            StoredMatrix::Quantized(matrix) => {
+                Weight::upload_quantized(&mut self.recording, matrix)
+            }
+        })
+    }
+
+    fn vector(&mut self, tensor: ModelTensor, len: usize) -> Result<Tensor, LlamaError> {
+        let values = self.values(tensor, len)?;
+        self.upload_vector(&values)
+    }
+
+    fn values(&self, tensor: ModelTensor, len: usize) -> Result<Vec<f32>, LlamaError> {
+        let host = self.source.vector(tensor)?;
+        self.check(tensor, host.shape(), &[len])?;
+        host.to_f32().map_err(LlamaError::Tensor)
+    }
+
+    fn upload_vector(&mut self, values: &[f32]) -> Result<Tensor, LlamaError> {
+        let host = HostTensor::from_f32(vec![values.len()], values).map_err(LlamaError::Tensor)?;
+        Ok(self.recording.upload(&host))
+    }
+
+    fn biases(&mut self, parts: [(ModelTensor, usize); 3]) -> Result<Tensor, LlamaError> {
+        let mut all = Vec::new();
+        for (tensor, len) in parts {
+            all.extend(self.values(tensor, len)?);
+        }
+        self.upload_vector(&all)
+    }
+
+    fn check(
+        &self,
+        tensor: ModelTensor,
+        found: &[usize],
+        expected: &[usize],
+    ) -> Result<(), LlamaError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(LlamaError::Shape {
+            file: self.source.path().to_owned(),
+            name: self.source.name(tensor),
+            found: found.to_vec(),
+            expected: expected.to_vec(),
+        })
+    }
+}
+
+/// One matrix of all rows, where the formats allow it.
+fn join(stored: &[StoredMatrix]) -> Result<Option<StoredMatrix>, LlamaError> {
+    let (mut dense, mut quantized): (Vec<&HostTensor>, Vec<QuantizedMatrix>) = Default::default();
+    for one in stored {
+        match one {
+            StoredMatrix::Dense(host) => dense.push(host),
+            StoredMatrix::Quantized(matrix) => quantized.push(matrix.clone()),
+        }
+    }
+    if quantized.len() == stored.len() {
+        return Ok(QuantizedMatrix::stacked(&quantized).map(StoredMatrix::Quantized));
+    }
+    let Some(first) = dense.first() else {
+        return Ok(None);
+    };
+    if dense.len() < stored.len() || dense.iter().any(|host| host.dtype() != first.dtype()) {
+        return Ok(None);
+    }
+    let n = dense.iter().map(|host| host.shape()[0]).sum();
+    let shape = vec![n, first.shape()[1]];
+    let bytes = dense
+        .iter()
+        .flat_map(|host| host.bytes())
+        .copied()
+        .collect();
+    let joined = HostTensor::new(first.dtype(), shape, bytes).map_err(LlamaError::Tensor)?;
+    Ok(Some(StoredMatrix::Dense(joined)))
+}

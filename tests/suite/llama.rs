@@ -1,0 +1,442 @@
+//! Small decoders with random weights against their definition, written out here in f64: every architecture,
+//! texts read at once and in pieces, caches that grow, and what is refused.
+
+use std::path::Path;
+
+use lapidary::engine::{CpuEngine, Engine};
+use lapidary::generate::{
+    GenerateError, Sampler, Sampling, Session, SessionOptions, Windows, log_probabilities,
+};
+use lapidary::io::hf::{DecoderConfig, DecoderKind};
+use lapidary::models::llama::{
+    CacheType, Llama, LlamaError, ModelTensor, StoredMatrix, WeightSource,
+};
+use lapidary::num::{Scheme, quantize};
+use lapidary::ops::nn::Rotation;
+use lapidary::record::Recording;
+use lapidary::tensor::HostTensor;
+
+use crate::support::{gpu, options, values};
+
+/// What f32 may lose over two layers: their longest sums have 64 terms, and roundings of 6e-8 of values below 10
+/// pass through some thirty operations.
+const ALLOWED: f64 = 2e-5;
+
+struct Random {
+    config: DecoderConfig,
+    rotation: Rotation,
+    is_quantized: bool,
+    /// A tensor that has a row too many.
+    too_long: Option<ModelTensor>,
+}
+
+fn random(kind: DecoderKind, rotation: Rotation) -> Random {
+    let config = DecoderConfig {
+        kind,
+        vocabulary: 40,
+        width: 32,
+        n_layers: 2,
+        ffn_width: 64,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 16,
+        rope_base: 1000.0,
+        rms_epsilon: 1e-5,
+        context: 1024,
+        sliding_window: None,
+        tied_head: Some(false),
+    };
+    Random {
+        config,
+        rotation,
+        is_quantized: false,
+        too_long: None,
+    }
+}
+
+impl Random {
+    fn shape(&self, tensor: ModelTensor) -> Vec<usize> {
+        use ModelTensor as T;
+        let c = &self.config;
+        let (q, kv) = (c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim);
+        let mut shape = match tensor {
+            T::Embedding | T::Head => vec![c.vocabulary, c.width],
+            T::OutputNorm | T::AttentionNorm(_) | T::FfnNorm(_) => vec![c.width],
+            T::Q(_) => vec![q, c.width],
+            T::K(_) | T::V(_) => vec![kv, c.width],
+            T::QBias(_) => vec![q],
+            T::KBias(_) | T::VBias(_) => vec![kv],
+            T::QNorm(_) | T::KNorm(_) => vec![c.head_dim],
+            T::AttentionOut(_) => vec![c.width, q],
+            T::Gate(_) | T::Up(_) => vec![c.ffn_width, c.width],
+            T::Down(_) => vec![c.width, c.ffn_width],
+        };
+        shape[0] += usize::from(self.too_long == Some(tensor));
+        shape
+    }
+
+    /// Values as they are stored, so that the definition has the same ones.
+    fn values(&self, tensor: ModelTensor) -> Vec<f32> {
+        let shape = self.shape(tensor);
+        match &self.stored(tensor, &shape) {
+            StoredMatrix::Dense(host) => host.to_f32().expect("f32"),
+            StoredMatrix::Quantized(matrix) => matrix.dequantize(),
+        }
+    }
+
+    fn stored(&self, tensor: ModelTensor, shape: &[usize]) -> StoredMatrix {
+        let name = tensor.hf_name();
+        let seed = name.bytes().fold(7, |seed: u64, byte| {
+            seed.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        let mut all = values(seed, shape.iter().product());
+        let is_norm = name.contains("norm");
+        let scale = if is_norm { 0.2 } else { 0.4 };
+        for value in &mut all {
+            *value = scale * *value + f32::from(u8::from(is_norm));
+        }
+        if let (&[n, k], true) = (shape, self.is_quantized) {
+            let scheme = Scheme::int4_group_minimum(32);
+            let matrix = quantize(&name, &all, n, k, &scheme).expect("finite");
+            return StoredMatrix::Quantized(matrix);
+        }
+        StoredMatrix::Dense(HostTensor::from_f32(shape.to_vec(), &all).expect("shape fits"))
+    }
+
+    /// `y = x w^T` for rows of x.
+    fn product(
+        &self,
+        x: &[Vec<f64>],
+        tensor: ModelTensor,
+        bias: Option<ModelTensor>,
+    ) -> Vec<Vec<f64>> {
+        let k = self.shape(tensor)[1];
+        let w = self.values(tensor);
+        let bias = bias.map(|bias| self.values(bias));
+        let row = |x: &Vec<f64>| -> Vec<f64> {
+            let dot =
+                |row: &[f32]| -> f64 { row.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum() };
+            let sums = w.chunks(k).map(dot).enumerate();
+            let added = |n: usize| bias.as_ref().map_or(0.0, |bias| f64::from(bias[n]));
+            sums.map(|(n, sum)| sum + added(n)).collect()
+        };
+        x.iter().map(row).collect()
+    }
+
+    fn norm(&self, x: &[f64], tensor: ModelTensor) -> Vec<f64> {
+        let gamma = self.values(tensor);
+        let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
+        let inverse = 1.0 / (mean + self.config.rms_epsilon).sqrt();
+        x.iter()
+            .zip(gamma)
+            .map(|(x, g)| x * inverse * f64::from(g))
+            .collect()
+    }
+
+    fn norms(&self, x: &[Vec<f64>], tensor: ModelTensor) -> Vec<Vec<f64>> {
+        x.iter().map(|row| self.norm(row, tensor)).collect()
+    }
+
+    /// A head at a position, rotated.
+    fn rotated(&self, head: &[f64], position: usize) -> Vec<f64> {
+        let dim = head.len();
+        let mut out = head.to_vec();
+        for pair in 0..dim / 2 {
+            let (a, b) = match self.rotation {
+                Rotation::Halves => (pair, pair + dim / 2),
+                Rotation::Neighbours | Rotation::None => (2 * pair, 2 * pair + 1),
+            };
+            let frequency = self.config.rope_base.powf(-2.0 * pair as f64 / dim as f64);
+            let (sin, cos) = (position as f64 * frequency).sin_cos();
+            out[a] = head[a] * cos - head[b] * sin;
+            out[b] = head[b] * cos + head[a] * sin;
+        }
+        out
+    }
+
+    /// Logits after every token.
+    fn logits(&self, tokens: &[u32]) -> Vec<Vec<f64>> {
+        use ModelTensor as T;
+        let c = &self.config;
+        let table = self.values(T::Embedding);
+        let row = |&token: &u32| -> Vec<f64> {
+            let row = &table[token as usize * c.width..][..c.width];
+            row.iter().copied().map(f64::from).collect()
+        };
+        let mut x: Vec<Vec<f64>> = tokens.iter().map(row).collect();
+        for layer in 0..c.n_layers {
+            let h = self.norms(&x, T::AttentionNorm(layer));
+            let is_biased = c.kind == DecoderKind::Qwen2;
+            let bias = |tensor| is_biased.then_some(tensor);
+            let q = self.product(&h, T::Q(layer), bias(T::QBias(layer)));
+            let k = self.product(&h, T::K(layer), bias(T::KBias(layer)));
+            let v = self.product(&h, T::V(layer), bias(T::VBias(layer)));
+            let head = |rows: &[Vec<f64>], at: usize, index: usize, norm: Option<T>| {
+                let head = &rows[at][index * c.head_dim..][..c.head_dim];
+                match norm {
+                    Some(norm) => self.norm(head, norm),
+                    None => head.to_vec(),
+                }
+            };
+            let normed = |tensor| (c.kind == DecoderKind::Qwen3).then_some(tensor);
+            let mut seen = Vec::new();
+            for at in 0..x.len() {
+                let mut row = Vec::new();
+                for index in 0..c.n_heads {
+                    let shared = index / (c.n_heads / c.n_kv_heads);
+                    let query = self.rotated(&head(&q, at, index, normed(T::QNorm(layer))), at);
+                    let scores: Vec<f64> = (0..=at)
+                        .map(|key| {
+                            let keys = head(&k, key, shared, normed(T::KNorm(layer)));
+                            let keys = self.rotated(&keys, key);
+                            let dot: f64 = query.iter().zip(&keys).map(|(a, b)| a * b).sum();
+                            (dot / (c.head_dim as f64).sqrt()).exp()
+                        })
+                        .collect();
+                    let sum: f64 = scores.iter().sum();
+                    let mut out = vec![0.0; c.head_dim];
+                    for (key, score) in scores.iter().enumerate() {
+                        for (out, v) in out.iter_mut().zip(head(&v, key, shared, None)) {
+                            *out += score / sum * v;
+                        }
+                    }
+                    row.extend(out);
+                }
+                seen.push(row);
+            }
+            add(&mut x, &self.product(&seen, T::AttentionOut(layer), None));
+            let h = self.norms(&x, T::FfnNorm(layer));
+            let mut gated = self.product(&h, T::Gate(layer), None);
+            let up = self.product(&h, T::Up(layer), None);
+            for (gate, up) in gated.iter_mut().flatten().zip(up.iter().flatten()) {
+                *gate = *gate / (1.0 + (-*gate).exp()) * up;
+            }
+            add(&mut x, &self.product(&gated, T::Down(layer), None));
+        }
+        self.product(&self.norms(&x, T::OutputNorm), T::Head, None)
+    }
+}
+
+fn add(x: &mut [Vec<f64>], more: &[Vec<f64>]) {
+    for (x, more) in x.iter_mut().flatten().zip(more.iter().flatten()) {
+        *x += more;
+    }
+}
+
+impl WeightSource for Random {
+    fn path(&self) -> &Path {
+        Path::new("random")
+    }
+
+    fn config(&self) -> Result<DecoderConfig, LlamaError> {
+        Ok(self.config.clone())
+    }
+
+    fn rotation(&self) -> Rotation {
+        self.rotation
+    }
+
+    fn name(&self, tensor: ModelTensor) -> String {
+        tensor.hf_name()
+    }
+
+    fn has(&self, _: ModelTensor) -> bool {
+        true
+    }
+
+    fn matrix(&self, tensor: ModelTensor) -> Result<StoredMatrix, LlamaError> {
+        Ok(self.stored(tensor, &self.shape(tensor)))
+    }
+
+    fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError> {
+        let shape = self.shape(tensor);
+        Ok(HostTensor::from_f32(shape, &self.values(tensor)).expect("shape fits"))
+    }
+}
+
+fn load(engine: &dyn Engine, source: &Random, context: usize) -> Result<Llama, GenerateError> {
+    Llama::load(source, context, |recording: &Recording| {
+        engine.run(recording)?;
+        Ok::<_, GenerateError>(())
+    })
+}
+
+/// Tokens without structure.
+fn text(n: usize) -> Vec<u32> {
+    values(3, n)
+        .iter()
+        .map(|x| ((x + 1.0) * 19.9) as u32)
+        .collect()
+}
+
+fn worst(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let pairs = found.iter().zip(expected);
+    pairs.fold(0.0, |worst, (a, b)| worst.max((f64::from(*a) - b).abs()))
+}
+
+/// Logits after a text that is read in pieces of these lengths.
+fn logits(engine: &dyn Engine, llama: &Llama, cache: CacheType, pieces: &[usize]) -> Vec<f32> {
+    let options = SessionOptions {
+        cache,
+        ..SessionOptions::default()
+    };
+    let mut session = Session::new(engine, llama, options).expect("a session");
+    let tokens = text(pieces.iter().sum());
+    let mut rest = tokens.as_slice();
+    let mut logits = Vec::new();
+    for &piece in pieces {
+        let (now, later) = rest.split_at(piece);
+        logits = session.feed_for_logits(now).expect("reads");
+        rest = later;
+    }
+    logits
+}
+
+#[test]
+fn every_architecture_gives_the_logits_of_its_definition() {
+    let cpu = CpuEngine::new();
+    for (kind, rotation) in [
+        (DecoderKind::Llama, Rotation::Neighbours),
+        (DecoderKind::Mistral, Rotation::Halves),
+        (DecoderKind::Qwen2, Rotation::Halves),
+        (DecoderKind::Qwen3, Rotation::Halves),
+    ] {
+        let source = random(kind, rotation);
+        let llama = load(&cpu, &source, 64).expect("loads");
+        let expected = source.logits(&text(5));
+        let found = logits(&cpu, &llama, CacheType::F32, &[3, 1, 1]);
+        let worst = worst(&found, &expected[4]);
+        assert!(worst < ALLOWED, "{kind:?}: {worst}");
+    }
+}
+
+#[test]
+fn an_adapter_agrees_with_the_definition_whatever_the_pieces_and_the_format() {
+    let gpu = gpu(options());
+    let mut source = random(DecoderKind::Llama, Rotation::Neighbours);
+    source.is_quantized = true;
+    let llama = load(&gpu, &source, 64).expect("loads");
+    let expected = &source.logits(&text(21))[20];
+    let largest = expected.iter().fold(1.0f64, |most, x| most.max(x.abs()));
+    for pieces in [&[21][..], &[1, 20], &[17, 1, 1, 1, 1]] {
+        let found = logits(&gpu, &llama, CacheType::F32, pieces);
+        let worst = worst(&found, expected);
+        assert!(
+            worst < ALLOWED * largest,
+            "{pieces:?}: {worst} of {largest}"
+        );
+    }
+    // 11 bits of f16 and 7 of int8, in keys and values only.
+    for (cache, allowed) in [(CacheType::F16, 5e-3), (CacheType::Int8, 5e-2)] {
+        let found = logits(&gpu, &llama, cache, &[20, 1]);
+        let worst = worst(&found, expected);
+        assert!(worst > 0.0 && worst < allowed * largest, "{cache}: {worst}");
+    }
+}
+
+#[test]
+fn a_cache_that_grows_gives_what_one_that_was_large_gives() {
+    let gpu = gpu(options());
+    let source = random(DecoderKind::Llama, Rotation::Halves);
+    let llama = load(&gpu, &source, 1024).expect("loads");
+    for cache in CacheType::ALL {
+        let at_once = logits(&gpu, &llama, cache, &[300]);
+        let in_pieces = logits(&gpu, &llama, cache, &[128, 120, 8, 44]);
+        let at_once: Vec<f64> = at_once.iter().copied().map(f64::from).collect();
+        let worst = worst(&in_pieces, &at_once);
+        assert!(worst < ALLOWED, "{cache}: {worst}");
+    }
+}
+
+#[test]
+fn log_probabilities_and_windows_are_those_of_the_definition() {
+    let cpu = CpuEngine::new();
+    let source = random(DecoderKind::Llama, Rotation::Neighbours);
+    let llama = load(&cpu, &source, 64).expect("loads");
+    let tokens = text(9);
+    let of = |given: &[u32], from: usize| -> Vec<f64> {
+        let rows = source.logits(given);
+        (from..given.len())
+            .map(|at| {
+                let row = &rows[at - 1];
+                let sum: f64 = row.iter().map(|x| x.exp()).sum();
+                row[given[at] as usize] - sum.ln()
+            })
+            .collect()
+    };
+    let judge = |window, stride| {
+        let windows = Windows { window, stride };
+        let options = SessionOptions::default();
+        let judged = log_probabilities(&cpu, &llama, &tokens, windows, options, &mut |_, _| true);
+        judged.expect("judges").log_probabilities
+    };
+    let apart = [of(&tokens[..4], 1), of(&tokens[4..8], 1)].concat();
+    assert!(worst(&judge(4, 4), &apart) < ALLOWED);
+    // A window of 4 every 2: the last two tokens of each count, after the first window.
+    let overlapping = [
+        of(&tokens[..4], 1),
+        of(&tokens[2..6], 2),
+        of(&tokens[4..8], 2),
+        of(&tokens[6..9], 2),
+    ];
+    assert!(worst(&judge(4, 2), &overlapping.concat()) < ALLOWED);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_read() {
+    let cpu = CpuEngine::new();
+    let source = random(DecoderKind::Llama, Rotation::Neighbours);
+    let llama = load(&cpu, &source, 4).expect("loads");
+    let mut session = Session::new(&cpu, &llama, SessionOptions::default()).expect("a session");
+    session.feed(&[1, 2]).expect("fits");
+    let error = session
+        .feed(&[3, 4, 5])
+        .expect_err("5 tokens do not fit 4 positions");
+    assert_eq!(
+        error.to_string(),
+        "the context is full: 2 tokens are there and 3 more do not fit 4"
+    );
+    assert_eq!(session.position(), 2);
+    assert!(matches!(session.feed(&[]), Err(GenerateError::EmptyPrompt)));
+    let error = session.feed(&[40]).expect_err("40 is no token of 40");
+    assert!(matches!(
+        error,
+        GenerateError::NoSuchToken { token: 40, .. }
+    ));
+    session.feed(&[3, 4]).expect("fits to the last position");
+
+    let none = SessionOptions {
+        n_candidates: 41,
+        ..SessionOptions::default()
+    };
+    assert!(Session::new(&cpu, &llama, none).is_err());
+    let wrong = Random {
+        too_long: Some(ModelTensor::V(1)),
+        ..source
+    };
+    let error = load(&cpu, &wrong, 4).expect_err("a row too many");
+    assert_eq!(
+        error.to_string(),
+        "random: tensor `model.layers.1.self_attn.v_proj.weight` has shape [33, 32], its configuration wants [32, 32]"
+    );
+}
+
+#[test]
+fn the_most_likely_tokens_come_back_in_order() {
+    let cpu = CpuEngine::new();
+    let source = random(DecoderKind::Llama, Rotation::Neighbours);
+    let llama = load(&cpu, &source, 8).expect("loads");
+    let options = SessionOptions {
+        n_candidates: 5,
+        ..SessionOptions::default()
+    };
+    let mut session = Session::new(&cpu, &llama, options).expect("a session");
+    let found = session.feed(&text(3)).expect("reads");
+    let expected = &source.logits(&text(3))[2];
+    let mut order: Vec<u32> = (0..40).collect();
+    order.sort_by(|&a, &b| expected[b as usize].total_cmp(&expected[a as usize]));
+    assert_eq!(found.tokens, order[..5]);
+    let sampler = Sampler::new(Sampling::default()).expect("allowed");
+    assert_eq!(sampler.choose(&found, &text(3)), Some(order[0]));
+}
