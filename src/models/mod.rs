@@ -5,8 +5,10 @@
 //! * [`Role`]: parameters have gradients; running statistics do not, but are stored with them.
 //! * [`Pass`]: what a forward pass knows: the tape, its tensors, and whether it is for training.
 //! * [`fold`]: batch normalization into the layer before it. [`transfer`]: trained tensors under a new [`head`].
+//! * [`Bert`]: an encoder of sentences, which is run and compressed but not trained.
 //! * [`LayerSummary`]: parameters and multiply-adds of a layer.
 
+mod bert;
 mod cnn;
 mod error;
 mod fake_quantized;
@@ -22,6 +24,7 @@ mod sequential;
 mod summary;
 mod transfer;
 
+pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
 pub use cnn::cnn;
 pub use error::ModelError;
 pub use fake_quantized::FakeQuantized;
