@@ -130,8 +130,7 @@ impl<'a> Workload<'a> {
 
     /// A weight format, if one is named.
     pub fn weight_named(&mut self) -> Option<QuantFormat> {
-        let allowed =
-            "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points or -min for float minima";
+        let allowed = "int8|int4 with -tensor, -channel or -g32 and the like, and -zp for zero points or -min for float minima";
         self.take(allowed, weight_format)
     }
 }

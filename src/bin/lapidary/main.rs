@@ -5,6 +5,7 @@
 
 mod config;
 mod devices;
+mod embed;
 mod eval;
 mod inspect;
 mod options;
@@ -52,6 +53,8 @@ enum Command {
     TuneHyper(tune_hyper::TuneHyperOptions),
     /// Judge a trained network on a test set: accuracy, F1, areas, confusion.
     Eval(eval::EvalOptions),
+    /// Make a vector of each line of a text, with a BERT encoder from a folder of Hugging Face's.
+    Embed(embed::EmbedOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
@@ -88,6 +91,7 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::Train(options) => train::run(&cli.common, options),
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
+        Command::Embed(options) => embed::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })
