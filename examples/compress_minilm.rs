@@ -134,7 +134,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let made = compress_bert(&inputs, &row.method, Route::Dense)?;
         let (bytes, lost) = (made.bytes(), made.worst().map(|(_, share)| share));
         let vectors = Embedder::new(&gpu, made.bert).embed(&sentences, &mut |_| true)?;
-        let cosines = cosines(&original, &vectors);
+        let cosines = cosines(&original, &vectors, folder.config.width);
         let worst = cosines.iter().copied().fold(1.0, f64::min);
         println!(
             "{:<27} {worst:>9.5} {:>9.5} {:>8.2} {:>15} {:>7.1}",
@@ -229,8 +229,7 @@ fn check_operations(
 }
 
 /// Of the vectors of each sentence.
-fn cosines(a: &[f32], b: &[f32]) -> Vec<f64> {
-    let width = a.len() / 20;
+fn cosines(a: &[f32], b: &[f32], width: usize) -> Vec<f64> {
     let rows = a.chunks_exact(width).zip(b.chunks_exact(width));
     rows.map(|(a, b)| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt())
         .collect()

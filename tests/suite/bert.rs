@@ -14,7 +14,8 @@ use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
 use lapidary::kernels::sparse::Route;
 use lapidary::models::{BertLinear, bert_tensor};
-use lapidary::num::{Granularity, erf};
+use lapidary::num::Granularity;
+use lapidary::num::erf::normal_distribution;
 use lapidary::tensor::HostTensor;
 
 use crate::support::{gpu, options, values};
@@ -46,20 +47,11 @@ fn folder(name: &str) -> PathBuf {
         })
     };
     let vocabulary: BTreeMap<&str, usize> = WORDS.iter().copied().zip(0..).collect();
-    let token =
-        |token: &str, id: u32| serde_json::json!({"id": token, "ids": [id], "tokens": [token]});
-    let end = |token: &str| serde_json::json!({"SpecialToken": {"id": token, "type_id": 0}});
-    let text = serde_json::json!({"Sequence": {"id": "A", "type_id": 0}});
     let tokenizer = serde_json::json!({
         "version": "1.0",
         "added_tokens": (0..4).map(special).collect::<Vec<_>>(),
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [end("[CLS]"), text, end("[SEP]")],
-            "pair": [],
-            "special_tokens": {"[CLS]": token("[CLS]", 2), "[SEP]": token("[SEP]", 3)},
-        },
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
         "model": {
             "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": vocabulary,
@@ -195,7 +187,7 @@ impl Plain<'_> {
             let between = self.norm(&format!("{name}.attention.output.LayerNorm"), &sum);
             let mut wide = self.linear(layer, BertLinear::Up, &between);
             for x in wide.iter_mut().flatten() {
-                *x *= 0.5 * (1.0 + erf(*x / 2f64.sqrt()));
+                *x *= normal_distribution(*x);
             }
             let sum = add(&self.linear(layer, BertLinear::Down, &wide), &between);
             hidden = self.norm(&format!("{name}.output.LayerNorm"), &sum);
