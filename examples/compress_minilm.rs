@@ -54,7 +54,12 @@ fn rows() -> Vec<Row> {
         least,
     };
     vec![
-        row("int8 nearest", Method::Nearest(int8), Some(0.9985)),
+        row("int8 nearest", Method::Nearest(int8), None),
+        row(
+            "int8 gptq",
+            Method::Gptq(int8, Gptq::default()),
+            Some(0.9985),
+        ),
         row("int4 nearest symmetric", Method::Nearest(symmetric), None),
         row("int4 nearest", Method::Nearest(int4), None),
         row("int4 nearest least squares", Method::Nearest(fitted), None),
