@@ -3,13 +3,14 @@
 //!
 //! The floors, from the ground up; each uses only what stands below it:
 //! [`num`] and [`tensor`], [`io`], [`data`] and [`text`], [`eval`], [`shader`], [`record`], then [`kernels`] beside [`engine`], then
-//! [`ops`], [`autograd`], [`models`], [`generate`], [`train`], [`verify`], [`tune`], [`compress`] and [`report`].
+//! [`ops`], [`autograd`], [`models`], [`generate`], [`train`], [`verify`], [`embed`], [`tune`], [`compress`] and [`report`].
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod autograd;
 pub mod compress;
 pub mod data;
+pub mod embed;
 pub mod engine;
 pub mod eval;
 pub mod generate;

@@ -49,6 +49,12 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "embed",
+        &[
+            "num", "tensor", "io", "text", "record", "kernels", "ops", "engine", "models", "verify",
+        ],
+    ),
+    (
         "tune",
         &[
             "num", "tensor", "io", "shader", "record", "kernels", "ops", "engine", "verify",

@@ -12,6 +12,7 @@
 //!
 //! * [`model`]: a network with weights in any format, and its files.
 //! * [`deploy`]: such a network on an engine, measured and verified.
+//! * [`transformer`]: encoders, layer by layer with calibration text.
 //! * [`outcome`]: what became of a network at each step.
 //!
 //! A matrix enters as [`Weights`], checked once. Results are what kernels read
@@ -32,6 +33,7 @@ pub mod stage;
 mod sweep;
 #[cfg(test)]
 mod testing;
+pub mod transformer;
 mod weights;
 
 pub use calibration::Calibration;

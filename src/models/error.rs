@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::io::IoError;
+use crate::io::hf::HfError;
 use crate::tensor::TensorError;
 
 /// Why a network cannot be made or filled with values.
@@ -13,6 +14,9 @@ pub enum ModelError {
     /// A file cannot be read.
     #[error(transparent)]
     Io(Box<IoError>),
+    /// A folder of Hugging Face's that cannot be read.
+    #[error(transparent)]
+    Hf(Box<HfError>),
     /// Values that do not form the tensor asked for.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -143,5 +147,11 @@ pub enum ModelError {
 impl From<IoError> for ModelError {
     fn from(error: IoError) -> Self {
         Self::Io(Box::new(error))
+    }
+}
+
+impl From<HfError> for ModelError {
+    fn from(error: HfError) -> Self {
+        Self::Hf(Box::new(error))
     }
 }

@@ -7,8 +7,10 @@
 //! * [`fold`]: batch normalization into the layer before it. [`transfer`]: trained tensors under a new [`head`].
 //! * [`described`]: a network by a line of text. [`Hinted`]: one that learns features of a teacher's.
 //! * [`llama`]: decoders of the llama family over a cache, from GGUF files and folders of Hugging Face's.
+//! * [`Bert`]: an encoder of sentences, which is run and compressed but not trained.
 //! * [`LayerSummary`]: parameters and multiply-adds of a layer.
 
+mod bert;
 mod cnn;
 mod described;
 mod error;
@@ -27,6 +29,7 @@ mod sequential;
 mod summary;
 mod transfer;
 
+pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
 pub use cnn::cnn;
 pub use described::described;
 pub use error::ModelError;

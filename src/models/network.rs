@@ -149,23 +149,32 @@ pub fn load_f32(
     name: &str,
     shape: &[usize],
 ) -> Result<HostTensor, ModelError> {
-    let tensor = file.tensor(name)?;
+    finite_f32(file.path(), name, &file.tensor(name)?, shape)
+}
+
+/// A tensor of `file` as f32, once its shape, type and values are those of parameters.
+pub(super) fn finite_f32(
+    file: &Path,
+    name: &str,
+    tensor: &HostTensor,
+    shape: &[usize],
+) -> Result<HostTensor, ModelError> {
     if tensor.shape() != shape {
         return Err(ModelError::OtherShape {
-            file: file.path().to_owned(),
+            file: file.to_owned(),
             name: name.to_owned(),
             found: tensor.shape().to_vec(),
             expected: shape.to_vec(),
         });
     }
     let values = tensor.to_f32().map_err(|reason| ModelError::OtherType {
-        file: file.path().to_owned(),
+        file: file.to_owned(),
         name: name.to_owned(),
         reason: Box::new(reason),
     })?;
     if let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(ModelError::NotFinite {
-            file: file.path().to_owned(),
+            file: file.to_owned(),
             name: name.to_owned(),
             index,
             value: values[index],

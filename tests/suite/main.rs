@@ -4,6 +4,7 @@
 //! names the command that brings it.
 
 mod attention;
+mod bert;
 mod cli;
 mod cli_config;
 mod cli_eval;

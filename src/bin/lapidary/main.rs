@@ -9,6 +9,7 @@ mod convert;
 mod demo;
 mod devices;
 mod distill;
+mod embed;
 mod eval;
 mod generate;
 mod inspect;
@@ -81,6 +82,8 @@ enum Command {
     Generate(generate::RunOptions),
     /// How fast a language model reads and writes on an adapter; `bench MODEL` does the same.
     BenchText(generate::BenchOptions),
+    /// Make a vector of each line of a text, with a BERT encoder from a folder of Hugging Face's.
+    Embed(embed::EmbedOptions),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
     /// Write the same network into another kind of file.
@@ -104,7 +107,10 @@ fn main() -> ExitCode {
 fn for_language_models(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
     let names = [("run", "generate"), ("bench", "bench-text")];
     let known = |word: &std::ffi::OsString| names.iter().find(|(name, _)| word == name);
-    let found = arguments.iter().skip(1).position(|word| known(word).is_some());
+    let found = arguments
+        .iter()
+        .skip(1)
+        .position(|word| known(word).is_some());
     let Some(at) = found.map(|at| at + 1) else {
         return arguments;
     };
@@ -160,6 +166,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Quantize(options) => quantize::run(&cli.common, options),
         Command::Generate(options) => generate::run(&cli.common, options),
         Command::BenchText(options) => generate::bench(&cli.common, options),
+        Command::Embed(options) => embed::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
         Command::Convert(options) => convert::run(&cli.common, options),
         Command::Run(options) => predict::run(&cli.common, options),

@@ -123,6 +123,12 @@ impl Shards {
         })
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.iter().map(|(name, _)| name.as_str())
