@@ -8,8 +8,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use lapidary::data::Batch;
-use lapidary::engine::{Engine, GpuEngine};
 use lapidary::engine::gpu::GpuOptions;
+use lapidary::engine::{Engine, GpuEngine};
 use lapidary::kernels::FloatType;
 use lapidary::models::{Mlp, Network, cnn, mobilenet};
 use lapidary::num::Philox;

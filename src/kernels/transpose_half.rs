@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn transposing_twice_gives_the_matrix_back() {
         let words: Vec<u32> = (0..12)
-            .map(|index| 2 * index | (2 * index + 1) << 16)
+            .map(|index| (2 * index) | ((2 * index + 1) << 16))
             .collect();
         let run = |rows, columns, words: &[u32]| {
             let launch = TransposeHalf { rows, columns }.launch().expect("valid");

@@ -224,7 +224,7 @@ fn keep(
 fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
     let wrong = outcomes.iter().find_map(|one| {
         let found = one.verification.as_ref()?;
-        (!found.passed()).then(|| (one.name.as_str(), found))
+        (!found.passed()).then_some((one.name.as_str(), found))
     });
     match wrong {
         None => Ok(()),

@@ -133,7 +133,7 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
     }
     let n_bytes: u64 = tensors.iter().map(|row| row.n_bytes).sum();
     // A folder without a receipt is a model all the same.
-    let receipt = read_text(&folder.join(RECEIPT_FILE)).ok();
+    let receipt = read_text(folder.join(RECEIPT_FILE)).ok();
     let receipt = receipt.and_then(|text| serde_json::from_str(&text).ok());
     let report = ModelReport {
         folder: folder.to_owned(),

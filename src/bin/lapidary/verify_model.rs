@@ -132,7 +132,7 @@ fn is_made_again(model: &Path, base: &Path) -> Result<bool, Failure> {
     }
     let made = as_step(|| crate::run_words(&words));
     let same = made.and_then(|()| {
-        let hash = |folder: &Path| file_sha256(&folder.join(MODEL_FILE)).map_err(usage);
+        let hash = |folder: &Path| file_sha256(folder.join(MODEL_FILE)).map_err(usage);
         Ok(hash(&again)? == hash(model)?)
     });
     if again.exists() {

@@ -86,7 +86,7 @@ impl Judge<'_> {
                 Some(measure(folder, self.open, inputs, times)?.speed)
             }
         };
-        let (sha256, file_bytes) = file_sha256(&folder.join(MODEL_FILE))
+        let (sha256, file_bytes) = file_sha256(folder.join(MODEL_FILE))
             .map_err(|error| DeployError::Model(error.into()))?;
         let stored = model.stored_bytes()?;
         let layers = layers(&model, &stored, baseline.map(|one| &one.model))?;

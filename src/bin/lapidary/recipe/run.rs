@@ -135,7 +135,7 @@ pub fn plan(recipe: &Recipe, place: &Place<'_>) -> Result<(), Failure> {
     };
     for stage in &recipe.stages {
         let parameters = match (stage.kind.makes, stage.from) {
-            (Makes::First, _) => self::parameters(stage)?,
+            (Makes::First, _) => parameters(stage)?,
             (_, Some(from)) => sizes.get(from).copied().flatten(),
             (_, None) => given,
         };
@@ -279,7 +279,7 @@ fn hash(model: &Path) -> Result<String, Failure> {
 
 fn output(stage: &Stage, folder: &Path) -> Result<String, Failure> {
     match stage.kind.makes {
-        Makes::Report => file_sha256(&folder.join(OUTCOMES_FILE))
+        Makes::Report => file_sha256(folder.join(OUTCOMES_FILE))
             .map(|(hash, _)| hash)
             .map_err(usage),
         Makes::First | Makes::Model | Makes::Copy => hash(folder),

@@ -138,10 +138,7 @@ pub fn prune(
             masks,
             data: train,
         };
-        let gradual = match gradual {
-            None => None,
-            Some(gradual) => Some((gradual, share, &mut pick as tune::Choose<'_>)),
-        };
+        let gradual = gradual.map(|gradual| (gradual, share, &mut pick as tune::Choose<'_>));
         tune(context, &options.tuning, training, (epochs, gradual))?
     };
     finish(model, options, (&before, tuned), plan)

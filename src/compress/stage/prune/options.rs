@@ -373,6 +373,10 @@ impl PruneOptions {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "words and numbers read better as they are where this is called"
+)]
 pub(in crate::compress::stage) fn setting(
     what: impl ToString,
     given: impl ToString,

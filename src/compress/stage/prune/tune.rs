@@ -45,13 +45,15 @@ pub(in crate::compress::stage) struct Training<'a> {
     pub data: Dataset,
 }
 
-/// Trains for `epochs`, with one optimizer whose state is kept. `gradual` are the epochs of pruning, how often in
-/// them, the last sparsity, and who chooses.
+/// The epochs of pruning, how often in them, the last sparsity, and who chooses.
+pub(in crate::compress::stage) type Gradually<'a> = ((u32, u64), f64, Choose<'a>);
+
+/// Trains for `epochs`, with one optimizer whose state is kept; masks change where it is `gradual`.
 pub(in crate::compress::stage) fn tune(
     context: &Context<'_>,
     tuning: &Tuning,
     start: Training<'_>,
-    (epochs, gradual): (u32, Option<((u32, u64), f64, Choose<'_>)>),
+    (epochs, gradual): (u32, Option<Gradually<'_>>),
 ) -> Result<Tuned, StageError> {
     let Training {
         stage,
