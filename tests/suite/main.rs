@@ -8,6 +8,7 @@ mod cli;
 mod cli_config;
 mod cli_eval;
 mod cli_models;
+mod cli_prune;
 mod cli_search;
 mod cli_train;
 mod compress;

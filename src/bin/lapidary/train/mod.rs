@@ -89,12 +89,8 @@ pub struct TrainCommand {
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
     /// With --patience: by how much a test loss is better.
-    #[arg(
-        long,
-        default_value_t = 0.0,
-        value_name = "LOSS",
-        requires = "patience"
-    )]
+    // It has a value without --patience too, which files keep among their settings.
+    #[arg(long, default_value_t = 0.0, value_name = "LOSS")]
     min_delta: f64,
     /// With --patience: keep the parameters of the epoch with the best test loss.
     #[arg(long, requires = "patience")]
