@@ -135,7 +135,7 @@ pub fn plan(recipe: &Recipe, place: &Place<'_>) -> Result<(), Failure> {
     };
     for stage in &recipe.stages {
         let parameters = match (stage.kind.makes, stage.from) {
-            (Makes::First, _) => self::parameters(stage)?,
+            (Makes::First, _) => parameters(stage)?,
             (_, Some(from)) => sizes.get(from).copied().flatten(),
             (_, None) => given,
         };
