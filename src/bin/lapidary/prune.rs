@@ -27,10 +27,10 @@ use lapidary::ops::Routes;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::models::{data_folder, open_model};
+use crate::models::{data_folder, open_with_data};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{bytes, number, print, print_json, table};
-use crate::train::{self, setup, stop_on_ctrl_c, usage};
+use crate::train::{self, stop_on_ctrl_c, usage};
 use crate::trained::ModelOptions;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -203,8 +203,7 @@ pub fn run(common: &CommonOptions, options: &PruneCommand) -> Result<(), Failure
         Some(folder) => Some(folder.clone()),
         None => data_folder(&options.input, &options.model)?,
     };
-    let data = setup::load_data(folder.as_deref())?;
-    let model = open_model(&options.input, &options.model, &data.train)?;
+    let (model, data) = open_with_data(&options.input, &options.model, folder.as_deref())?;
     let engine = train::engine(common, &options.device)?;
     let stop = stop_on_ctrl_c()?;
     let last = RefCell::new(String::new());

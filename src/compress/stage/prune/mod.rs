@@ -167,8 +167,9 @@ fn finish(
         let value = &tuned.values[target.index].1;
         let weights = mask.apply(name, &value.to_f32()?)?;
         let stored = match options.storage {
-            PruneStorage::Sparse(values) if value.shape().len() == 2 => {
-                store::sparse(target, &weights, options.amount, values)?
+            PruneStorage::Sparse(values) if !store::is_grouped(model.network(), name) => {
+                let shape = value.shape().to_vec();
+                store::sparse(target, (shape, &weights), options.amount, values)?
             }
             PruneStorage::Sparse(_) | PruneStorage::Dense => {
                 if options.storage != PruneStorage::Dense {
@@ -200,7 +201,7 @@ fn finish(
     if !dense_layers.is_empty() {
         let names = dense_layers.join(", ");
         notes.push(format!(
-            "stored with zeros, for convolutions have no kernel without: {names}"
+            "stored with zeros, because convolutions of several groups have no kernel without: {names}"
         ));
     }
     let log = PruneLog {

@@ -202,7 +202,7 @@ pub enum PruneSchedule {
     },
 }
 
-/// How pruned weights of linear layers are stored; convolutions stay f32.
+/// How pruned weights are stored; those of convolutions of several groups stay f32.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum PruneStorage {
     /// f32 with their zeros.
@@ -270,7 +270,8 @@ pub struct PruneOptions {
     pub misfit: PruneMisfit,
     /// How the result is stored.
     pub storage: PruneStorage,
-    /// Samples of the training set that gradients and inputs of layers are taken from; the first ones.
+    /// Samples of the training set that gradients (the first ones) and inputs of layers (drawn by the seed) are taken
+    /// from.
     pub samples: usize,
 }
 

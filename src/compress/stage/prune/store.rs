@@ -4,15 +4,23 @@ use super::options::PruneAmount;
 use super::targets::PruneTarget;
 use crate::compress::model::{Activations, Stored};
 use crate::compress::stage::StageError;
+use crate::models::{Layer, Sequential};
 use crate::num::mask::Units;
 use crate::num::{
     BlockShape, DeltaMatrix, Dense, NmPattern, SparseLayout, SparseMatrix, ValueFormat,
 };
 
-/// A pruned weight without its zeros. Only linear layers have kernels for that; `shape` is theirs.
+/// Whether a weight is that of a convolution of several groups, which no kernel takes without its zeros.
+pub(super) fn is_grouped(network: &Sequential, name: &str) -> bool {
+    let index = name.split('.').next().and_then(|index| index.parse().ok());
+    let layer = index.and_then(|index: usize| network.layers().get(index));
+    matches!(layer, Some(Layer::Conv2d { groups, .. }) if *groups != 1)
+}
+
+/// A pruned weight of this shape without its zeros.
 pub(super) fn sparse(
     target: &PruneTarget,
-    weights: &[f32],
+    (shape, weights): (Vec<usize>, &[f32]),
     amount: PruneAmount,
     values: ValueFormat,
 ) -> Result<Stored, StageError> {
@@ -44,7 +52,7 @@ pub(super) fn sparse(
         PruneAmount::Share(_) => SparseMatrix::Delta(DeltaMatrix::compress(&dense, None, values)?),
     };
     Ok(Stored::Sparse {
-        shape: vec![*n, *k],
+        shape,
         matrix,
         activations: Activations::Float,
     })
