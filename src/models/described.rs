@@ -6,7 +6,7 @@ use super::{Layer, Mlp, ModelError, Sequential, cnn, mobilenet};
 
 /// The network that `text` describes, for samples of `sample_shape` and `n_classes` classes: `mlp 784-32-10` with
 /// all extents or `mlp 32-16` with the hidden ones, both with relu; `cnn`; `mobilenet`, or `mobilenet 0.5` with a
-/// factor of its channels.
+/// factor of its channels. The number of classes may follow, as networks describe themselves.
 ///
 /// # Errors
 /// [`ModelError::Description`] for other texts and for extents that are not those of the data, and what the
@@ -20,16 +20,11 @@ pub fn described(
         description: text.to_owned(),
         reason,
     };
-    let mut words = text.split_whitespace();
-    let (kind, rest, more) = (words.next(), words.next(), words.next());
-    if let Some(more) = more {
-        return Err(refuse(format!("`{more}` is one word too many")));
-    }
-    match (kind, rest) {
-        (Some("mlp"), rest) => {
-            let extents = rest.unwrap_or_default().split('-');
-            let extents = extents.filter(|one| !one.is_empty());
-            let sizes: Result<Vec<usize>, _> = extents.map(str::parse).collect();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words[..] {
+        ["mlp"] => Ok(Mlp::new(sample_shape, &[], n_classes, Curve::Relu)?.into()),
+        ["mlp", extents] => {
+            let sizes: Result<Vec<usize>, _> = extents.split('-').map(str::parse).collect();
             let sizes =
                 sizes.map_err(|_| refuse("extents are numbers with - between".to_owned()))?;
             let inputs: usize = sample_shape.iter().product();
@@ -44,18 +39,19 @@ pub fn described(
             };
             Ok(Mlp::new(sample_shape, hidden, n_classes, Curve::Relu)?.into())
         }
-        (Some("cnn"), None) => cnn(sample_shape, n_classes),
-        (Some("cnn"), Some(classes)) if classes == n_classes.to_string() => {
-            cnn(sample_shape, n_classes)
+        ["cnn", classes] | ["mobilenet", _, classes] if classes != n_classes.to_string() => {
+            Err(refuse(format!("the data have {n_classes} classes")))
         }
-        (Some("cnn"), Some(_)) => Err(refuse(format!("the data have {n_classes} classes"))),
-        (Some("mobilenet"), width) => {
-            let width = width.unwrap_or("1").parse();
+        ["cnn"] | ["cnn", _] => cnn(sample_shape, n_classes),
+        ["mobilenet"] => mobilenet(sample_shape, n_classes, 1.0),
+        ["mobilenet", width] | ["mobilenet", width, _] => {
+            let width = width.parse();
             let width = width.map_err(|_| refuse("the factor is a number".to_owned()))?;
             mobilenet(sample_shape, n_classes, width)
         }
-        (Some(other), _) => Err(refuse(format!("there is no kind `{other}`"))),
-        (None, _) => Err(refuse("it is empty".to_owned())),
+        ["mlp" | "cnn" | "mobilenet", ..] => Err(refuse("it has too many words".to_owned())),
+        [other, ..] => Err(refuse(format!("there is no kind `{other}`"))),
+        [] => Err(refuse("it is empty".to_owned())),
     }
 }
 
@@ -84,7 +80,9 @@ mod tests {
             ("mlp 32", "mlp 784-32-10"),
             ("mlp 32-16", "mlp 784-32-16-10"),
             ("mlp", "mlp 784-10"),
-            ("cnn", "cnn 10"),
+            ("cnn 10", "cnn 10"),
+            ("mobilenet 0.25", "mobilenet 0.25 10"),
+            ("mobilenet 0.25 10", "mobilenet 0.25 10"),
         ] {
             let made = described(text, &[1, 28, 28], 10).expect("fits");
             assert_eq!(made.describe(), full);
@@ -102,6 +100,7 @@ mod tests {
             ("mlp 3x2", "numbers"),
             ("mlp 32 16", "too many"),
             ("cnn 9", "10 classes"),
+            ("mobilenet 1 9", "10 classes"),
             ("vgg", "no kind `vgg`"),
             ("", "empty"),
             ("mobilenet x", "number"),

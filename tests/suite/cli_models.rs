@@ -129,3 +129,60 @@ fn a_trained_network_takes_a_new_head() {
     }
     assert_eq!(get(&after, "34.weight").shape(), [4, 32]);
 }
+
+#[test]
+fn a_student_is_distilled_from_a_file_and_then_teaches_itself() {
+    let folder = images("models-distill", 3);
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (data, teacher, student) = (path(""), path("teacher.st"), path("student"));
+    let output = train(&["--model", "cnn", "--data", &data, "--out", &teacher]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let distill = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(["distill", "--device", "llvmpipe", "--json"])
+            .args(["--epochs", "2", "--batch-size", "12"])
+            .args(arguments)
+            .env(
+                "LAPIDARY_CACHE",
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+            )
+            .output()
+            .expect("the command starts")
+    };
+    let first = [
+        &teacher,
+        &student,
+        "--student",
+        "mobilenet 0.125",
+        "--hint",
+        "attention",
+        "--labelled",
+        "12",
+        "--control",
+    ];
+    let output = distill(&first);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["log"]["cache"], "written");
+    assert_eq!(report["log"]["labelled"], serde_json::json!([4, 4, 4]));
+    assert!(report["labels_alone_accuracy"].is_number());
+    let again: serde_json::Value =
+        serde_json::from_slice(&distill(&first).stdout).expect("the same again");
+    assert_eq!(again["log"]["cache"], "read");
+    assert_eq!(again["sha256"], report["sha256"]);
+
+    // The data are those in its receipt.
+    let second = path("second");
+    let output = distill(&[&student, &second, "--student", &student, "--loss", "logits"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+
+    let refused = distill(&[&teacher, &second, "--student", "vgg"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        said(&refused).contains("no kind `vgg`"),
+        "{}",
+        said(&refused)
+    );
+    let refused = distill(&[&teacher, &second, "--student", "cnn", "--hint-layers", "1"]);
+    assert_eq!(refused.status.code(), Some(2));
+}
