@@ -207,6 +207,7 @@ fn add_layers(page: &mut Page, report: &CompressionReport) -> Result<(), PlotErr
     let result = report.result();
     for one in report.versions() {
         let mut inside = Page::new(&one.name);
+        inside.paragraph(&one.network);
         layers::add(&mut inside, &report.baseline, one)?;
         let summary = format!(
             "{}: {} layers, {}",

@@ -6,7 +6,8 @@
 //! numbers. The same report gives the same text, byte for byte.
 //!
 //! Nothing is softened: what became slower or larger is called so, what was not measured is called that, and
-//! a change of accuracy comes with the interval that the number of test samples allows ([`change`]).
+//! a change of accuracy comes with the interval that the number of test samples allows ([`change()`]).
+//! `docs/reading-a-report.md` says what each number means.
 
 mod change;
 mod html;

@@ -52,7 +52,7 @@ pub(super) fn quality_rows(report: &CompressionReport) -> Vec<Row> {
         .map(|(one, on_front)| {
             let mark = if on_front { FRONT_MARK } else { "" };
             Row {
-                name: Cell::new(format!("{mark}{}", one.name)).note(&one.network, Tone::Plain),
+                name: Cell::new(format!("{mark}{}", one.name)),
                 cells: quality_cells(report, one),
                 marked: is_result(report, one),
             }

@@ -122,14 +122,19 @@ impl Directions {
     }
 }
 
-/// The change of accuracy: `0.3 points of accuracy lost`.
+/// The change of accuracy: `0.3 points of accuracy lost`. It is neither good nor bad news where its interval
+/// holds zero.
 pub(super) fn accuracy_change(baseline: &Outcome, step: &Outcome) -> (String, Tone) {
-    let change = step.quality.accuracy.value - baseline.quality.accuracy.value;
+    let interval = change(baseline.quality.accuracy, step.quality.accuracy);
+    let change = interval.value;
     let points = 100.0 * change.abs();
-    let (word, tone) = if change < 0.0 {
-        ("lost", Tone::Worse)
+    let word = if change < 0.0 { "lost" } else { "gained" };
+    let tone = if interval.high < 0.0 {
+        Tone::Worse
+    } else if interval.low > 0.0 {
+        Tone::Better
     } else {
-        ("gained", Tone::Better)
+        Tone::Plain
     };
     if change == 0.0 {
         ("no accuracy lost".to_owned(), Tone::Plain)

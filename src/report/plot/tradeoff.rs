@@ -53,7 +53,7 @@ const TEXT_HEIGHT: f64 = 14.0;
 const FAR_APART: f64 = 30.0;
 const FRONT: &str = "no other is better in both";
 const BEATEN: &str = "beaten by another";
-const BASELINE: &str = "worth of the baseline";
+const BASELINE: &str = "level of the baseline";
 
 /// Draws worth against cost as SVG.
 ///
