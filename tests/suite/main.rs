@@ -9,6 +9,7 @@ mod cli_config;
 mod cli_eval;
 mod cli_models;
 mod cli_optimize;
+mod cli_quantize;
 mod cli_search;
 mod cli_train;
 mod compress;

@@ -109,6 +109,20 @@ pub fn qat(
             network.with_inputs(Coding::INT8_ROWS)
         }
     };
+    for one in &planned {
+        let (Action::Quantize(linear), Some(Stored::Sparse { .. })) =
+            (one.action, folded.tensor(&one.name))
+        else {
+            continue;
+        };
+        if kept_scheme(&linear).is_none() || matches!(linear.granularity, Granularity::Group(_)) {
+            log.notes.push(format!(
+                "{}: kept values of a pruned weight have groups of their own, so what is stored is not quite what \
+                 training saw",
+                one.name
+            ));
+        }
+    }
     log.trained = train(context, &folded, &network, options, &mut log.losses)?;
     let made = store(&folded, &planned, options, &log.trained)?;
     for one in &planned {

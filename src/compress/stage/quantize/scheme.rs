@@ -299,13 +299,13 @@ mod tests {
     #[test]
     fn other_names_are_refused_with_the_nearest() {
         for (name, near) in [
-            ("", "int8"),
-            ("int5-g32", "int4-g32"),
+            ("", "nf4"),
+            ("int5-g32", "int8-g32"),
             ("int4-g", "int4-g32"),
             ("int4-g0", "int4-g32"),
-            ("int4-g32-g64", "int4-g64"),
+            ("int4-g32-g64", "int4-g32"),
             ("w8a4", "w8a8"),
-            ("nf4-zp", "nf4"),
+            ("nf4-zp", "int8-zp"),
             ("w4a8-32", "w4a8-g32"),
         ] {
             let error = name.parse::<QuantizeScheme>().unwrap_err().to_string();
