@@ -115,7 +115,10 @@ pub fn run(
         repeat: 1,
         verified_samples: 4,
     };
-    let versions = [("baseline", base.as_path()), (line.name.as_str(), kept.as_path())];
+    let versions = [
+        ("baseline", base.as_path()),
+        (line.name.as_str(), kept.as_path()),
+    ];
     let outcomes = judge(&versions, &data.test, &opener, how)?;
     let within_limits = line.missed == 0.0;
     let report = Report {
