@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::io::IoError;
 use crate::io::gguf::GgufError;
 
-/// A configuration that cannot be used. [`HfError::Field`] and the like do not name the file; the errors of
+/// A configuration that cannot be used. [`Self::Field`] and the like do not name the file; the errors of
 /// [`super::HfFolder`] wrap them in one that does.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
