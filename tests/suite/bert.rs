@@ -383,7 +383,12 @@ fn embed_writes_a_vector_for_each_line() {
     let vectors = written.tensor("embeddings").expect("there");
     assert_eq!(vectors.shape(), [5, WIDTH]);
     let first = vectors.to_f32().expect("f32")[0];
-    assert_eq!(lines[0]["embedding"][0].as_f64(), Some(f64::from(first)));
+    let printed = lines[0]["embedding"][0].as_f64().map(|x| x as f32);
+    assert_eq!(
+        printed,
+        Some(first),
+        "the shortest digits that are this f32"
+    );
 
     let output = command(&[&model_path, &text_path, "--verify"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
