@@ -325,7 +325,7 @@ fn is_beside_another<'a>(
     flag: &Arg,
     values: impl Iterator<Item = &'a std::ffi::OsStr>,
 ) -> bool {
-    if *flag.get_action() == ArgAction::SetTrue {
+    if matches!(flag.get_action(), ArgAction::SetTrue) {
         return false;
     }
     let key = flag.get_long().unwrap_or_default();
