@@ -274,6 +274,13 @@ impl Settings {
             let Some(raw) = matches.get_raw(flag.get_id().as_str()) else {
                 continue;
             };
+            // A default that only means something beside another flag is refused when it is given without it.
+            let source = matches.value_source(flag.get_id().as_str());
+            if source == Some(ValueSource::DefaultValue)
+                && is_beside_another(name, flag, raw.clone())
+            {
+                continue;
+            }
             let typed = |text: &std::ffi::OsStr| typed(&text.to_string_lossy());
             let mut values: Vec<Value> = match flag.get_value_delimiter() {
                 Some(delimiter) => raw
@@ -312,6 +319,21 @@ impl Settings {
     }
 }
 
+/// Whether a flag with these values is refused alone for want of another.
+fn is_beside_another<'a>(
+    name: &str,
+    flag: &Arg,
+    values: impl Iterator<Item = &'a std::ffi::OsStr>,
+) -> bool {
+    if matches!(flag.get_action(), ArgAction::SetTrue) {
+        return false;
+    }
+    let key = flag.get_long().unwrap_or_default();
+    let words = values.map(|value| OsString::from(format!("--{key}={}", value.to_string_lossy())));
+    let alone = lenient(name).try_get_matches_from(line(name, words));
+    alone.is_err_and(|error| error.kind() == clap::error::ErrorKind::MissingRequiredArgument)
+}
+
 fn typed(text: &str) -> Value {
     match (text, text.parse::<Number>()) {
         ("true", _) => Value::Bool(true),
@@ -328,7 +350,7 @@ fn subcommand(name: &str) -> Command {
 }
 
 /// The whole command, satisfied with any part of the settings of a subcommand.
-fn lenient(name: &'static str) -> Command {
+fn lenient(name: &str) -> Command {
     crate::command().mut_subcommand(name, |one| one.mut_args(|flag| flag.required(false)))
 }
 
