@@ -16,7 +16,7 @@ use lapidary::data::Dataset;
 use lapidary::engine::Engine;
 use lapidary::eval;
 use lapidary::io::file_sha256;
-use lapidary::models::{Network as _, described};
+use lapidary::models::described;
 use lapidary::ops::Routes;
 use serde::Serialize;
 use serde_json::{Value, json};
