@@ -60,6 +60,7 @@ registry![
     cast,
     copy,
     transpose,
+    unfold,
     elementwise,
     activation_backward,
     row_reduce,

@@ -15,13 +15,21 @@ use super::{LayerSummary, Network, Pass, PassTensor, Role, TensorSpec};
 pub struct FakeQuantized<N> {
     network: N,
     /// In the order of the network's tensors.
-    schemes: Vec<Option<Scheme>>,
+    codings: Vec<Option<Coded>>,
     inputs: Option<(Coding, ScalesOf)>,
+}
+
+/// How one parameter is seen.
+#[derive(Debug, Clone, Copy)]
+struct Coded {
+    coding: (Coding, ScalesOf),
+    /// The parameter as a matrix `[outputs, the rest]`, whose rows groups lie along.
+    matrix: [usize; 2],
 }
 
 impl<N: Network> FakeQuantized<N> {
     /// `choose` gives the scheme of each parameter by its name and shape, `None` for those that stay as they
-    /// are. Channels are the first dimension, groups lie along the last.
+    /// are. Channels are the first dimension; groups lie along all others together, as in stored matrices.
     ///
     /// # Errors
     /// [`OpError`] for schemes that passes cannot follow ([`Coding::of_scheme`]) and shapes that groups do not
@@ -30,20 +38,43 @@ impl<N: Network> FakeQuantized<N> {
         network: N,
         choose: impl Fn(&TensorSpec) -> Option<Scheme>,
     ) -> Result<Self, OpError> {
-        let mut schemes = Vec::new();
+        let mut codings = Vec::new();
         for spec in network.tensors() {
-            let scheme = match spec.role {
-                Role::Parameter => choose(&spec),
-                Role::Statistics => None,
-            };
-            if let Some(scheme) = &scheme {
-                Coding::of_scheme(scheme)?.0.n_scales(&spec.shape)?;
+            let coding = parameter_only(&spec, &choose).map(|scheme| Coding::of_scheme(&scheme));
+            codings.push(coding.transpose()?);
+        }
+        Self::of_codings(network, &codings)
+    }
+
+    /// The same by codings, of any width from 2 to 8 bits.
+    ///
+    /// # Errors
+    /// [`OpError`] for shapes that groups do not divide.
+    pub fn with_codings(
+        network: N,
+        choose: impl Fn(&TensorSpec) -> Option<(Coding, ScalesOf)>,
+    ) -> Result<Self, OpError> {
+        let specs = network.tensors();
+        let codings: Vec<_> = specs
+            .iter()
+            .map(|spec| parameter_only(spec, &choose))
+            .collect();
+        Self::of_codings(network, &codings)
+    }
+
+    fn of_codings(network: N, codings: &[Option<(Coding, ScalesOf)>]) -> Result<Self, OpError> {
+        let mut made = Vec::new();
+        for (spec, coding) in network.tensors().iter().zip(codings) {
+            let outputs = spec.shape.first().copied().unwrap_or(1);
+            let matrix = [outputs, spec.shape.iter().skip(1).product()];
+            if let Some((coding, _)) = coding {
+                coding.n_scales(&matrix)?;
             }
-            schemes.push(scheme);
+            made.push(coding.map(|coding| Coded { coding, matrix }));
         }
         Ok(Self {
             network,
-            schemes,
+            codings: made,
             inputs: None,
         })
     }
@@ -60,10 +91,13 @@ impl<N: Network> FakeQuantized<N> {
     pub const fn network(&self) -> &N {
         &self.network
     }
+}
 
-    /// The scheme of each tensor, in the network's order.
-    pub fn schemes(&self) -> &[Option<Scheme>] {
-        &self.schemes
+/// What is chosen for a parameter; running statistics stay as they are.
+fn parameter_only<T>(spec: &TensorSpec, choose: &impl Fn(&TensorSpec) -> Option<T>) -> Option<T> {
+    match spec.role {
+        Role::Parameter => choose(spec),
+        Role::Statistics => None,
     }
 }
 
@@ -91,9 +125,21 @@ impl<N: Network> Network for FakeQuantized<N> {
 
     fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
         let mut tensors = pass.tensors().to_vec();
-        for (tensor, scheme) in tensors.iter_mut().zip(&self.schemes) {
-            if let (PassTensor::Parameter(var), Some(scheme)) = (tensor, scheme) {
-                *var = pass.tape().fake_quantize_weight(*var, scheme)?;
+        for (tensor, coded) in tensors.iter_mut().zip(&self.codings) {
+            if let (PassTensor::Parameter(var), Some(coded)) = (tensor, coded) {
+                let tape = pass.tape();
+                let shape = tape.value(*var).shape().to_vec();
+                let matrix = if shape.len() == 2 {
+                    *var
+                } else {
+                    tape.reshape(*var, &coded.matrix)?
+                };
+                let seen = tape.fake_quantize_by_largest(matrix, coded.coding)?;
+                *var = if shape.len() == 2 {
+                    seen
+                } else {
+                    tape.reshape(seen, &shape)?
+                };
             }
         }
         let mode = pass.mode();

@@ -7,7 +7,7 @@ use crate::autograd::Var;
 use crate::ops::OpError;
 use crate::ops::nn::{Conv2dOptions, Curve, Pool2dOptions};
 
-use super::{First, Initial, ModelError, Pass, Role, TensorSpec};
+use super::{First, Initial, ModelError, Pass, Role, TensorSpec, Windows};
 
 /// One layer. Files hold it as JSON: `{"linear": {"outputs": 10, "has_bias": true}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -276,14 +276,6 @@ impl Layer {
         x: Var,
         (place, first): (Place<'_>, usize),
     ) -> Result<Var, OpError> {
-        let weight_and_bias = |pass: &Pass<'_>, has_bias| {
-            let bias = if has_bias {
-                Some(pass.parameter(first + 1)?)
-            } else {
-                None
-            };
-            Ok::<_, OpError>((pass.parameter(first)?, bias))
-        };
         match *self {
             Self::Flatten => {
                 let batch = pass.tape().value(x).shape().first().copied();
@@ -292,20 +284,24 @@ impl Layer {
             }
             Self::Linear { has_bias, .. } => pass.linear(x, first, has_bias),
             Self::Conv2d {
+                kernel,
                 stride,
                 padding,
                 groups,
                 has_bias,
                 ..
             } => {
-                let (weight, bias) = weight_and_bias(pass, has_bias)?;
                 let options = Conv2dOptions {
                     stride: [stride; 2],
                     padding: [padding; 2],
                     groups,
                     ..Conv2dOptions::default()
                 };
-                pass.tape().conv2d(x, weight, bias, &options)
+                let windows = Windows {
+                    kernel: [kernel; 2],
+                    options,
+                };
+                pass.conv2d(x, (first, has_bias), windows)
             }
             Self::BatchNorm { epsilon, momentum } => pass.batch_norm(x, first, (epsilon, momentum)),
             Self::Activation(curve) => pass.tape().activation(x, curve),

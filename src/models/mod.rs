@@ -38,7 +38,7 @@ pub use mobilenet::mobilenet;
 pub use network::{
     NamedTensor, Network, Role, TensorSpec, file_tensors, load_f32, load_parameters, load_tensor,
 };
-pub use pass::{Mode, Pass, PassTensor};
+pub use pass::{Mode, Pass, PassTensor, SeenInput, Windows};
 pub use pattern::matches;
 pub use sequential::Sequential;
 pub use summary::LayerSummary;

@@ -1,7 +1,7 @@
 //! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
 
 use crate::autograd::{Tape, Var};
-use crate::ops::nn::{Coding, DropoutOptions, Running, ScalesOf};
+use crate::ops::nn::{Coding, Conv2dOptions, DropoutOptions, Running, ScalesOf, conv2d_by_rows};
 use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use crate::record::Tensor;
 
@@ -48,8 +48,30 @@ pub struct Pass<'a> {
     mode: Mode<'a>,
     /// What the inputs of linear layers are fake-quantized to.
     coded_inputs: Option<(Coding, ScalesOf)>,
+    /// Inputs of weights so far, when someone wants to know.
+    seen: Option<Vec<SeenInput>>,
     /// What a loss compares besides the logits.
     features: Option<Var>,
+}
+
+/// What a weight was given in a pass.
+#[derive(Debug, Clone, Copy)]
+pub struct SeenInput {
+    /// The weight's index among the network's tensors.
+    pub tensor: usize,
+    /// Its input: `[batch, inputs]` of a linear layer, `[batch, channels, height, width]` of a convolution.
+    pub input: Var,
+    /// The windows of a convolution.
+    pub windows: Option<Windows>,
+}
+
+/// How a convolution sees its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Height and width of a window.
+    pub kernel: [usize; 2],
+    /// How windows move.
+    pub options: Conv2dOptions,
 }
 
 impl<'a> Pass<'a> {
@@ -60,16 +82,41 @@ impl<'a> Pass<'a> {
             tensors,
             mode,
             coded_inputs: None,
+            seen: None,
             features: None,
         }
     }
 
     /// The same with the inputs of linear layers on the tape fake-quantized, under scales of each pass.
     #[must_use]
-    pub const fn with_coded_inputs(self, coded_inputs: Option<(Coding, ScalesOf)>) -> Self {
+    pub fn with_coded_inputs(self, coded_inputs: Option<(Coding, ScalesOf)>) -> Self {
         Self {
             coded_inputs,
             ..self
+        }
+    }
+
+    /// The same, keeping what linear layers and convolutions are given: [`Self::seen`].
+    #[must_use]
+    pub fn watching(self) -> Self {
+        Self {
+            seen: Some(Vec::new()),
+            ..self
+        }
+    }
+
+    /// Inputs of weights so far, in the order of layers; nothing unless the pass is [`Self::watching`].
+    pub fn seen(&self) -> &[SeenInput] {
+        self.seen.as_deref().unwrap_or_default()
+    }
+
+    fn see(&mut self, tensor: usize, input: Var, windows: Option<Windows>) {
+        if let Some(seen) = &mut self.seen {
+            seen.push(SeenInput {
+                tensor,
+                input,
+                windows,
+            });
         }
     }
 
@@ -115,11 +162,8 @@ impl<'a> Pass<'a> {
     /// # Errors
     /// [`OpError`] for missing tensors, and other shapes.
     pub fn linear(&mut self, x: Var, first: usize, has_bias: bool) -> Result<Var, OpError> {
-        let bias = if has_bias {
-            Some(self.parameter(first + 1)?)
-        } else {
-            None
-        };
+        self.see(first, x, None);
+        let bias = self.bias(first, has_bias)?;
         match self.tensors.get(first) {
             Some(PassTensor::Weight {
                 weight,
@@ -144,6 +188,48 @@ impl<'a> Pass<'a> {
                 self.tape.linear(x, weight, bias)
             }
         }
+    }
+
+    /// A convolution: x `[batch, channels, height, width]`, the network's tensor `first` as weight, `first + 1` as
+    /// bias where there is one. A weight in another format than f32 is a matrix of its outputs.
+    ///
+    /// # Errors
+    /// [`OpError`] for missing tensors and other shapes, and weights of several groups that are not f32.
+    pub fn conv2d(
+        &mut self,
+        x: Var,
+        (first, has_bias): (usize, bool),
+        windows: Windows,
+    ) -> Result<Var, OpError> {
+        self.see(first, x, Some(windows));
+        let bias = self.bias(first, has_bias)?;
+        let Windows { kernel, options } = windows;
+        match self.tensors.get(first) {
+            Some(PassTensor::Weight {
+                weight,
+                activations,
+            }) => {
+                let bias = bias.map(|bias| self.tape.value(bias).clone());
+                let product = LinearOptions {
+                    bias: bias.as_ref(),
+                    activations: *activations,
+                    ..LinearOptions::default()
+                };
+                let x = self.tape.value(x).clone();
+                let recording = self.tape.recording();
+                let y = conv2d_by_rows(recording, &x, (weight, kernel), &options, &product)?;
+                Ok(self.tape.constant(&y))
+            }
+            _ => {
+                let weight = self.parameter(first)?;
+                self.tape.conv2d(x, weight, bias, &options)
+            }
+        }
+    }
+
+    /// The bias of the layer whose first tensor is `first`.
+    fn bias(&self, first: usize, has_bias: bool) -> Result<Option<Var>, OpError> {
+        has_bias.then(|| self.parameter(first + 1)).transpose()
     }
 
     /// Batch normalization with factors and addends `[channels]` and running statistics, the network's tensors

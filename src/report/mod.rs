@@ -5,12 +5,17 @@
 //! what is measured: whoever reports hands over names and numbers, and writes the text where it
 //! belongs.
 //!
+//! [`compression`] puts what compressing a network gained and lost into a page and a table.
+//!
 //! Names come from files and command lines, so any text is allowed anywhere: it is escaped, and
 //! shortened in the middle where it has no room, with the whole text shown on hovering.
 
+pub mod compression;
 mod page;
 mod palette;
 pub mod plot;
+mod rich;
 mod text;
 
 pub use page::Page;
+pub use rich::{Card, Cell, Row, Tone};

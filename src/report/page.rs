@@ -100,7 +100,12 @@ impl Page {
         )
     }
 
-    fn push(&mut self, markup: std::fmt::Arguments<'_>) -> &mut Page {
+    /// What it holds, as markup.
+    pub(super) fn body(&self) -> &str {
+        &self.body
+    }
+
+    pub(super) fn push(&mut self, markup: std::fmt::Arguments<'_>) -> &mut Page {
         // Writing to a string cannot fail.
         let _ = self.body.write_fmt(markup);
         self

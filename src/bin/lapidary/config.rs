@@ -82,6 +82,11 @@ impl Document {
         }
     }
 
+    /// What is written in it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// An error at a place of the file.
     pub fn wrong(&self, span: &Range<usize>, message: &str) -> Failure {
         let before = self.text.get(..span.start).unwrap_or_default();
@@ -91,8 +96,20 @@ impl Document {
 
     /// The settings of a table.
     pub fn entries(&self, table: &DeTable<'_>) -> Result<Vec<Entry>, Failure> {
+        self.entries_besides(table, &[])
+    }
+
+    /// The settings of a table but those of these names.
+    pub fn entries_besides(
+        &self,
+        table: &DeTable<'_>,
+        besides: &[&str],
+    ) -> Result<Vec<Entry>, Failure> {
         let mut entries: Vec<Entry> = Vec::new();
         for (name, value) in table {
+            if besides.contains(&name.get_ref().as_ref()) {
+                continue;
+            }
             let key = name.get_ref().replace('_', "-");
             let given = given(value.get_ref()).ok_or_else(|| {
                 let kind = value.get_ref().type_str();
@@ -118,14 +135,19 @@ impl Document {
     /// The words a command line would have for a setting, each checked alone, so that what is wrong is
     /// said with its line.
     pub fn arguments(&self, entry: &Entry) -> Result<Vec<String>, Failure> {
-        let train = train();
+        self.arguments_of(TRAIN, entry)
+    }
+
+    /// The same for any subcommand.
+    pub fn arguments_of(&self, name: &'static str, entry: &Entry) -> Result<Vec<String>, Failure> {
+        let train = subcommand(name);
         let shown = entry.key.replace('-', "_");
         let refuse = |message: String| Err(self.wrong(&entry.span, &message));
         let Some(flag) = flags(&train).find(|one| one.get_long() == Some(&entry.key)) else {
             let names = flags(&train).filter_map(Arg::get_long);
             let near = near_names(&entry.key, names).join(", ").replace('-', "_");
             return refuse(if near.is_empty() {
-                format!("`{shown}` is no setting; `lapidary train --help` lists them")
+                format!("`{shown}` is no setting; `lapidary {name} --help` lists them")
             } else {
                 format!("`{shown}` is no setting; near: {near}")
             });
@@ -146,10 +168,15 @@ impl Document {
             (_, Given::Many(_)) => return refuse(format!("`{shown}` takes one value")),
         };
         let alone = words.iter().cloned().map(OsString::from);
-        match lenient().try_get_matches_from(line(alone)) {
+        match lenient(name).try_get_matches_from(line(name, alone)) {
             Ok(_) => Ok(words),
             Err(error) => refuse(format!("`{shown}`: {}", said(&error))),
         }
+    }
+
+    /// An error of the parser of the command line about the settings at a place.
+    pub fn wrong_together(&self, span: &Range<usize>, error: &clap::Error) -> Failure {
+        self.wrong(span, &said(error))
     }
 
     /// Adds the file's name to an error about its settings together.
@@ -162,7 +189,7 @@ impl Document {
 /// decides.
 pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     // What this refuses, the parser proper refuses too, and says it better.
-    let Ok(matches) = lenient().try_get_matches_from(&arguments) else {
+    let Ok(matches) = lenient(TRAIN).try_get_matches_from(&arguments) else {
         return Ok(arguments);
     };
     let Some((TRAIN, matches)) = matches.subcommand() else {
@@ -172,7 +199,7 @@ pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
         return Ok(arguments);
     };
     let document = Document::read(file)?;
-    let train = train();
+    let train = subcommand(TRAIN);
     let mut words = Vec::new();
     for entry in document.entries(&document.table()?)? {
         let made = document.arguments(&entry)?;
@@ -190,7 +217,7 @@ pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
 
 /// What the words of a command line after `lapidary train` ask for.
 pub fn train_command(words: Vec<String>) -> Result<TrainCommand, clap::Error> {
-    let words = line(words.into_iter().map(OsString::from));
+    let words = line(TRAIN, words.into_iter().map(OsString::from));
     let matches = crate::command().try_get_matches_from(words)?;
     let Some((TRAIN, matches)) = matches.subcommand() else {
         return Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand));
@@ -200,9 +227,30 @@ pub fn train_command(words: Vec<String>) -> Result<TrainCommand, clap::Error> {
     Ok(options)
 }
 
-/// `lapidary train` with these words.
-fn line(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let begin = ["lapidary", TRAIN].map(OsString::from);
+/// What the words of a command line after `lapidary NAME` ask for, checked together: all settings of the
+/// subcommand in the end.
+pub fn resolved(name: &str, words: &[String]) -> Result<Settings, clap::Error> {
+    let words = line(name, words.iter().map(OsString::from));
+    let matches = crate::command().try_get_matches_from(words)?;
+    match matches.subcommand() {
+        Some((_, matches)) => Ok(Settings::of(name, matches)),
+        None => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+    }
+}
+
+/// Whether there is a subcommand.
+pub fn exists(name: &str) -> bool {
+    crate::command().find_subcommand(name).is_some()
+}
+
+/// Whether a subcommand has a flag.
+pub fn has_flag(name: &str, flag: &str) -> bool {
+    flags(&subcommand(name)).any(|one| one.get_long() == Some(flag))
+}
+
+/// `lapidary NAME` with these words.
+fn line(name: &str, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let begin = ["lapidary", name].map(OsString::from);
     begin.into_iter().chain(words).collect()
 }
 
@@ -214,13 +262,25 @@ pub struct Settings(BTreeMap<String, Value>);
 impl Settings {
     /// All settings of `train` that say what is trained.
     pub fn resolved(matches: &ArgMatches) -> Self {
-        let train = train();
+        Self::of(TRAIN, matches)
+    }
+
+    /// The same of any subcommand.
+    fn of(name: &str, matches: &ArgMatches) -> Self {
+        let train = subcommand(name);
         let kept = flags(&train).filter(|flag| !OF_ONE_RUN.contains(&flag.get_id().as_str()));
         let mut settings = BTreeMap::new();
         for flag in kept {
             let Some(raw) = matches.get_raw(flag.get_id().as_str()) else {
                 continue;
             };
+            // A default that only means something beside another flag is refused when it is given without it.
+            let source = matches.value_source(flag.get_id().as_str());
+            if source == Some(ValueSource::DefaultValue)
+                && is_beside_another(name, flag, raw.clone())
+            {
+                continue;
+            }
             let typed = |text: &std::ffi::OsStr| typed(&text.to_string_lossy());
             let mut values: Vec<Value> = match flag.get_value_delimiter() {
                 Some(delimiter) => raw
@@ -243,6 +303,11 @@ impl Settings {
         Self(settings)
     }
 
+    /// A setting by its key.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
     /// A file that gives them again.
     pub fn toml(&self) -> String {
         let lines = self.0.iter().map(|(key, value)| {
@@ -254,6 +319,21 @@ impl Settings {
     }
 }
 
+/// Whether a flag with these values is refused alone for want of another.
+fn is_beside_another<'a>(
+    name: &str,
+    flag: &Arg,
+    values: impl Iterator<Item = &'a std::ffi::OsStr>,
+) -> bool {
+    if matches!(flag.get_action(), ArgAction::SetTrue) {
+        return false;
+    }
+    let key = flag.get_long().unwrap_or_default();
+    let words = values.map(|value| OsString::from(format!("--{key}={}", value.to_string_lossy())));
+    let alone = lenient(name).try_get_matches_from(line(name, words));
+    alone.is_err_and(|error| error.kind() == clap::error::ErrorKind::MissingRequiredArgument)
+}
+
 fn typed(text: &str) -> Value {
     match (text, text.parse::<Number>()) {
         ("true", _) => Value::Bool(true),
@@ -263,15 +343,15 @@ fn typed(text: &str) -> Value {
     }
 }
 
-/// The subcommand.
-fn train() -> Command {
+/// A subcommand.
+fn subcommand(name: &str) -> Command {
     let command = crate::command();
-    command.find_subcommand(TRAIN).cloned().unwrap_or_default()
+    command.find_subcommand(name).cloned().unwrap_or_default()
 }
 
-/// The whole command, satisfied with any part of the settings of `train`.
-fn lenient() -> Command {
-    crate::command().mut_subcommand(TRAIN, |train| train.mut_args(|flag| flag.required(false)))
+/// The whole command, satisfied with any part of the settings of a subcommand.
+fn lenient(name: &str) -> Command {
+    crate::command().mut_subcommand(name, |one| one.mut_args(|flag| flag.required(false)))
 }
 
 /// The flags of `train` proper.

@@ -1,9 +1,12 @@
-//! `lapidary inspect FILE`: what a model file holds, without reading its data.
+//! `lapidary inspect FILE`: what a model file holds, without reading its data, or what a model's folder does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use lapidary::compress::model::{Model, RECEIPT_FILE};
+use lapidary::io::read_text;
 use lapidary::io::safetensors::SafetensorsFile;
+use lapidary::models::Network as _;
 use serde::Serialize;
 
 use crate::options::{CommonOptions, Failure};
@@ -11,7 +14,7 @@ use crate::output::{bytes, number, print, print_json, table};
 
 #[derive(Debug, Args)]
 pub struct InspectOptions {
-    /// A safetensors file.
+    /// A safetensors file, or the folder of a model.
     file: PathBuf,
 }
 
@@ -36,6 +39,9 @@ struct TensorRow {
 }
 
 pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failure> {
+    if options.file.is_dir() {
+        return model(common, &options.file);
+    }
     let file =
         SafetensorsFile::open(&options.file).map_err(|error| Failure::Usage(error.to_string()))?;
     let tensors: Vec<TensorRow> = file
@@ -90,4 +96,73 @@ pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failu
         bytes(report.n_bytes)
     ))?;
     Ok(())
+}
+
+#[derive(Debug, Serialize)]
+struct ModelReport {
+    folder: PathBuf,
+    network: String,
+    tensors: Vec<StoredRow>,
+    n_parameters: u64,
+    n_bytes: u64,
+    bits_per_weight: f64,
+    receipt: serde_json::Value,
+}
+
+#[derive(Debug, Serialize)]
+struct StoredRow {
+    name: String,
+    format: String,
+    shape: Vec<usize>,
+    n_bytes: u64,
+    sparsity: f64,
+}
+
+/// The folder of a model: every tensor's format.
+fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
+    let model = Model::load(folder)?;
+    let mut tensors = Vec::new();
+    for ((name, stored), (_, n_bytes)) in model.tensors().iter().zip(model.stored_bytes()?) {
+        tensors.push(StoredRow {
+            name: name.clone(),
+            format: stored.format(),
+            shape: stored.shape().to_vec(),
+            n_bytes,
+            sparsity: stored.sparsity(),
+        });
+    }
+    let n_bytes: u64 = tensors.iter().map(|row| row.n_bytes).sum();
+    // A folder without a receipt is a model all the same.
+    let receipt = read_text(&folder.join(RECEIPT_FILE)).ok();
+    let receipt = receipt.and_then(|text| serde_json::from_str(&text).ok());
+    let report = ModelReport {
+        folder: folder.to_owned(),
+        network: model.network().describe(),
+        n_parameters: model.n_parameters(),
+        n_bytes,
+        bits_per_weight: 8.0 * n_bytes as f64 / model.n_parameters().max(1) as f64,
+        receipt: receipt.unwrap_or_default(),
+        tensors,
+    };
+    if common.json {
+        return print_json(&report);
+    }
+    let mut rows = table(&["tensor", "format", "shape", "bytes", "zeros"]);
+    for row in &report.tensors {
+        let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+        rows.add_row([
+            row.name.clone().into(),
+            row.format.clone().into(),
+            shape.join(" x ").into(),
+            number(row.n_bytes),
+            number(format!("{:.1}%", 100.0 * row.sparsity)),
+        ]);
+    }
+    print(&format!(
+        "{rows}\n{}: {} parameters, {}, {:.2} bits a parameter",
+        report.network,
+        report.n_parameters,
+        bytes(report.n_bytes),
+        report.bits_per_weight
+    ))
 }

@@ -3,15 +3,24 @@
 //! Results go to stdout, progress and prose to stderr. Exit codes: 0 ok, 1 mismatch or target missed,
 //! 2 usage or bad input, 3 device.
 
+mod bench;
 mod config;
+mod convert;
+mod demo;
 mod devices;
 mod distill;
 mod eval;
 mod inspect;
 mod models;
+mod optimize;
 mod options;
+mod outcomes;
 mod output;
+mod predict;
 mod profile;
+mod prune;
+mod quantize;
+mod recipe;
 mod shaders;
 mod stores;
 mod sweep;
@@ -20,6 +29,7 @@ mod trained;
 mod tune;
 mod tune_hyper;
 mod verify;
+mod verify_model;
 mod workload;
 
 use std::process::ExitCode;
@@ -40,9 +50,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See everything at once: trains a network, makes it smaller in several ways, measures and verifies each.
+    Demo(demo::DemoOptions),
+    /// Make a model smaller by a recipe, or as far as limits on accuracy, size and time allow.
+    Optimize(optimize::OptimizeOptions),
+    /// Judge models side by side: size, accuracy, times on a device, and whether it computes them right.
+    Bench(bench::BenchOptions),
     /// List every adapter with its driver, limits and features, and what Lapidary will use.
     Devices,
-    /// Prove every kernel and variant against the CPU reference on an adapter.
+    /// Prove every kernel and variant, or a model, against the CPU reference on an adapter.
     Verify(verify::VerifyOptions),
     /// Time the variants of a kernel on an adapter, against each other and against its rooflines.
     Profile(profile::ProfileOptions),
@@ -56,8 +72,16 @@ enum Command {
     Eval(eval::EvalOptions),
     /// Teach a small network by what a trained one says of the training set.
     Distill(distill::DistillCommand),
+    /// Drop weights, neurons or filters of a model.
+    Prune(prune::PruneCommand),
+    /// Store a network's weights in fewer bits.
+    Quantize(Box<quantize::QuantizeCommand>),
     /// Show what a model file holds: tensors, types, shapes, bytes.
     Inspect(inspect::InspectOptions),
+    /// Write the same network into another kind of file.
+    Convert(convert::ConvertOptions),
+    /// Give every sample of a file its class.
+    Run(predict::RunOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
     Shaders(shaders::ShadersOptions),
 }
@@ -77,14 +101,31 @@ fn command() -> clap::Command {
 }
 
 fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
-    let matches = command().get_matches_from(arguments);
-    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    dispatch(&command().get_matches_from(arguments))
+}
+
+/// What the words of a command line after `lapidary` ask for, as a step of another command.
+fn run_words(words: &[String]) -> Result<(), options::Failure> {
+    let line = ["lapidary"]
+        .into_iter()
+        .chain(words.iter().map(String::as_str));
+    match command().try_get_matches_from(line) {
+        Ok(matches) => dispatch(&matches),
+        Err(error) => Err(options::Failure::Usage(error.to_string())),
+    }
+}
+
+fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
+    let mut cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
     if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
     {
         options.settings = config::Settings::resolved(matches);
     }
     // A bad --shaders folder is an error in every command, also in those that use no shader.
     cli.common.sources().and_then(|_| match &cli.command {
+        Command::Demo(options) => demo::run(&cli.common, options),
+        Command::Optimize(options) => optimize::run(&cli.common, options),
+        Command::Bench(options) => bench::run(&cli.common, options),
         Command::Devices => devices::run(&cli.common),
         Command::Verify(options) => verify::run(&cli.common, options),
         Command::Profile(options) => profile::run(&cli.common, options),
@@ -93,7 +134,11 @@ fn run(arguments: Vec<std::ffi::OsString>) -> Result<(), options::Failure> {
         Command::TuneHyper(options) => tune_hyper::run(&cli.common, options),
         Command::Eval(options) => eval::run(&cli.common, options),
         Command::Distill(options) => distill::run(&cli.common, options),
+        Command::Prune(options) => prune::run(&cli.common, options),
+        Command::Quantize(options) => quantize::run(&cli.common, options),
         Command::Inspect(options) => inspect::run(&cli.common, options),
+        Command::Convert(options) => convert::run(&cli.common, options),
+        Command::Run(options) => predict::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
     })
 }

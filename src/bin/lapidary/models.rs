@@ -1,14 +1,21 @@
 //! Models named on the command line: folders that compression writes, and files of `train --out`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lapidary::compress::deploy::DeployError;
 use lapidary::compress::model::{Model, ModelFileError, RECEIPT_FILE};
 use lapidary::compress::stage::StageError;
 use lapidary::data::{Dataset, TrainTest};
+use lapidary::engine::gpu::{GpuEngine, GpuOptions};
+use lapidary::engine::{CpuEngine, Engine, EngineError};
 use lapidary::models::Network as _;
+use lapidary::ops::Routes;
+use lapidary::tune::Store;
 
-use crate::options::Failure;
+use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::stores;
 use crate::train::{setup, usage};
 use crate::trained::{ModelOptions, Trained, join};
 
@@ -60,6 +67,101 @@ pub fn receipt_value(folder: &Path, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(folder.join(RECEIPT_FILE)).ok()?;
     let receipt: serde_json::Value = serde_json::from_str(&text).ok()?;
     receipt.get(key)?.as_str().map(str::to_owned)
+}
+
+/// A model as a folder: itself, or a copy of a file that goes when this is dropped.
+pub struct Folder {
+    pub path: PathBuf,
+    /// What tables call it.
+    pub name: String,
+    is_copy: bool,
+}
+
+impl Folder {
+    pub fn of(path: &Path, options: &ModelOptions, train: &Dataset) -> Result<Self, Failure> {
+        static COPIES: AtomicUsize = AtomicUsize::new(0);
+        let named = path.file_stem().filter(|_| !path.is_dir());
+        let name = named.or(path.file_name()).unwrap_or(path.as_os_str());
+        let name = name.to_string_lossy().into_owned();
+        let model = open_model(path, options, train)?;
+        if path.is_dir() {
+            let path = path.to_owned();
+            return Ok(Self {
+                path,
+                name,
+                is_copy: false,
+            });
+        }
+        let copy = COPIES.fetch_add(1, Ordering::Relaxed);
+        let copy = format!("lapidary-{}-{copy}", std::process::id());
+        let copy = Self {
+            path: std::env::temp_dir().join(copy),
+            name,
+            is_copy: true,
+        };
+        model.save(&copy.path, &BTreeMap::new())?;
+        Ok(copy)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.is_copy
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            eprintln!("note: {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Gives engines for one device, each new and with the choices kept for it.
+pub struct Opener {
+    /// `None` for the CPU engine.
+    gpu: Option<(GpuOptions, Store)>,
+    /// Its name.
+    pub device: String,
+    /// Its driver's name.
+    pub driver: String,
+    /// How pruned weights run.
+    pub routes: Routes,
+}
+
+impl Opener {
+    pub fn new(common: &CommonOptions, device: &DeviceOption) -> Result<Self, Failure> {
+        if *device == DeviceOption::Cpu {
+            return Ok(Self {
+                gpu: None,
+                device: CpuEngine::new().name(),
+                driver: "none".to_owned(),
+                routes: Routes::default(),
+            });
+        }
+        let sources = common.sources()?;
+        let options = GpuOptions {
+            device: device.adapter("")?,
+            sources: sources.clone(),
+            cooperative_matrix: common.cooperative_matrix,
+            ..GpuOptions::default()
+        };
+        let engine = GpuEngine::open(options.clone())?;
+        announce(engine.summary());
+        let (_, store) = stores::open(engine.summary(), &sources)?;
+        Ok(Self {
+            device: engine.name(),
+            driver: engine.summary().driver.clone(),
+            routes: store.routes(),
+            gpu: Some((options, store)),
+        })
+    }
+
+    pub fn open(&self) -> Result<Box<dyn Engine>, EngineError> {
+        let Some((options, store)) = &self.gpu else {
+            return Ok(Box::new(CpuEngine::new()));
+        };
+        let engine = GpuEngine::open(options.clone())?;
+        engine.set_choices(store.table());
+        Ok(Box::new(engine))
+    }
 }
 
 impl From<ModelFileError> for Failure {

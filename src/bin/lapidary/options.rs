@@ -113,6 +113,19 @@ impl std::str::FromStr for DeviceOption {
     }
 }
 
+impl std::fmt::Display for DeviceOption {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Named(DeviceChoice::Index(index)) => write!(f, "{index}"),
+            Self::Named(DeviceChoice::Name(name)) => f.write_str(name),
+            Self::Named(DeviceChoice::Auto) => f.write_str("auto"),
+        }
+    }
+}
+
 /// Why a command ends without success.
 #[derive(Debug, Error)]
 pub enum Failure {
@@ -128,6 +141,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same, with the stage of a recipe it happened in.
+    pub fn in_stage(self, stage: &str) -> Self {
+        let named = |text: String| format!("stage {stage}: {text}");
+        match self {
+            Self::Mismatch(text) => Self::Mismatch(named(text)),
+            Self::Usage(text) => Self::Usage(named(text)),
+            Self::Device(text) => Self::Device(named(text)),
+        }
+    }
+
     /// Process exit code.
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -1,6 +1,7 @@
 //! Printing: tables for people, JSON for programs.
 
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -23,8 +24,23 @@ pub fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
+/// Whether results are steps of something larger, which has a result of its own.
+static IS_STEP: AtomicBool = AtomicBool::new(false);
+
+/// Does `step` with its results on stderr.
+pub fn as_step<T>(step: impl FnOnce() -> T) -> T {
+    let before = IS_STEP.swap(true, Ordering::Relaxed);
+    let done = step();
+    IS_STEP.store(before, Ordering::Relaxed);
+    done
+}
+
 /// Prints to stdout. A reader that went away is no error; a full disk is.
 pub fn print(text: &str) -> Result<(), Failure> {
+    if IS_STEP.load(Ordering::Relaxed) {
+        eprintln!("{}", text.trim_end());
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

@@ -16,7 +16,7 @@ use crate::options::Failure;
 use crate::train::{TrainCommand, setup, usage};
 
 /// Flags for files that do not say what they hold. They win over what a file says.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ModelOptions {
     /// What the file holds, as `train --model`; for files that do not say.
     #[arg(long, value_name = "MODEL")]

@@ -1,6 +1,7 @@
 //! `lapidary verify`: the proof, on the user's own adapter.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -19,12 +20,15 @@ use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
 use crate::output::{number, print, print_json, table};
-use crate::stores;
+use crate::{stores, verify_model};
 
 #[derive(Debug, Args)]
 pub struct VerifyOptions {
-    /// Kernels to verify; all of them if none is named.
+    /// Kernels to verify; all of them if none is named. What exists as a file or folder is a model instead.
     kernels: Vec<String>,
+    /// For a model that a recipe made: do it again from this one, and compare the bytes.
+    #[arg(long, value_name = "MODEL")]
+    against: Option<PathBuf>,
     /// auto, gpu, an index, or part of an adapter's or driver's name.
     #[arg(
         long,
@@ -113,6 +117,23 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
 }
 
 pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failure> {
+    let models: Vec<PathBuf> = options.kernels.iter().map(PathBuf::from).collect();
+    let n_models = models.iter().filter(|path| path.exists()).count();
+    if n_models > 0 || options.against.is_some() {
+        if let Some(missing) = models.iter().find(|path| !path.exists()) {
+            return Err(Failure::Usage(format!(
+                "{}: there is no such model (kernels and models are verified apart)",
+                missing.display()
+            )));
+        }
+        if options.all_adapters || models.is_empty() {
+            return Err(Failure::Usage(
+                "verify of models: name them, and one --device".to_owned(),
+            ));
+        }
+        let against = options.against.as_deref();
+        return verify_model::run(common, &models, (&options.device, against));
+    }
     let kernels = selected(&options.kernels)?;
     let sources = common.sources()?;
     let stop = Arc::new(AtomicBool::new(false));

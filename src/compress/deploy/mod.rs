@@ -1,6 +1,7 @@
 //! A model on an engine: its weights uploaded in the format they have, forward passes with the kernels of that
 //! format, and what these passes take and get right.
 
+mod judge;
 mod measure;
 mod verify;
 
@@ -15,6 +16,7 @@ use crate::record::Recording;
 use crate::tensor::TensorError;
 use crate::train::{Placed, Predictor, TrainError};
 
+pub use judge::{Judge, Judged};
 pub use measure::{MeasureOptions, Measured, OpenEngine, measure};
 
 /// Why a model cannot be run or measured.

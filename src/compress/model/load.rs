@@ -135,7 +135,7 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
         ("pack-quantized" | "int-quantized", Some(args), None) => {
             let matrix = read_codes_file(file, layer, &args).map_err(|error| error.to_string())?;
             let found = [matrix.n(), matrix.k()];
-            if found != super::stored::matrix_shape(&shape) {
+            if found != super::matrix_shape(&shape) {
                 return Err(format!(
                     "weight {layer} has codes {found:?}, the network needs {shape:?}"
                 ));

@@ -17,7 +17,7 @@ use crate::models::{NamedTensor, Network, Role, Sequential, TensorSpec};
 pub use config::{ARTIFACT_FORMAT, CONFIG_FILE, MODEL_FILE, RECEIPT_FILE};
 pub use error::ModelFileError;
 pub use save::Saved;
-pub use stored::{Activations, Stored};
+pub use stored::{Activations, Stored, matrix_shape};
 
 /// A network with its weights.
 #[derive(Debug, Clone, PartialEq)]

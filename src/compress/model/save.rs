@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::{CONFIG_FILE, MODEL_FILE, Model, ModelFileError, RECEIPT_FILE, storage};
-use crate::io::safetensors::write_safetensors;
+use crate::io::safetensors::{SafetensorsFile, write_safetensors};
 use crate::io::{atomic, file_sha256};
 
 /// A model on disk.
@@ -74,6 +74,44 @@ impl Model {
             sha256,
             tensors_read_back: tensors.len(),
         })
+    }
+}
+
+impl Model {
+    /// Makes the tensors of the weights file again from the model and compares them with the file in a folder,
+    /// bit for bit. Gives how many are equal, which is all of them.
+    ///
+    /// # Errors
+    /// [`ModelFileError::ReadBack`] naming the first that differs, and files that cannot be read.
+    pub fn read_back(&self, folder: impl AsRef<Path>) -> Result<usize, ModelFileError> {
+        let file = SafetensorsFile::open(folder.as_ref().join(MODEL_FILE))?;
+        let mut equal = 0;
+        for (name, stored) in &self.tensors {
+            for (part, tensor) in storage::parts(name, stored)? {
+                if file.tensor(&part)? != tensor {
+                    return Err(ModelFileError::ReadBack {
+                        file: file.path().to_owned(),
+                        name: part,
+                    });
+                }
+                equal += 1;
+            }
+        }
+        Ok(equal)
+    }
+
+    /// Bytes that each tensor takes in the weights file, in the network's order.
+    ///
+    /// # Errors
+    /// [`ModelFileError`] for a weight that cannot be written.
+    pub fn stored_bytes(&self) -> Result<Vec<(String, u64)>, ModelFileError> {
+        let mut all = Vec::new();
+        for (name, stored) in &self.tensors {
+            let parts = storage::parts(name, stored)?;
+            let bytes = parts.iter().map(|(_, part)| part.bytes().len() as u64);
+            all.push((name.clone(), bytes.sum()));
+        }
+        Ok(all)
     }
 }
 

@@ -101,6 +101,26 @@ pub struct Verification {
     pub tensors_read_back: usize,
 }
 
+impl Outcome {
+    /// Notes where it is slower than a baseline, and by how much.
+    pub fn note_slower(&mut self, baseline: Option<Speed>) {
+        let (Some(now), Some(before)) = (self.speed, baseline) else {
+            return;
+        };
+        if now.p50_ms > before.p50_ms {
+            let times = now.p50_ms / before.p50_ms;
+            self.notes
+                .push(format!("slower with one sample: {times:.2}x the time"));
+        }
+        if now.throughput < before.throughput {
+            let share = now.throughput / before.throughput;
+            self.notes.push(format!(
+                "slower in batches of 64: {share:.2}x the samples a second"
+            ));
+        }
+    }
+}
+
 impl Verification {
     /// Whether everything is right.
     pub fn passed(&self) -> bool {

@@ -2,7 +2,14 @@
 //!
 //! A stage reads the training set for calibration and fine-tuning and never the test set, which only judges.
 
+pub mod calibrate;
 mod context;
+pub mod control;
 pub mod distill;
+pub mod prune;
+pub mod qat;
+pub mod quantize;
+pub mod sensitivity;
+pub mod shrink;
 
 pub use context::{Context, Progress, StageError};

@@ -23,6 +23,7 @@ mod softmax;
 mod sums;
 mod swiglu;
 mod top_k;
+mod unfold;
 
 pub use crate::kernels::activation_backward::Curve;
 pub use crate::kernels::attention::Mask;
@@ -62,3 +63,4 @@ pub use softmax::{softmax, softmax_backward};
 pub use sums::{channel_sums, column_sums};
 pub use swiglu::{swiglu, swiglu_backward, swiglu_halves};
 pub use top_k::{Chosen, top_k};
+pub use unfold::{conv2d_by_rows, unfold};

@@ -54,6 +54,7 @@ pub fn bars(bars: &Bars) -> Result<String, PlotError> {
     let label_width = labels.fold(0.0, f64::max).min(MOST_LABEL_WIDTH);
     let ends = bars.rows.iter().flat_map(|bar| [bar.low, bar.high]);
     let frame = Frame {
+        width: WIDTH,
         title: &bars.title,
         plot_height: ROW * bars.rows.len() as u32,
         legend_height: 0,

@@ -100,7 +100,18 @@ impl<'a, 'b> Canvas<'a, 'b> {
     }
 
     /// A marker at a position, with a rim of background that tells it from others.
-    pub(super) fn marker(&mut self, (x, y): (f64, f64), shape: Marker, color: Color) {
+    pub(super) fn marker(&mut self, position: (f64, f64), shape: Marker, color: Color) {
+        self.titled_marker(position, shape, color, "");
+    }
+
+    /// A marker that says more on hovering.
+    pub(super) fn titled_marker(
+        &mut self,
+        (x, y): (f64, f64),
+        shape: Marker,
+        color: Color,
+        title: &str,
+    ) {
         let path = match shape {
             Marker::Circle => "M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z",
             Marker::Square => "M-4,-4h8v8h-8z",
@@ -109,8 +120,14 @@ impl<'a, 'b> Canvas<'a, 'b> {
         };
         self.push(format_args!(
             "<path transform=\"translate({x:.1},{y:.1})\" d=\"{path}\" fill=\"{color}\" \
-             stroke=\"{PAPER}\"/>\n"
+             stroke=\"{PAPER}\""
         ));
+        if title.is_empty() {
+            self.push(format_args!("/>\n"));
+        } else {
+            let title = text::escape(title);
+            self.push(format_args!("><title>{title}</title></path>\n"));
+        }
     }
 
     /// Writes a text at a position, shortened to its room; then hovering shows all of it.

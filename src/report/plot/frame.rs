@@ -12,8 +12,10 @@ use super::scale::Scale;
 use crate::report::palette::{AXIS, FINE_GRID, GRID, MUTED, PAPER};
 use crate::report::text;
 
-/// Width of every picture in pixels.
+/// Width of a picture in pixels that has the page to itself.
 pub(super) const WIDTH: u32 = 960;
+/// Width of a picture that stands beside another, or is read on a phone.
+pub(super) const NARROW: u32 = 560;
 /// Empty border on the left and on the right.
 pub(super) const BORDER: u32 = 24;
 /// Distance of the plot from the upper edge, which holds the title.
@@ -28,6 +30,8 @@ const PLOTTERS_FONT_RATIO: f64 = 1.24;
 
 /// What stands around the marks of a plot, in pixels.
 pub(super) struct Frame<'a> {
+    /// Width of the picture.
+    pub(super) width: u32,
     pub(super) title: &'a str,
     /// Height of the plot without title, axis and legend.
     pub(super) plot_height: u32,
@@ -54,7 +58,7 @@ impl Frame<'_> {
         Place {
             left: f64::from(self.left),
             top: f64::from(TOP),
-            right: f64::from(WIDTH - self.right),
+            right: f64::from(self.width - self.right),
             bottom: f64::from(TOP + self.plot_height),
         }
     }
@@ -62,7 +66,7 @@ impl Frame<'_> {
     /// Where a pair of values lies in the picture.
     pub(super) fn position(&self, (x, y): (f64, f64)) -> (f64, f64) {
         // plotters counts the last pixel of a range to it.
-        let columns = (self.left as i32, (WIDTH - self.right) as i32 - 1);
+        let columns = (self.left as i32, (self.width - self.right) as i32 - 1);
         let rows = ((TOP + self.plot_height) as i32 - 1, TOP as i32);
         (
             f64::from(self.x.map(&x, columns)),
@@ -96,7 +100,7 @@ impl Frame<'_> {
         marks: impl FnOnce(&mut Canvas<'_, '_>) -> Result<(), DrawError>,
     ) -> Result<String, DrawError> {
         let height = TOP + self.plot_height + X_AXIS + self.legend_height;
-        let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+        let root = SVGBackend::with_string(svg, (self.width, height)).into_drawing_area();
         root.fill(&rgb(PAPER))?;
         let mut chart = ChartBuilder::on(&root)
             .margin_top(TOP)
@@ -129,7 +133,7 @@ impl Frame<'_> {
         let title = Text {
             font_size: TITLE_FONT,
             bold: true,
-            ..Text::new(self.title, f64::from(WIDTH - 2 * BORDER))
+            ..Text::new(self.title, f64::from(self.width - 2 * BORDER))
         };
         canvas.text((f64::from(BORDER), f64::from(TOP) / 2.0), &title);
         let x_name = Text {
@@ -149,11 +153,12 @@ impl Frame<'_> {
 /// Puts the overlay behind what plotters drew, and a name for readers who hear the picture.
 fn finish(svg: &str, overlay: &str, title: &str) -> String {
     let name = text::escape(title);
-    let inner = svg.trim_end().trim_end_matches("</svg>").replacen(
+    let named = svg.trim_end().trim_end_matches("</svg>").replacen(
         "<svg ",
         &format!("<svg role=\"img\" aria-label=\"{name}\" "),
         1,
     );
+    let inner = named.replacen('>', &format!("><title>{name}</title>"), 1);
     format!("{inner}{overlay}</svg>\n")
 }
 
@@ -164,6 +169,7 @@ mod tests {
     #[test]
     fn positions_are_those_of_plotters() {
         let frame = Frame {
+            width: WIDTH,
             title: "t",
             plot_height: 311,
             legend_height: 7,

@@ -10,6 +10,8 @@ use crate::report::text::width;
 pub(super) enum Sign {
     /// A marker and the number that stands beside it in the plot.
     Numbered(usize, Color),
+    /// A marker alone.
+    Marker(Marker, Color),
     /// A line.
     Line(Color),
     /// A line with markers.
@@ -31,22 +33,33 @@ pub(super) struct Entry<'a> {
 pub(super) struct Legend<'a> {
     entries: Vec<Entry<'a>>,
     n_columns: usize,
+    total_width: f64,
 }
 
-const TOTAL_WIDTH: f64 = (WIDTH - 2 * BORDER) as f64;
 const SIGN_WIDTH: f64 = 44.0;
 const VALUE_GAP: f64 = 16.0;
 const COLUMN_GAP: f64 = 28.0;
 const MOST_COLUMNS: usize = 4;
 
 impl<'a> Legend<'a> {
+    /// Below a picture of the whole width.
     pub(super) fn new(entries: Vec<Entry<'a>>) -> Legend<'a> {
+        Self::below(WIDTH, entries)
+    }
+
+    /// Below a picture of this width.
+    pub(super) fn below(picture_width: u32, entries: Vec<Entry<'a>>) -> Legend<'a> {
+        let total_width = f64::from(picture_width - 2 * BORDER);
         let widest = entries.iter().map(Entry::width).fold(0.0, f64::max);
         let n_columns = (1..=MOST_COLUMNS)
             .rev()
-            .find(|n_columns| widest <= column_width(*n_columns))
+            .find(|n_columns| widest <= column_width(total_width, *n_columns))
             .unwrap_or(1);
-        Legend { entries, n_columns }
+        Legend {
+            entries,
+            n_columns,
+            total_width,
+        }
     }
 
     pub(super) fn height(&self) -> u32 {
@@ -59,7 +72,7 @@ impl<'a> Legend<'a> {
 
     /// Draws the legend; `top` is the middle of its first line.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_, '_>, top: f64) {
-        let column_width = column_width(self.n_columns);
+        let column_width = column_width(self.total_width, self.n_columns);
         for (index, entry) in self.entries.iter().enumerate() {
             let (column, row) = (index / self.n_rows(), index % self.n_rows());
             let left = f64::from(BORDER) + column as f64 * (column_width + COLUMN_GAP);
@@ -69,9 +82,9 @@ impl<'a> Legend<'a> {
     }
 }
 
-fn column_width(n_columns: usize) -> f64 {
+fn column_width(total_width: f64, n_columns: usize) -> f64 {
     let n = n_columns as f64;
-    (TOTAL_WIDTH - (n - 1.0) * COLUMN_GAP) / n
+    (total_width - (n - 1.0) * COLUMN_GAP) / n
 }
 
 impl Entry<'_> {
@@ -117,6 +130,9 @@ impl Sign {
                     ..Text::new(&number, f64::INFINITY)
                 };
                 canvas.text((left + SIGN_WIDTH - 8.0, y), &number);
+            }
+            Sign::Marker(marker, color) => {
+                canvas.marker((left + (SIGN_WIDTH - 10.0) / 2.0, y), *marker, *color);
             }
             Sign::Line(color) => {
                 canvas.leader((left, y), (left + SIGN_WIDTH - 10.0, y), *color, 2);

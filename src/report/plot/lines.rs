@@ -1,7 +1,7 @@
 //! Lines: how one number depends on another, for several things at once.
 
 use super::canvas::{Canvas, DrawError, Marker};
-use super::frame::{BORDER, Frame, LINE, left_of};
+use super::frame::{BORDER, Frame, LINE, WIDTH, left_of};
 use super::legend::{Entry, Legend, Sign};
 use super::scale::Scale;
 use super::{Checks, PlotError};
@@ -65,6 +65,7 @@ pub fn lines(lines: &Lines) -> Result<String, PlotError> {
     let x = scale(&lines.x_axis, points().map(|point| point.0));
     let y = scale(&lines.y_axis, points().map(|point| point.1));
     let frame = Frame {
+        width: WIDTH,
         title: &lines.title,
         plot_height: PLOT_HEIGHT,
         legend_height: legend.height() + LINE / 2,

@@ -1,7 +1,7 @@
 //! A confusion matrix: how often each of several things was taken for each, as shades with numbers.
 
 use super::canvas::{Anchor, Canvas, DrawError, FONT, Text};
-use super::frame::{BORDER, Frame, WIDTH};
+use super::frame::{BORDER, Frame, NARROW, WIDTH};
 use super::scale::Scale;
 use super::{Checks, PlotError};
 use crate::report::palette::{BLUE, INK, PAPER};
@@ -35,6 +35,28 @@ const DARK: f64 = 0.55;
 /// [`PlotError::Empty`] without names, [`PlotError::TooMany`] past 32, [`PlotError::Count`] unless there is
 /// a count for each pair.
 pub fn matrix(matrix: &Matrix) -> Result<String, PlotError> {
+    draw(matrix, WIDTH, &matrix.names, &matrix.names)
+}
+
+/// A matrix that stands beside another: columns are numbered, as rows are before their names.
+///
+/// # Errors
+/// As [`matrix`].
+pub(in crate::report) fn narrow_matrix(matrix: &Matrix) -> Result<String, PlotError> {
+    let rows = matrix.names.iter().enumerate();
+    let rows: Vec<String> = rows
+        .map(|(index, name)| format!("{index} {name}"))
+        .collect();
+    let columns: Vec<String> = (0..rows.len()).map(|index| index.to_string()).collect();
+    draw(matrix, NARROW, &rows, &columns)
+}
+
+fn draw(
+    matrix: &Matrix,
+    picture_width: u32,
+    row_names: &[String],
+    column_names: &[String],
+) -> Result<String, PlotError> {
     let n = matrix.names.len();
     let checks = Checks {
         plot: &matrix.title,
@@ -47,9 +69,10 @@ pub fn matrix(matrix: &Matrix) -> Result<String, PlotError> {
             needed: n * n,
         });
     }
-    let labels = matrix.names.iter().map(|name| width(name, FONT));
+    let labels = row_names.iter().map(|name| width(name, FONT));
     let label_width = labels.fold(0.0, f64::max).min(MOST_LABEL_WIDTH);
     let frame = Frame {
+        width: picture_width,
         title: &matrix.title,
         plot_height: ROW * n as u32,
         legend_height: 0,
@@ -61,12 +84,12 @@ pub fn matrix(matrix: &Matrix) -> Result<String, PlotError> {
         y_name: &matrix.row_name,
     };
     frame.draw(|canvas| {
-        let rows = matrix.counts.chunks_exact(n).zip(&matrix.names);
+        let rows = matrix.counts.chunks_exact(n).zip(row_names);
         for (row, (counts, name)) in rows.enumerate() {
             draw_row(canvas, &frame, (row, n), (name, counts))?;
         }
-        let column = f64::from(WIDTH - frame.left - frame.right) / n as f64;
-        for (index, name) in matrix.names.iter().enumerate() {
+        let column = f64::from(frame.width - frame.left - frame.right) / n as f64;
+        for (index, name) in column_names.iter().enumerate() {
             let (x, y) = frame.position((index as f64 + 0.5, 0.0));
             let text = Text {
                 anchor: Anchor::Middle,
@@ -102,7 +125,7 @@ fn draw_row(
             let text = Text {
                 anchor: Anchor::Middle,
                 color,
-                ..Text::new(&text, f64::from(WIDTH) / n as f64)
+                ..Text::new(&text, f64::from(frame.width) / n as f64)
             };
             let (x, _) = frame.position((left + 0.5, low));
             canvas.text((x, y), &text);

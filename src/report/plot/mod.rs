@@ -7,6 +7,7 @@
 mod bars;
 mod canvas;
 mod frame;
+mod histogram;
 mod legend;
 mod lines;
 mod matrix;
@@ -14,12 +15,16 @@ mod place;
 mod roofline;
 mod roofline_labels;
 mod scale;
+mod tradeoff;
 mod trials;
 
 pub use bars::{Bar, Bars, bars};
+pub use histogram::{Counts, Histograms, histograms};
 pub use lines::{Axis, Lines, Series, lines};
+pub(super) use matrix::narrow_matrix;
 pub use matrix::{Matrix, matrix};
 pub use roofline::{ComputeRoof, MemoryRoof, Point, Roofline, roofline};
+pub use tradeoff::{Tradeoff, Version, tradeoff};
 pub use trials::{Trials, trials};
 
 use thiserror::Error;

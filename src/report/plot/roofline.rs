@@ -9,7 +9,7 @@
 //! Kernels of one kind share their intensity, so their points stand in a column. A point therefore
 //! carries a number, placed where it covers nothing, and the legend below says what it stands for.
 
-use super::frame::{BORDER, Frame, LINE, left_of};
+use super::frame::{BORDER, Frame, LINE, WIDTH, left_of};
 use super::legend::{Entry, Legend, Sign};
 use super::roofline_labels::{Labels, color};
 use super::scale::Scale;
@@ -76,6 +76,7 @@ pub fn roofline(roofline: &Roofline) -> Result<String, PlotError> {
     let (x, y) = axes(roofline);
     let roofs = roofs(roofline, &x, &y);
     let mut frame = Frame {
+        width: WIDTH,
         title: &roofline.title,
         plot_height: PLOT_HEIGHT,
         legend_height: 0,

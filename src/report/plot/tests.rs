@@ -123,7 +123,8 @@ fn hostile_labels_are_text() {
     hostile.x_axis.label = HOSTILE.to_owned();
     hostile.y_axis.label = HOSTILE.to_owned();
     let svg = lines(&hostile).unwrap();
-    assert_eq!(svg.matches(ESCAPED).count(), 4);
+    // The title is its name, its tooltip and its text.
+    assert_eq!(svg.matches(ESCAPED).count(), 5);
     let mut hostile = a_roofline(vec![point("p", 1.0, 10.0)]);
     hostile.memory[0].name = HOSTILE.to_owned();
     hostile.compute[0].name = HOSTILE.to_owned();

@@ -1,7 +1,7 @@
 //! Trials of a search: what each was worth, and the best so far.
 
 use super::canvas::Marker;
-use super::frame::{BORDER, Frame, LINE, left_of};
+use super::frame::{BORDER, Frame, LINE, WIDTH, left_of};
 use super::legend::{Entry, Legend, Sign};
 use super::scale::Scale;
 use super::{Axis, Checks, PlotError};
@@ -69,6 +69,7 @@ pub fn trials(trials: &Trials) -> Result<String, PlotError> {
         Scale::linear(worths())
     };
     let frame = Frame {
+        width: WIDTH,
         title: &trials.title,
         plot_height: PLOT_HEIGHT,
         legend_height: legend.height() + LINE / 2,

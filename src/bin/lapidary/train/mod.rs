@@ -5,23 +5,22 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use clap::Args;
 use lapidary::data::{Loader, LoaderOptions};
-use lapidary::engine::gpu::{GpuEngine, GpuOptions};
-use lapidary::engine::{CpuEngine, Engine};
+use lapidary::engine::Engine;
 use lapidary::io::safetensors::write_safetensors;
 use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
 use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::models::Opener;
+use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{print, print_json};
-use crate::stores;
 
 use setup::{InitialName, Model, PrecisionName, ScheduleName};
 use watch::Watch;
@@ -300,27 +299,21 @@ pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Fai
 pub fn engine(common: &CommonOptions, device: &DeviceOption) -> Result<Box<dyn Engine>, Failure> {
     if *device == DeviceOption::Cpu {
         eprintln!("note: the CPU engine is the definition, not a fast way to train");
-        return Ok(Box::new(CpuEngine::new()));
     }
-    let sources = common.sources()?;
-    let engine = GpuEngine::open(GpuOptions {
-        device: device.adapter("")?,
-        sources: sources.clone(),
-        cooperative_matrix: common.cooperative_matrix,
-        ..GpuOptions::default()
-    })?;
-    announce(engine.summary());
-    let (_, store) = stores::open(engine.summary(), &sources)?;
-    engine.set_choices(store.table());
-    Ok(Box::new(engine))
+    Ok(Opener::new(common, device)?.open()?)
 }
 
+/// Whether Ctrl-C was pressed; the same flag for all that one process does.
 pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(stop) = STOP.get() {
+        return Ok(Arc::clone(stop));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
         .map_err(|error| Failure::Usage(format!("Ctrl-C handler: {error}")))?;
-    Ok(stop)
+    Ok(Arc::clone(STOP.get_or_init(|| stop)))
 }
 
 fn text(report: &Report) -> String {

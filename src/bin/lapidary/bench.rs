@@ -1,0 +1,236 @@
+//! `lapidary bench A [B ..]`: models side by side, against the first.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lapidary::compress::deploy::{Judge, Judged, MeasureOptions};
+use lapidary::compress::outcome::{Outcome, Speed};
+use lapidary::data::{Dataset, TrainTest};
+use lapidary::io::read_text;
+use lapidary::report::compression::CompressionReport;
+
+use crate::models::{Folder, Opener, data_folder};
+use crate::options::{CommonOptions, DeviceOption, Failure};
+use crate::outcomes;
+use crate::output::{print, print_json};
+use crate::recipe::RECIPE_FILE;
+use crate::train::{setup, stop_on_ctrl_c, usage, write};
+use crate::trained::ModelOptions;
+
+/// Versions as JSON, in the folder of `--report`.
+pub const OUTCOMES_FILE: &str = "outcomes.json";
+
+/// The page to look at, beside it.
+const PAGE_FILE: &str = "report.html";
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  lapidary bench baseline int8 int4\n  \
+    lapidary bench mlp.safetensors mlp-int8 --repeat 5 --device llvmpipe --json")]
+pub struct BenchOptions {
+    /// Folders of models, or files of `train --out`; the others are compared with the first.
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
+    #[command(flatten)]
+    network: ModelOptions,
+    /// Folder with the data, as for `train`; its test set is what counts. By default what the first model says it was made
+    /// with, else the images built in.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// How often all are measured, in turns; the median counts.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: u32,
+    /// Passes of one sample that are timed each time.
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    passes: u32,
+    /// Leave times out.
+    #[arg(long)]
+    no_speed: bool,
+    /// Samples whose pass is compared with the definition, operation by operation; 0 leaves that out.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    verified: u32,
+    /// Keep what was found in this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    device: DeviceOption,
+}
+
+pub fn run(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure> {
+    let [first, ..] = &options.models[..] else {
+        return Err(Failure::Usage("bench: name a model".to_owned()));
+    };
+    let folder = match &options.data {
+        Some(folder) => Some(folder.clone()),
+        None => data_folder(first, &options.network)?,
+    };
+    let data = setup::load_data(folder.as_deref())?;
+    let opener = Opener::new(common, &options.device)?;
+    let outcomes = measured(options, &data, &opener)?;
+    if let Some(folder) = &options.report {
+        keep(folder, &outcomes, (&opener, data.test.class_names()))?;
+    }
+    if common.json {
+        print_json(&outcomes)?;
+    } else {
+        print(&outcomes::text(&outcomes))?;
+    }
+    verdict(&outcomes)
+}
+
+fn measured(
+    options: &BenchOptions,
+    data: &TrainTest,
+    opener: &Opener,
+) -> Result<Vec<Outcome>, Failure> {
+    let mut folders = Vec::new();
+    for path in &options.models {
+        folders.push(Folder::of(path, &options.network, &data.train)?);
+    }
+    let names: Vec<(&str, &Path)> = folders
+        .iter()
+        .map(|one| (one.name.as_str(), one.path.as_path()))
+        .collect();
+    let times = (!options.no_speed).then(|| MeasureOptions {
+        single: options.passes as usize,
+        batches: (options.passes as usize / 5).max(1),
+        ..MeasureOptions::default()
+    });
+    let how = How {
+        times,
+        repeat: options.repeat,
+        verified_samples: options.verified as usize,
+    };
+    judge(&names, &data.test, opener, how)
+}
+
+/// How often versions are timed and verified.
+#[derive(Clone, Copy)]
+pub struct How {
+    pub times: Option<MeasureOptions>,
+    pub repeat: u32,
+    pub verified_samples: usize,
+}
+
+/// Judges the versions in folders, each against the first.
+pub fn judge(
+    versions: &[(&str, &Path)],
+    test: &Dataset,
+    opener: &Opener,
+    how: How,
+) -> Result<Vec<Outcome>, Failure> {
+    let engine = opener.open()?;
+    let open = || opener.open();
+    let judge = Judge {
+        engine: engine.as_ref(),
+        open: &open,
+        routes: &opener.routes,
+        test,
+        times: None,
+        verified_samples: how.verified_samples,
+    };
+    let stop = stop_on_ctrl_c()?;
+    let stopped = || match stop.load(std::sync::atomic::Ordering::Relaxed) {
+        true => Err(Failure::Mismatch(
+            "stopped by Ctrl-C while measuring".to_owned(),
+        )),
+        false => Ok(()),
+    };
+    let mut judged: Vec<Judged> = Vec::new();
+    for (index, (name, folder)) in versions.iter().enumerate() {
+        stopped()?;
+        eprintln!("[{}/{}] judging {name}", index + 1, versions.len());
+        judged.push(judge.judge(name, folder, judged.first())?);
+    }
+    let mut outcomes: Vec<Outcome> = judged.iter().map(|one| one.outcome.clone()).collect();
+    let Some(times) = how.times else {
+        return Ok(outcomes);
+    };
+    let mut speeds: Vec<Vec<Speed>> = vec![Vec::new(); versions.len()];
+    // In turns, so that what disturbs the machine disturbs all.
+    for turn in 0..how.repeat {
+        eprintln!("timing all, {} of {}", turn + 1, how.repeat);
+        for ((one, (_, folder)), speeds) in judged.iter().zip(versions).zip(&mut speeds) {
+            stopped()?;
+            let prepared = one.model.prepare(test)?;
+            let inputs = (prepared.inputs(), &opener.routes);
+            let measured = lapidary::compress::deploy::measure(folder, &open, inputs, times)?;
+            speeds.push(measured.speed);
+        }
+    }
+    for (outcome, speeds) in outcomes.iter_mut().zip(&speeds) {
+        outcome.speed = median(speeds);
+    }
+    let base = outcomes.first().and_then(|one| one.speed);
+    for outcome in outcomes.iter_mut().skip(1) {
+        outcome.note_slower(base);
+    }
+    Ok(outcomes)
+}
+
+/// The median of each time; bytes are the same every time.
+fn median(speeds: &[Speed]) -> Option<Speed> {
+    let of = |value: fn(&Speed) -> f64| {
+        let mut values: Vec<f64> = speeds.iter().map(value).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values.get(values.len() / 2).copied()
+    };
+    Some(Speed {
+        load_ms: of(|one| one.load_ms)?,
+        p50_ms: of(|one| one.p50_ms)?,
+        p95_ms: of(|one| one.p95_ms)?,
+        p99_ms: of(|one| one.p99_ms)?,
+        throughput: of(|one| one.throughput)?,
+        ..*speeds.first()?
+    })
+}
+
+/// Writes what was found.
+fn keep(
+    folder: &Path,
+    outcomes: &[Outcome],
+    (opener, classes): (&Opener, &[String]),
+) -> Result<(), Failure> {
+    lapidary::io::atomic::create_folder(folder).map_err(usage)?;
+    let text = serde_json::to_string_pretty(outcomes).map_err(usage)?;
+    write(&folder.join(OUTCOMES_FILE), &(text + "\n"))?;
+    let [baseline, steps @ ..] = outcomes else {
+        return Ok(());
+    };
+    let recipe = folder.with_file_name(RECIPE_FILE);
+    let last = steps.last().unwrap_or(baseline);
+    let report = CompressionReport {
+        title: format!("{} made smaller", baseline.network),
+        device: opener.device.clone(),
+        driver: opener.driver.clone(),
+        seed: 0,
+        // Where the judgement is a stage, the recipe stands beside it.
+        created_from: read_text(&recipe).unwrap_or_else(|_| "bench".to_owned()),
+        input_sha256: baseline.sha256.clone(),
+        output_sha256: last.sha256.clone(),
+        class_names: classes.to_vec(),
+        baseline: baseline.clone(),
+        steps: steps.to_vec(),
+        sensitivities: Vec::new(),
+        notes: Vec::new(),
+    };
+    let page = report.to_html().map_err(usage)?;
+    write(&folder.join(PAGE_FILE), &page)?;
+    eprintln!("report: {}", folder.join(PAGE_FILE).display());
+    Ok(())
+}
+
+/// Fails where a device did not compute what the definition says.
+fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
+    let wrong = outcomes.iter().find_map(|one| {
+        let found = one.verification.as_ref()?;
+        (!found.passed()).then(|| (one.name.as_str(), found))
+    });
+    match wrong {
+        None => Ok(()),
+        Some((name, found)) => Err(Failure::Mismatch(format!(
+            "{name}: {} is off by {} times what is allowed",
+            found.worst_operation, found.worst_over_bound
+        ))),
+    }
+}

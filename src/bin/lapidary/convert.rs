@@ -1,0 +1,175 @@
+//! `lapidary convert IN OUT`: the same network in another kind of file, losslessly or with the reason why not.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use lapidary::compress::model::Model;
+use lapidary::io::safetensors::write_safetensors;
+use lapidary::models::{NamedTensor, Network as _, file_tensors};
+use lapidary::tensor::DType;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::models::open_with_data;
+use crate::options::{CommonOptions, Failure, folder_exists};
+use crate::output::{print, print_json};
+use crate::train::usage;
+use crate::trained::{ModelOptions, join};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum To {
+    /// A folder with every weight in the format it has.
+    Folder,
+    /// A safetensors file with every weight as f32, codes times scales.
+    F32,
+    /// The same as f16.
+    F16,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  lapidary convert mlp.safetensors mlp-folder\n  \
+    lapidary convert mlp-int8 mlp-int8.safetensors --to f32"
+)]
+pub struct ConvertOptions {
+    /// Folder of a model, or file of `train --out`.
+    #[arg(value_name = "IN")]
+    input: PathBuf,
+    /// Folder or safetensors file to write.
+    #[arg(value_name = "OUT")]
+    output: PathBuf,
+    #[command(flatten)]
+    network: ModelOptions,
+    /// What is written: by default f32 for a name that ends in .safetensors, else a folder.
+    #[arg(long, value_enum)]
+    to: Option<To>,
+    /// Round values that f16 cannot hold, and say so, instead of refusing.
+    #[arg(long)]
+    lossy: bool,
+    /// Folder with the data the network is for, as for `train`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    output: PathBuf,
+    network: String,
+    tensors: usize,
+    is_lossless: bool,
+    notes: Vec<String>,
+}
+
+pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
+    folder_exists(&options.output)?;
+    let (model, _) = open_with_data(&options.input, &options.network, options.data.as_deref())?;
+    let is_file = options
+        .output
+        .extension()
+        .is_some_and(|one| one == "safetensors");
+    let to = options
+        .to
+        .unwrap_or(if is_file { To::F32 } else { To::Folder });
+    let report = match to {
+        To::Folder => {
+            let receipt = BTreeMap::from([("made_by".to_owned(), Value::from("convert"))]);
+            let saved = model.save(&options.output, &receipt)?;
+            report(&model, &options.output, saved.tensors_read_back, Vec::new())
+        }
+        To::F32 | To::F16 => file(&model, options, to)?,
+    };
+    if common.json {
+        return print_json(&report);
+    }
+    let loss = if report.is_lossless {
+        "losslessly"
+    } else {
+        "with loss"
+    };
+    let mut text = format!(
+        "{} of {} tensors written to {}, {loss}",
+        report.network,
+        report.tensors,
+        report.output.display()
+    );
+    for note in &report.notes {
+        text += &format!("\nnote: {note}");
+    }
+    print(&text)
+}
+
+fn report(model: &Model, output: &Path, tensors: usize, notes: Vec<String>) -> Report {
+    Report {
+        output: output.to_owned(),
+        network: model.network().describe(),
+        tensors,
+        is_lossless: true,
+        notes,
+    }
+}
+
+/// A file of floats under the names of the network.
+fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failure> {
+    let mut notes = Vec::new();
+    let mut lost = Vec::new();
+    let mut values = Vec::new();
+    for ((name, stored), (_, value)) in model.tensors().iter().zip(model.values()) {
+        let format = stored.format();
+        if format != "f32" {
+            notes.push(format!(
+                "{name} was {format}; its values are equal, the file holds no codes"
+            ));
+        }
+        let value = match to {
+            To::F16 => {
+                let (half, worst) = rounded(&value).map_err(usage)?;
+                if worst > 0.0 {
+                    lost.push(format!("{name}: values change by up to {worst:e}"));
+                }
+                half
+            }
+            To::Folder | To::F32 => value,
+        };
+        values.push((name.clone(), value));
+    }
+    if let (Some(first), false) = (lost.first(), options.lossy) {
+        return Err(Failure::Usage(format!(
+            "{}: f16 cannot hold {} of {} tensors without loss ({first}); --lossy rounds them, --to f32 does not",
+            options.input.display(),
+            lost.len(),
+            values.len()
+        )));
+    }
+    let is_lossless = lost.is_empty();
+    notes.extend(lost);
+    write_file(model, &options.output, &values)?;
+    Ok(Report {
+        is_lossless,
+        ..report(model, &options.output, values.len(), notes)
+    })
+}
+
+/// As f16, and the largest change.
+fn rounded(
+    value: &lapidary::tensor::HostTensor,
+) -> Result<(lapidary::tensor::HostTensor, f32), lapidary::tensor::TensorError> {
+    let before = value.to_f32()?;
+    let half =
+        lapidary::tensor::HostTensor::from_f32_as(DType::F16, value.shape().to_vec(), &before)?;
+    let after = half.to_f32()?;
+    let worst = before.iter().zip(&after).map(|(a, b)| (a - b).abs());
+    Ok((half, worst.fold(0.0, f32::max)))
+}
+
+fn write_file(model: &Model, path: &Path, values: &[NamedTensor]) -> Result<(), Failure> {
+    let network = model.network();
+    let tensors = file_tensors(network, values)?;
+    let metadata = BTreeMap::from([
+        ("model".to_owned(), network.describe()),
+        ("sample_shape".to_owned(), join(network.sample_shape())),
+        ("input_mean".to_owned(), join(model.inputs().mean())),
+        ("input_std".to_owned(), join(model.inputs().std())),
+    ]);
+    write_safetensors(path, &tensors, &metadata).map_err(usage)
+}

@@ -1,0 +1,375 @@
+//! Recipes: what is done to a network, stage by stage, in a TOML file.
+//!
+//! A `[[stage]]` says which by `stage`, what its result is called by `name`, and what it starts `from`: the result
+//! of the stage before unless it says another. Its other keys are the long flags of the stage's command, checked by
+//! the parser of the command line before anything runs. `data`, `device` and `seed` above the stages go to every
+//! stage that takes them.
+
+mod run;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use lapidary::io::near_names;
+use toml::de::{DeTable, DeValue};
+
+use crate::config::{self, Document, Entry, Given, Settings};
+use crate::options::Failure;
+
+pub use run::{Place, RECIPE_FILE, Receipt, STAGE_FILE, plan, run};
+
+/// A kind of stage, and the command that does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    name: &'static str,
+    command: &'static str,
+    makes: Makes,
+}
+
+/// What a stage leaves in its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Makes {
+    /// A model from nothing.
+    First,
+    /// A model from a model.
+    Model,
+    /// A judgement of all models before.
+    Report,
+    /// A copy of a model elsewhere.
+    Copy,
+}
+
+const fn kind(name: &'static str, command: &'static str, makes: Makes) -> Kind {
+    Kind {
+        name,
+        command,
+        makes,
+    }
+}
+
+const KINDS: [Kind; 7] = [
+    kind("train", "train", Makes::First),
+    kind("prune", "prune", Makes::Model),
+    kind("quantize", "quantize", Makes::Model),
+    kind("qat", "quantize", Makes::Model),
+    kind("distill", "distill", Makes::Model),
+    kind("evaluate", "bench", Makes::Report),
+    kind("export", "convert", Makes::Copy),
+];
+
+/// Keys of a stage that are no flags.
+const OF_STAGE: [&str; 4] = ["stage", "name", "from", "to"];
+/// Keys above the stages.
+const SHARED: [&str; 3] = ["data", "device", "seed"];
+/// Flags that the recipe gives itself.
+const GIVEN: [&str; 5] = ["out", "checkpoint", "report", "config", "plan"];
+
+/// A recipe whose every setting was checked.
+pub struct Recipe {
+    document: Document,
+    stages: Vec<Stage>,
+}
+
+#[derive(Debug)]
+struct Stage {
+    /// Of its result, and of its folder.
+    name: String,
+    kind: Kind,
+    /// The stage whose result it starts from; `None` for the model the recipe is given.
+    from: Option<usize>,
+    /// Where an export goes.
+    to: Option<PathBuf>,
+    /// Flags as the recipe has them.
+    words: Vec<String>,
+    /// All of them in the end.
+    settings: Settings,
+}
+
+impl Recipe {
+    /// Reads a file. `shared` are settings of the command line for all stages, which win over those of the file;
+    /// `has_model` says whether there is a model to start from.
+    pub fn read(file: &Path, shared: &[(&str, String)], has_model: bool) -> Result<Self, Failure> {
+        Self::of(Document::read(file)?, shared, has_model)
+    }
+
+    /// The same of a text from elsewhere.
+    pub fn of(
+        document: Document,
+        shared: &[(&str, String)],
+        has_model: bool,
+    ) -> Result<Self, Failure> {
+        let table = document.table()?;
+        let mut top = document.entries_besides(&table, &["stage"])?;
+        for entry in &top {
+            if !SHARED.contains(&entry.key.as_str()) {
+                let near = near(&entry.key, SHARED.into_iter().chain(["stage"]));
+                let message = format!(
+                    "`{}` is no key of a recipe{near}; allowed: data, device, seed and [[stage]] tables",
+                    entry.key.replace('-', "_")
+                );
+                return Err(document.wrong(&entry.span, &message));
+            }
+        }
+        for (key, value) in shared {
+            top.retain(|entry| entry.key != *key);
+            top.push(Entry::new(key, 0..0, Given::One(value.clone())));
+        }
+        let mut stages = Vec::new();
+        let tables = match table
+            .get("stage")
+            .map(|value| (value.get_ref(), value.span()))
+        {
+            Some((DeValue::Array(tables), _)) if !tables.is_empty() => tables,
+            Some((_, span)) => {
+                return Err(document.wrong(&span, "`stage` is no list of tables: write [[stage]]"));
+            }
+            None => {
+                return Err(
+                    document.wrong(&(0..0), "there is no [[stage]]: a recipe has at least one")
+                );
+            }
+        };
+        for value in tables.iter() {
+            let DeValue::Table(table) = value.get_ref() else {
+                return Err(document.wrong(&value.span(), "a stage is a table: write [[stage]]"));
+            };
+            let reader = Reader {
+                document: &document,
+                before: &stages,
+                shared: &top,
+                has_model,
+            };
+            let stage = reader.stage(table, &value.span())?;
+            stages.push(stage);
+        }
+        drop(table);
+        Ok(Self { document, stages })
+    }
+}
+
+/// What a stage is read with.
+struct Reader<'a> {
+    document: &'a Document,
+    before: &'a [Stage],
+    shared: &'a [Entry],
+    has_model: bool,
+}
+
+impl Reader<'_> {
+    fn stage(&self, table: &DeTable<'_>, span: &Range<usize>) -> Result<Stage, Failure> {
+        let document = self.document;
+        let kinds: Vec<Kind> = KINDS
+            .into_iter()
+            .filter(|one| config::exists(one.command))
+            .collect();
+        let names: Vec<&str> = kinds.iter().map(|one| one.name).collect();
+        let Some((kind_name, kind_span)) = self.text(table, "stage")? else {
+            let message = format!(
+                "the stage says not what it is: stage = {}",
+                names.join(" | ")
+            );
+            return Err(document.wrong(span, &message));
+        };
+        let Some(kind) = kinds.iter().copied().find(|one| one.name == kind_name) else {
+            let message = format!(
+                "stage = {kind_name:?}{}; allowed: {}",
+                near(&kind_name, names.iter().copied()),
+                names.join(", ")
+            );
+            return Err(document.wrong(&kind_span, &message));
+        };
+        let name = match self.text(table, "name")? {
+            None => format!("{}-{}", self.before.len() + 1, kind.name),
+            Some((name, span)) => {
+                let fits = |c: char| c.is_ascii_alphanumeric() || "-_.%".contains(c);
+                if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+                    let message = format!("name = {name:?}; allowed: letters, digits, - _ . %");
+                    return Err(document.wrong(&span, &message));
+                }
+                name
+            }
+        };
+        if self.before.iter().any(|one| one.name == name) {
+            let message = format!("there are two stages called {name:?}");
+            return Err(document.wrong(span, &message));
+        }
+        let from = self.from(table, kind, span)?;
+        let to = match self.text(table, "to")? {
+            Some((_, span)) if kind.makes != Makes::Copy => {
+                return Err(document.wrong(&span, "`to` is a key of export alone"));
+            }
+            to => to.map(|(path, _)| PathBuf::from(path)),
+        };
+        let mut entries = document.entries_besides(table, &OF_STAGE)?;
+        for entry in &entries {
+            if GIVEN.contains(&entry.key.as_str()) {
+                let message = format!("`{}` is given by the recipe itself", entry.key);
+                return Err(document.wrong(&entry.span, &message));
+            }
+        }
+        for entry in self.shared {
+            if config::has_flag(kind.command, &entry.key)
+                && !entries.iter().any(|one| one.key == entry.key)
+            {
+                entries.push(entry.clone());
+            }
+        }
+        let mut words = Vec::new();
+        for entry in &entries {
+            words.extend(document.arguments_of(kind.command, entry)?);
+        }
+        let places: &[&str] = match kind.makes {
+            Makes::First => &[],
+            Makes::Model | Makes::Copy => &["IN", "OUT"],
+            Makes::Report => &["IN"],
+        };
+        let whole: Vec<String> = places
+            .iter()
+            .map(|&place| place.to_owned())
+            .chain(words.iter().cloned())
+            .collect();
+        let settings = config::resolved(kind.command, &whole)
+            .map_err(|error| document.wrong_together(span, &error))?;
+        Ok(Stage {
+            name,
+            kind,
+            from,
+            to,
+            words,
+            settings,
+        })
+    }
+
+    /// What a stage starts from.
+    fn from(
+        &self,
+        table: &DeTable<'_>,
+        kind: Kind,
+        span: &Range<usize>,
+    ) -> Result<Option<usize>, Failure> {
+        let models = || {
+            let all = self.before.iter().enumerate();
+            all.filter(|(_, one)| matches!(one.kind.makes, Makes::First | Makes::Model))
+        };
+        let named = self.text(table, "from")?;
+        if let Some((name, span)) = named {
+            if let Some((index, _)) = models().find(|(_, one)| one.name == name) {
+                return Ok(Some(index));
+            }
+            let names: Vec<&str> = models().map(|(_, one)| one.name.as_str()).collect();
+            let message = format!(
+                "from = {name:?} is no model of a stage before{}; there are: {}",
+                near(&name, names.iter().copied()),
+                names.join(", ")
+            );
+            return Err(self.document.wrong(&span, &message));
+        }
+        let last = models().next_back().map(|(index, _)| index);
+        let needs_model = matches!(kind.makes, Makes::Model | Makes::Copy | Makes::Report);
+        if needs_model && last.is_none() && !self.has_model {
+            let message = format!(
+                "{} has no model to start from: name one on the command line, or begin with stage = \"train\"",
+                kind.name
+            );
+            return Err(self.document.wrong(span, &message));
+        }
+        Ok(last.filter(|_| needs_model))
+    }
+
+    fn text(
+        &self,
+        table: &DeTable<'_>,
+        key: &str,
+    ) -> Result<Option<(String, Range<usize>)>, Failure> {
+        let Some(value) = table.get(key) else {
+            return Ok(None);
+        };
+        match value.get_ref() {
+            DeValue::String(text) => Ok(Some((text.to_string(), value.span()))),
+            other => {
+                let message = format!("`{key}` is a {}; allowed: a string", other.type_str());
+                Err(self.document.wrong(&value.span(), &message))
+            }
+        }
+    }
+}
+
+/// `; did you mean ..?` where something is near.
+fn near<'a>(given: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let near = near_names(given, names).join(" or ");
+    if near.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {near}?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(text: &str, has_model: bool) -> Result<Recipe, String> {
+        let document = Document::of(PathBuf::from("r.toml"), text.to_owned());
+        Recipe::of(document, &[], has_model).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn stages_follow_each_other_unless_they_say_otherwise() {
+        let text = "seed = 3\n[[stage]]\nstage = \"train\"\nname = \"base\"\nmodel = \"mlp\"\n\
+                    [[stage]]\nstage = \"evaluate\"\nno_speed = true\n";
+        let recipe = recipe(text, false).unwrap_or_else(|message| panic!("{message}"));
+        let [train, evaluate] = &recipe.stages[..] else {
+            panic!("{:?}", recipe.stages)
+        };
+        assert_eq!((train.name.as_str(), train.from), ("base", None));
+        assert_eq!(
+            (evaluate.name.as_str(), evaluate.from),
+            ("2-evaluate", Some(0))
+        );
+        assert!(train.words.contains(&"--seed=3".to_owned()));
+        assert_eq!(train.settings.get("epochs"), Some(&6.into()));
+        assert_eq!(evaluate.words, ["--no-speed"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_line_and_what_is_near() {
+        let refused = |text: &str| recipe(text, false).err().unwrap_or_default();
+        let cases = [
+            ("", "r.toml:1: there is no [[stage]]"),
+            (
+                "sed = 1\n[[stage]]\n",
+                "r.toml:1: `sed` is no key of a recipe; did you mean seed?",
+            ),
+            ("[[stage]]\nname = \"a\"\n", "the stage says not what it is"),
+            (
+                "[[stage]]\nstage = \"trian\"\n",
+                "r.toml:2: stage = \"trian\"; did you mean train?",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nepoch = 2\n",
+                "r.toml:4: `epoch` is no setting; near: epochs",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nepochs = \"two\"\n",
+                "r.toml:4: `epochs`: invalid value 'two'",
+            ),
+            ("[[stage]]\nstage = \"train\"\n", "--model <MODEL>"),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nout = \"x\"\n",
+                "r.toml:4: `out` is given by the recipe itself",
+            ),
+            (
+                "[[stage]]\nstage = \"evaluate\"\n",
+                "evaluate has no model to start from",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nname = \"../x\"\n",
+                "allowed: letters, digits",
+            ),
+        ];
+        for (text, expected) in cases {
+            let found = refused(text);
+            assert!(found.contains(expected), "{text:?} gives {found:?}");
+        }
+    }
+}

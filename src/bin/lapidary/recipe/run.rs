@@ -1,0 +1,358 @@
+//! Running a recipe: each stage's command, into a folder of its own, unless what is there was made by the same
+//! command from the same input.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use lapidary::compress::model::{CONFIG_FILE, MODEL_FILE, Model};
+use lapidary::io::atomic::{create_folder, remove_if_there};
+use lapidary::io::{file_sha256, read_text};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Makes, Recipe, Stage};
+use crate::bench::OUTCOMES_FILE;
+use crate::models::open_with_data;
+use crate::options::Failure;
+use crate::output::{as_step, bytes, number, print, table};
+use crate::train::{stop_on_ctrl_c, usage, write};
+use crate::trained::ModelOptions;
+
+/// What a stage was, in its folder; written last.
+pub const STAGE_FILE: &str = "stage.json";
+/// The recipe, in the work folder.
+pub const RECIPE_FILE: &str = "recipe.toml";
+/// The file of a stage that trains, before it is a model's folder.
+const TRAINED_FILE: &str = "trained.safetensors";
+
+/// Where a recipe starts and works.
+pub struct Place<'a> {
+    /// A model to start from.
+    pub model: Option<&'a Path>,
+    /// The folder of stages' results.
+    pub work: &'a Path,
+    /// Flags of every command: `--shaders DIR`.
+    pub global: Vec<String>,
+}
+
+/// What makes a stage's result what it is. The same receipt stands for the same result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub stage: String,
+    name: String,
+    version: String,
+    /// All settings of the command, defaults too.
+    pub settings: Value,
+    /// SHA-256 of the input's files, in order.
+    inputs: Vec<String>,
+    /// SHA-256 of what was made.
+    output: Option<String>,
+}
+
+impl Receipt {
+    /// The command that makes a model from a model; `None` for other stages.
+    pub fn command(&self) -> Option<&'static str> {
+        let of = |one: &&super::Kind| one.name == self.stage && one.makes == Makes::Model;
+        super::KINDS.iter().find(of).map(|one| one.command)
+    }
+}
+
+/// Runs all stages whose results are not there yet. Gives the folders of models, and of the last judgement.
+pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
+    create_folder(place.work).map_err(usage)?;
+    write(&place.work.join(RECIPE_FILE), recipe.document.text())?;
+    let stop = stop_on_ctrl_c()?;
+    let mut done = Done::default();
+    for (index, stage) in recipe.stages.iter().enumerate() {
+        let shown = format!(
+            "[{}/{}] {} {}",
+            index + 1,
+            recipe.stages.len(),
+            stage.kind.name,
+            stage.name
+        );
+        if stop.load(Ordering::Relaxed) {
+            return Err(Failure::Mismatch(format!(
+                "stopped by Ctrl-C before {}; the same command goes on from there",
+                stage.name
+            )));
+        }
+        let inputs = inputs(recipe, stage, place)?;
+        let folder = folder(stage, place.work);
+        let receipt = receipt(stage, &inputs)?;
+        // Judgements are looked at, not built on, and hold times: they are made anew.
+        if stage.kind.makes != Makes::Report && is_there(&receipt, stage, &folder)? {
+            eprintln!("{shown}: is there already");
+        } else {
+            eprintln!("{shown}");
+            let began = Instant::now();
+            make(stage, &inputs, &folder, place)?;
+            let kept = Receipt {
+                output: Some(output(stage, &folder)?),
+                ..receipt
+            };
+            let text = serde_json::to_string_pretty(&kept).map_err(usage)?;
+            write(&receipt_file(stage, &folder), &(text + "\n"))?;
+            eprintln!("{shown}: {:.1} s", began.elapsed().as_secs_f64());
+        }
+        match stage.kind.makes {
+            Makes::First | Makes::Model => done.models.push((stage.name.clone(), folder)),
+            Makes::Report => done.report = Some(folder),
+            Makes::Copy => {}
+        }
+    }
+    Ok(done)
+}
+
+/// What a recipe made.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Names and folders.
+    pub models: Vec<(String, PathBuf)>,
+    /// The folder of the last judgement.
+    pub report: Option<PathBuf>,
+}
+
+/// Prints what would be done, and touches nothing.
+pub fn plan(recipe: &Recipe, place: &Place<'_>) -> Result<(), Failure> {
+    let mut rows = table(&[
+        "stage",
+        "name",
+        "from",
+        "bytes of weights",
+        "is there",
+        "settings",
+    ]);
+    let mut sizes: Vec<Option<u64>> = Vec::new();
+    let given = match place.model {
+        None => None,
+        Some(path) => {
+            let (model, _) = open_with_data(path, &ModelOptions::default(), None)?;
+            Some(model.n_parameters())
+        }
+    };
+    for stage in &recipe.stages {
+        let parameters = match (stage.kind.makes, stage.from) {
+            (Makes::First, _) => parameters(stage)?,
+            (_, Some(from)) => sizes.get(from).copied().flatten(),
+            (_, None) => given,
+        };
+        sizes.push(parameters);
+        let from = match (stage.kind.makes, stage.from) {
+            (Makes::First, _) => String::new(),
+            (Makes::Report, _) => "all before".to_owned(),
+            (_, Some(from)) => recipe.stages[from].name.clone(),
+            (_, None) => place
+                .model
+                .map(|one| one.display().to_string())
+                .unwrap_or_default(),
+        };
+        let size = match stage.kind.makes {
+            Makes::Report => String::new(),
+            Makes::First | Makes::Model | Makes::Copy => match (parameters, bits(stage)) {
+                (Some(count), Some(bits)) => {
+                    format!("about {}", bytes((count as f64 * bits / 8.0) as u64))
+                }
+                _ => "not known before".to_owned(),
+            },
+        };
+        let there = match folder(stage, place.work).exists() {
+            true => "maybe: compared when it runs",
+            false => "no",
+        };
+        rows.add_row([
+            stage.kind.name.into(),
+            stage.name.clone().into(),
+            from.into(),
+            number(size),
+            there.into(),
+            stage.words.join(" ").into(),
+        ]);
+    }
+    print(&format!(
+        "{rows}\n\nnothing was touched; times are not known before"
+    ))
+}
+
+/// Parameters of the network that a stage trains.
+fn parameters(stage: &Stage) -> Result<Option<u64>, Failure> {
+    let options = crate::config::train_command(stage.words.clone())
+        .map_err(|error| Failure::Usage(error.to_string()))?;
+    let data = crate::train::setup::load_data(options.data.as_deref())?;
+    let network = crate::train::setup::network(&options, &data.train)?;
+    let count: usize = network.summary().iter().map(|one| one.parameters).sum();
+    Ok(Some(count as u64))
+}
+
+/// Bits a weight takes after a stage, where its settings say so: `int4-g32` has 4 bits and a scale of 16 for 32.
+fn bits(stage: &Stage) -> Option<f64> {
+    match stage.kind.name {
+        "train" => Some(32.0),
+        "quantize" | "qat" => {
+            let scheme = stage.settings.get("scheme")?.as_str()?;
+            let digits = scheme.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let bits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+            let group = scheme.split("-g").nth(1).map(|rest| {
+                let size: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                size.parse::<f64>()
+            });
+            let scale = match group {
+                None => 0.0,
+                Some(size) => 16.0 / size.ok()?.max(1.0),
+            };
+            Some(bits.parse::<f64>().ok()? + scale)
+        }
+        _ => None,
+    }
+}
+
+/// The folder, or for an export the file, that a stage makes.
+fn folder(stage: &Stage, work: &Path) -> PathBuf {
+    match &stage.to {
+        Some(to) => to.clone(),
+        None => work.join(&stage.name),
+    }
+}
+
+/// An export may be a file: its receipt stands beside it.
+fn receipt_file(stage: &Stage, made: &Path) -> PathBuf {
+    match stage.kind.makes {
+        Makes::Copy => {
+            let name = made.file_name().unwrap_or_default().to_string_lossy();
+            made.with_file_name(format!("{name}.{STAGE_FILE}"))
+        }
+        Makes::First | Makes::Model | Makes::Report => made.join(STAGE_FILE),
+    }
+}
+
+/// The models that a stage reads.
+fn inputs(recipe: &Recipe, stage: &Stage, place: &Place<'_>) -> Result<Vec<PathBuf>, Failure> {
+    let given = || place.model.map(Path::to_owned);
+    let of = |index: usize| recipe.stages.get(index).map(|one| folder(one, place.work));
+    Ok(match stage.kind.makes {
+        Makes::First => Vec::new(),
+        Makes::Model | Makes::Copy => {
+            let one = stage.from.map_or_else(given, of);
+            one.into_iter().collect()
+        }
+        Makes::Report => {
+            let before = recipe
+                .stages
+                .iter()
+                .take_while(|one| one.name != stage.name);
+            let made = before.filter(|one| matches!(one.kind.makes, Makes::First | Makes::Model));
+            given()
+                .into_iter()
+                .chain(made.map(|one| folder(one, place.work)))
+                .collect()
+        }
+    })
+}
+
+fn receipt(stage: &Stage, inputs: &[PathBuf]) -> Result<Receipt, Failure> {
+    let mut hashes = Vec::new();
+    for input in inputs {
+        hashes.push(hash(input)?);
+    }
+    Ok(Receipt {
+        stage: stage.kind.name.to_owned(),
+        name: stage.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: serde_json::to_value(&stage.settings).map_err(usage)?,
+        inputs: hashes,
+        output: None,
+    })
+}
+
+/// SHA-256 of a model: of its weights and configuration, or of its file.
+fn hash(model: &Path) -> Result<String, Failure> {
+    let of = |file: &Path| file_sha256(file).map(|(hash, _)| hash).map_err(usage);
+    if model.is_dir() {
+        let parts = [MODEL_FILE, CONFIG_FILE].map(|file| of(&model.join(file)));
+        let [weights, config] = parts;
+        return Ok(format!("{} {}", weights?, config?));
+    }
+    of(model)
+}
+
+fn output(stage: &Stage, folder: &Path) -> Result<String, Failure> {
+    match stage.kind.makes {
+        Makes::Report => file_sha256(&folder.join(OUTCOMES_FILE))
+            .map(|(hash, _)| hash)
+            .map_err(usage),
+        Makes::First | Makes::Model | Makes::Copy => hash(folder),
+    }
+}
+
+/// Whether a stage's result is there and was made as it would be now.
+fn is_there(receipt: &Receipt, stage: &Stage, folder: &Path) -> Result<bool, Failure> {
+    let file = receipt_file(stage, folder);
+    if !file.exists() {
+        return Ok(false);
+    }
+    let text = read_text(&file).map_err(usage)?;
+    let Ok(kept) = serde_json::from_str::<Receipt>(&text) else {
+        return Ok(false);
+    };
+    let expected = Receipt {
+        output: kept.output.clone(),
+        ..receipt.clone()
+    };
+    Ok(kept == expected && output(stage, folder).ok() == kept.output)
+}
+
+/// Runs a stage's command.
+fn make(
+    stage: &Stage,
+    inputs: &[PathBuf],
+    folder: &Path,
+    place: &Place<'_>,
+) -> Result<(), Failure> {
+    remove_if_there(&receipt_file(stage, folder)).map_err(usage)?;
+    let shown = |path: &Path| path.to_string_lossy().into_owned();
+    let mut words = place.global.clone();
+    words.push(stage.kind.command.to_owned());
+    match stage.kind.makes {
+        Makes::First => {
+            create_folder(folder).map_err(usage)?;
+            words.push(format!("--out={}", shown(&folder.join(TRAINED_FILE))));
+        }
+        Makes::Model | Makes::Copy => {
+            words.extend(inputs.iter().map(|one| shown(one)));
+            words.push(shown(folder));
+        }
+        Makes::Report => {
+            words.extend(inputs.iter().map(|one| shown(one)));
+            words.push(format!("--report={}", shown(folder)));
+        }
+    }
+    words.extend(stage.words.iter().cloned());
+    if stage.kind.makes == Makes::Report {
+        return crate::run_words(&words);
+    }
+    as_step(|| crate::run_words(&words)).map_err(|failure| failure.in_stage(&stage.name))?;
+    if stage.kind.makes == Makes::First {
+        let file = folder.join(TRAINED_FILE);
+        let (model, _) = open_with_data(&file, &ModelOptions::default(), None)?;
+        save(&model, folder, stage)?;
+        remove_if_there(&file).map_err(usage)?;
+    }
+    Ok(())
+}
+
+fn save(model: &Model, folder: &Path, stage: &Stage) -> Result<(), Failure> {
+    let mut receipt = BTreeMap::from([
+        ("made_by".to_owned(), Value::from("train")),
+        (
+            "settings".to_owned(),
+            serde_json::to_value(&stage.settings).map_err(usage)?,
+        ),
+    ]);
+    if let Some(data) = stage.settings.get("data") {
+        receipt.insert("data".to_owned(), data.clone());
+    }
+    model.save(folder, &receipt)?;
+    Ok(())
+}

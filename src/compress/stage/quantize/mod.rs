@@ -1,0 +1,269 @@
+//! Quantization of a network: normalizations folded first, a plan for each weight, then codes by the method asked
+//! for, on the inputs that samples of the training set give each layer.
+//!
+//! Codes come from the CPU in f64. Nothing that is stored is ever NaN: constant and dead inputs, zeros and too few
+//! samples lead to rounding to nearest, with the reason in the log.
+
+mod layer;
+mod log;
+mod scheme;
+mod smooth;
+
+use crate::compress::model::{Model, Stored, matrix_shape};
+use crate::compress::quantize::{
+    Action, Layer as PlannedLayer, Misfit, Planned, matches_pattern, plan,
+};
+use crate::models::{Layer, fold};
+use crate::num::{Granularity, Values};
+
+use super::calibrate::calibrate;
+use super::{Context, StageError};
+use layer::Work;
+
+pub(super) use layer::kept_scheme;
+
+pub use log::{LayerLog, QuantizeLog};
+pub use scheme::{Codes, QuantizeScheme};
+
+/// How codes are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Each weight to the nearest code.
+    Nearest,
+    /// Column by column, the rest of the row making up for the error.
+    #[default]
+    Gptq,
+    /// Factors for inputs with large values, moved into the layer before.
+    Awq,
+    /// Zero points fitted to a norm that minds outliers less; needs no samples.
+    Hqq,
+    /// Factors that even out activations, moved into the layer before, then to nearest.
+    SmoothQuant,
+}
+
+impl Method {
+    /// Every method.
+    pub const ALL: [Self; 5] = [
+        Self::Nearest,
+        Self::Gptq,
+        Self::Awq,
+        Self::Hqq,
+        Self::SmoothQuant,
+    ];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Gptq => "gptq",
+            Self::Awq => "awq",
+            Self::Hqq => "hqq",
+            Self::SmoothQuant => "smoothquant",
+        }
+    }
+}
+
+impl std::str::FromStr for Method {
+    type Err = StageError;
+
+    fn from_str(text: &str) -> Result<Self, StageError> {
+        let found = Self::ALL.into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| StageError::Setting {
+            what: "method".to_owned(),
+            given: text.to_owned(),
+            allowed: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
+
+/// Settings of [`quantize`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizeOptions {
+    /// What weights become, and how activations meet them.
+    pub scheme: QuantizeScheme,
+    /// How codes are found.
+    pub method: Method,
+    /// Patterns of weights that stay as they are: `*` for any characters, `?` for one.
+    pub keep: Vec<String>,
+    /// What becomes of weights that the scheme does not fit.
+    pub misfit: Misfit,
+    /// Whether the mean error of a layer's outputs is taken into its bias.
+    pub bias_correction: bool,
+    /// Samples of the training set that calibrate.
+    pub samples: usize,
+}
+
+impl QuantizeOptions {
+    /// GPTQ over 256 samples; nothing kept, misfits are errors, biases stay.
+    pub fn new(scheme: QuantizeScheme) -> Self {
+        Self {
+            scheme,
+            method: Method::default(),
+            keep: Vec::new(),
+            misfit: Misfit::Error,
+            bias_correction: false,
+            samples: 256,
+        }
+    }
+
+    /// Refuses methods that do not go with the scheme.
+    fn check(&self) -> Result<(), StageError> {
+        let refuse = |allowed: &str| {
+            Err(StageError::Setting {
+                what: format!("method with {}", self.scheme),
+                given: self.method.name().to_owned(),
+                allowed: allowed.to_owned(),
+            })
+        };
+        match (self.scheme.codes, self.method) {
+            (Codes::Levels(..), Method::Nearest) => Ok(()),
+            (Codes::Levels(..), _) => refuse("nearest, which finds the nearest level"),
+            (Codes::Linear(linear), Method::Hqq) if linear.granularity == Granularity::Tensor => {
+                refuse("any but hqq, which needs channels or groups")
+            }
+            (Codes::Linear(_), _) => Ok(()),
+        }
+    }
+}
+
+/// What would become of each weight, without touching anything.
+///
+/// # Errors
+/// [`StageError::Setting`] for a method that does not go with the scheme and a pattern that fits no weight,
+/// [`StageError::Compress`] naming a weight that does not fit, and the fix.
+pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Planned>, StageError> {
+    options.check()?;
+    let weights = model.weights();
+    for pattern in &options.keep {
+        if !weights
+            .iter()
+            .any(|one| matches_pattern(pattern, &one.name))
+        {
+            let names: Vec<&str> = weights.iter().map(|one| one.name.as_str()).collect();
+            return Err(StageError::Setting {
+                what: "pattern of weights to keep".to_owned(),
+                given: pattern.clone(),
+                allowed: format!("patterns that fit one of {}", names.join(", ")),
+            });
+        }
+    }
+    let keep: Vec<&str> = options.keep.iter().map(String::as_str).collect();
+    let mut planned = Vec::new();
+    for spec in &weights {
+        let [n, k] = matrix_shape(&spec.shape);
+        let name = spec.name.as_str();
+        let kept = |reason: String| Planned {
+            name: name.to_owned(),
+            action: Action::Keep,
+            reason,
+            bytes: model.tensor(name).map_or(0, Stored::bytes),
+        };
+        let groups = match model.network().layers().get(layer_index(name)) {
+            Some(Layer::Conv2d { groups, .. }) => *groups,
+            _ => 1,
+        };
+        if groups != 1 {
+            planned.push(kept(format!(
+                "kept: no kernel takes codes for a convolution of {groups} groups"
+            )));
+            continue;
+        }
+        match model.tensor(name) {
+            Some(Stored::Float(_)) | None => {}
+            Some(Stored::Sparse { matrix, .. }) if matches!(matrix.values(), Values::Float(_)) => {}
+            Some(stored) => {
+                planned.push(kept(format!("kept: it is {} already", stored.format())));
+                continue;
+            }
+        }
+        match &options.scheme.codes {
+            Codes::Linear(linear) => {
+                let layer = PlannedLayer { name, n, k };
+                planned.extend(plan(&[layer], linear, &keep, options.misfit)?);
+            }
+            Codes::Levels(..) => {
+                let pattern = keep.iter().find(|pattern| matches_pattern(pattern, name));
+                planned.push(kept(match pattern {
+                    Some(pattern) => format!("kept: its name matches `{pattern}`"),
+                    None => format!(
+                        "values of {}, stored as f32: no kernel reads these codes, so it becomes neither smaller nor \
+                         faster",
+                        options.scheme
+                    ),
+                }));
+            }
+        }
+    }
+    Ok(planned)
+}
+
+/// Quantizes a model.
+///
+/// # Errors
+/// What [`plan_quantize`] and [`calibrate`] say, and [`StageError::Stopped`].
+pub fn quantize(
+    context: &Context<'_>,
+    model: &Model,
+    options: &QuantizeOptions,
+) -> Result<(Model, QuantizeLog), StageError> {
+    options.check()?;
+    let mut log = QuantizeLog {
+        scheme: options.scheme.to_string(),
+        method: options.method.name().to_owned(),
+        ..QuantizeLog::default()
+    };
+    let folded = fold_normalizations(model, &mut log.notes)?;
+    let planned = plan_quantize(&folded, options)?;
+    let inputs = calibrate(context, &folded, options.samples)?;
+    log.samples = options.samples.min(context.train.n_samples());
+    if log.samples < options.samples {
+        log.notes.push(format!(
+            "{} samples asked for to calibrate; the training set has {}",
+            options.samples, log.samples
+        ));
+    }
+    let mut work = Work::new(folded, &inputs, options);
+    // From the last layer to the first: factors moved into a layer come before its own codes.
+    let n_layers = planned.len();
+    for (done, planned) in planned.iter().rev().enumerate() {
+        context.tell("quantize", planned.name.clone(), [done, n_layers])?;
+        let layer = work.layer(planned)?;
+        log.layers.insert(0, layer);
+    }
+    Ok((work.finish(), log))
+}
+
+/// The model with its normalizations folded into the layers before them.
+pub(super) fn fold_normalizations(
+    model: &Model,
+    notes: &mut Vec<String>,
+) -> Result<Model, StageError> {
+    let layers = model.network().layers();
+    let is_folded = |at: usize| {
+        matches!(layers[at], Layer::BatchNorm { .. })
+            && matches!(layers[at - 1], Layer::Linear { .. } | Layer::Conv2d { .. })
+    };
+    let count = (1..layers.len()).filter(|&at| is_folded(at)).count();
+    if count == 0 {
+        return Ok(model.clone());
+    }
+    if !model
+        .tensors()
+        .iter()
+        .all(|(_, one)| matches!(one, Stored::Float(_)))
+    {
+        notes.push("normalizations are not folded: some weights have a format already".to_owned());
+        return Ok(model.clone());
+    }
+    let (network, values) = fold(model.network(), &model.values())?;
+    notes.push(format!(
+        "{count} normalizations folded into the layers before them"
+    ));
+    Ok(Model::new(network, model.inputs().clone(), values)?)
+}
+
+/// `i` of a tensor `i.weight`; past every layer for other names.
+fn layer_index(name: &str) -> usize {
+    let index = name.split('.').next().and_then(|index| index.parse().ok());
+    index.unwrap_or(usize::MAX)
+}

@@ -1,0 +1,318 @@
+//! Schemes by name: `int4-g32`, `int4-g64-zp`, `w8a8`, `w4a16-g64`, `nf4`.
+//!
+//! A name is words between hyphens. The first says the codes: `int8`, `int4`, `int3`, `int2`, `nf4`, `log8`,
+//! `log4`, or `wBaB` with the bits of weights and activations (16 for float ones). The others, in any order:
+//! `tensor`, `channel` or `gN` for what shares a scale; `zp` for zero points, `narrow` for symmetric codes
+//! without the smallest; `mse` or `kl` for ranges that leave outliers out; `f32` or `f16` for how scales are
+//! stored. int8 has a scale for each channel, the others for each group of 32, unless the name says otherwise.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::compress::model::Activations;
+use crate::compress::quantize::{Codebook, Linear, LogWidth, RangeChoice, Width};
+use crate::num::{Granularity, ScaleRule, ScaleType};
+
+use super::super::StageError;
+
+/// Group of schemes that do not name one.
+const GROUP: u32 = 32;
+
+/// Names that errors suggest.
+const KNOWN: [&str; 21] = [
+    "int8",
+    "int8-channel",
+    "int8-tensor",
+    "int8-g32",
+    "int8-zp",
+    "int4-channel",
+    "int4-g32",
+    "int4-g64",
+    "int4-g128",
+    "int4-g64-zp",
+    "int3-g32",
+    "int2-g16",
+    "int2-g16-zp",
+    "w8a8",
+    "w8a16",
+    "w4a16-g64",
+    "w4a8-g32",
+    "w4a8-g64",
+    "nf4",
+    "log8",
+    "log4",
+];
+
+/// What weights become.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Codes {
+    /// Integers times a scale.
+    Linear(Linear),
+    /// Levels of a table times a scale. No kernel reads these codes: the values are stored.
+    Levels(Codebook, Granularity),
+}
+
+/// What weights become, and how activations meet them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QuantizeScheme {
+    /// The weights.
+    pub codes: Codes,
+    /// The activations.
+    pub activations: Activations,
+}
+
+impl QuantizeScheme {
+    /// Linear codes met by activations as they are.
+    pub const fn linear(linear: Linear) -> Self {
+        Self {
+            codes: Codes::Linear(linear),
+            activations: Activations::Float,
+        }
+    }
+
+    /// The linear codes, if they are.
+    pub const fn as_linear(&self) -> Option<&Linear> {
+        match &self.codes {
+            Codes::Linear(linear) => Some(linear),
+            Codes::Levels(..) => None,
+        }
+    }
+}
+
+impl fmt::Display for QuantizeScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.codes {
+            Codes::Linear(linear) => {
+                write!(f, "{linear}")?;
+                if linear.rule == ScaleRule::RestrictedAbsMax && linear.width != Width::Int8 {
+                    f.write_str("-narrow")?;
+                }
+                match linear.range {
+                    RangeChoice::MinMax => {}
+                    RangeChoice::Mse { .. } => f.write_str("-mse")?,
+                    RangeChoice::Kl => f.write_str("-kl")?,
+                    RangeChoice::Percentile(share) => write!(f, "-p{share}")?,
+                }
+            }
+            Codes::Levels(codebook, granularity) => {
+                f.write_str(match codebook {
+                    Codebook::Nf4 => "nf4",
+                    Codebook::Log2(LogWidth::Four) => "log4",
+                    Codebook::Log2(LogWidth::Eight) => "log8",
+                })?;
+                match granularity {
+                    Granularity::Tensor => f.write_str("-tensor")?,
+                    Granularity::Channel => f.write_str("-channel")?,
+                    Granularity::Group(size) => write!(f, "-g{size}")?,
+                }
+            }
+        }
+        match self.activations {
+            Activations::Float => Ok(()),
+            Activations::Int8PerRow => f.write_str(" x int8"),
+            Activations::Int8PerBlock(size) => write!(f, " x int8-g{size}"),
+        }
+    }
+}
+
+impl FromStr for QuantizeScheme {
+    type Err = StageError;
+
+    fn from_str(text: &str) -> Result<Self, StageError> {
+        parse(text).ok_or_else(|| StageError::Setting {
+            what: "scheme".to_owned(),
+            given: text.to_owned(),
+            allowed: format!(
+                "int8, int4, int3, int2, nf4, log8, log4 or wBaB, then -tensor, -channel or -gN, -zp or -narrow, \
+                 -mse or -kl, -f16 or -f32; the nearest is {}",
+                nearest(text)
+            ),
+        })
+    }
+}
+
+/// How the first word names codes.
+#[derive(Clone, Copy)]
+enum First {
+    Linear(Width),
+    Levels(Codebook),
+}
+
+fn parse(text: &str) -> Option<QuantizeScheme> {
+    let mut words = text.split('-');
+    let (first, activations) = first(words.next()?)?;
+    let mut granularity = match first {
+        First::Linear(Width::Int8) | First::Levels(Codebook::Log2(_)) => Granularity::Channel,
+        First::Linear(Width::Int4 | Width::Int3 | Width::Int2) | First::Levels(Codebook::Nf4) => {
+            Granularity::Group(GROUP)
+        }
+    };
+    let (mut rule, mut range, mut scale_type) = (None, None, None);
+    let mut is_named = false;
+    let once = |is_taken: bool| (!is_taken).then_some(());
+    for word in words {
+        let share = match word {
+            "tensor" => Some(Granularity::Tensor),
+            "channel" => Some(Granularity::Channel),
+            _ => match word.strip_prefix('g').map(str::parse::<u32>) {
+                Some(Ok(size)) if size > 0 => Some(Granularity::Group(size)),
+                Some(_) | None => None,
+            },
+        };
+        if let Some(share) = share {
+            once(is_named)?;
+            (granularity, is_named) = (share, true);
+            continue;
+        }
+        match word {
+            "zp" | "narrow" => {
+                once(rule.is_some())?;
+                rule = Some(if word == "zp" {
+                    ScaleRule::MinMax
+                } else {
+                    ScaleRule::RestrictedAbsMax
+                });
+            }
+            "mse" | "kl" => {
+                once(range.is_some())?;
+                range = Some(if word == "mse" {
+                    RangeChoice::MSE
+                } else {
+                    RangeChoice::Kl
+                });
+            }
+            "f16" | "f32" => {
+                once(scale_type.is_some())?;
+                scale_type = Some(if word == "f16" {
+                    ScaleType::F16
+                } else {
+                    ScaleType::F32
+                });
+            }
+            _ => return None,
+        }
+    }
+    let codes = match first {
+        First::Levels(codebook) => {
+            if rule.is_some() || range.is_some() || scale_type.is_some() {
+                return None;
+            }
+            Codes::Levels(codebook, granularity)
+        }
+        First::Linear(width) => {
+            let usual = Linear::symmetric(width, granularity);
+            Codes::Linear(Linear {
+                rule: rule.unwrap_or(usual.rule),
+                range: range.unwrap_or(usual.range),
+                scale_type: scale_type.unwrap_or(usual.scale_type),
+                ..usual
+            })
+        }
+    };
+    Some(QuantizeScheme { codes, activations })
+}
+
+fn first(word: &str) -> Option<(First, Activations)> {
+    let width = |bits: &str| {
+        Width::ALL
+            .into_iter()
+            .find(|width| width.bits().to_string() == bits)
+    };
+    let levels = match word {
+        "nf4" => Some(Codebook::Nf4),
+        "log8" => Some(Codebook::Log2(LogWidth::Eight)),
+        "log4" => Some(Codebook::Log2(LogWidth::Four)),
+        _ => None,
+    };
+    if let Some(codebook) = levels {
+        return Some((First::Levels(codebook), Activations::Float));
+    }
+    if let Some(bits) = word.strip_prefix("int") {
+        return Some((First::Linear(width(bits)?), Activations::Float));
+    }
+    let (weights, activations) = word.strip_prefix('w')?.split_once('a')?;
+    let activations = match activations {
+        "8" => Activations::Int8PerRow,
+        "16" => Activations::Float,
+        _ => return None,
+    };
+    Some((First::Linear(width(weights)?), activations))
+}
+
+/// The known name with the fewest edits to a text.
+fn nearest(text: &str) -> &'static str {
+    let distance = |name: &str| edits(name.as_bytes(), text.as_bytes());
+    KNOWN
+        .into_iter()
+        .min_by_key(|name| distance(name))
+        .unwrap_or("int8")
+}
+
+/// Levenshtein's distance; long texts are cut, which changes no ranking worth having.
+fn edits(a: &[u8], b: &[u8]) -> usize {
+    let b = &b[..b.len().min(64)];
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, &one) in a.iter().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, &other) in b.iter().enumerate() {
+            let replaced = before + usize::from(one != other);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_and_shown() {
+        for (name, shown) in [
+            ("int8", "int8-channel"),
+            ("int8-channel", "int8-channel"),
+            ("int8-tensor", "int8-tensor"),
+            ("int4-g32", "int4-g32"),
+            ("int4", "int4-g32"),
+            ("int4-g64-zp", "int4-g64-zp"),
+            ("int4-zp-g64-mse", "int4-g64-zp-mse"),
+            ("int4-narrow", "int4-g32-narrow"),
+            ("int3-g32", "int3-g32"),
+            ("int2-g16-zp", "int2-g16-zp"),
+            ("w8a8", "int8-channel x int8"),
+            ("w4a16-g64", "int4-g64"),
+            ("w4a8-g32", "int4-g32 x int8"),
+            ("nf4", "nf4-g32"),
+            ("log8", "log8-channel"),
+            ("log4-g16", "log4-g16"),
+        ] {
+            let scheme: QuantizeScheme = name.parse().unwrap();
+            assert_eq!(scheme.to_string(), shown, "{name}");
+        }
+        for name in KNOWN {
+            assert!(name.parse::<QuantizeScheme>().is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_refused_with_the_nearest() {
+        for (name, near) in [
+            ("", "nf4"),
+            ("int5-g32", "int8-g32"),
+            ("int4-g", "int4-g32"),
+            ("int4-g0", "int4-g32"),
+            ("int4-g32-g64", "int4-g32"),
+            ("w8a4", "w8a8"),
+            ("nf4-zp", "int8-zp"),
+            ("w4a8-32", "w4a8-g32"),
+        ] {
+            let error = name.parse::<QuantizeScheme>().unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("the nearest is {near}")),
+                "{name}: {error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `lapidary quantize`: plans, files, and what is refused.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use lapidary::compress::model::Model;
+
+fn quantize(arguments: &[&str]) -> Output {
+    let network =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fmnist_mlp_f32.safetensors");
+    Command::new(env!("CARGO_BIN_EXE_lapidary"))
+        .arg("quantize")
+        .arg(network)
+        .args(arguments)
+        .args([
+            "--model",
+            "mlp",
+            "--hidden",
+            "256,128",
+            "--raw-inputs",
+            "--device",
+            "llvmpipe",
+        ])
+        .env(
+            "LAPIDARY_CACHE",
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+        )
+        .output()
+        .expect("the command starts")
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_plan_says_what_becomes_of_each_weight_and_writes_nothing() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quantize-plan");
+    let folder = out.display().to_string();
+    let asked = [
+        "--scheme",
+        "int4-g32",
+        "--on-misfit",
+        "smaller-group",
+        "--keep",
+        "5.*",
+        "--plan",
+        "--json",
+    ];
+    let output = quantize(&[&[folder.as_str()], &asked[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let plan: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let becomes: Vec<&str> = plan
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|one| one["becomes"].as_str().expect("a word"))
+        .collect();
+    assert_eq!(becomes, ["int4-g16", "int4-g32", "kept"]);
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_network_becomes_a_folder_that_opens_again_and_says_what_was_lost() {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = out.path().join("int8").display().to_string();
+    let output = quantize(&[
+        &folder, "--scheme", "w8a8", "--method", "nearest", "--calib", "8", "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [before, after] = [0, 1].map(|at| report["accuracy"][at].as_f64().expect("a number"));
+    assert!(before - after <= 0.003, "{before} {after}");
+    assert_eq!(
+        report["quantize"]["layers"].as_array().map(Vec::len),
+        Some(3)
+    );
+    let model = Model::load(&folder).expect("reads");
+    let format = model.tensor("1.weight").expect("there").format();
+    assert_eq!(format, "int8-channel x int8");
+}
+
+#[test]
+fn schemes_and_weights_that_do_not_fit_are_told_with_the_fix() {
+    for (arguments, message) in [
+        (&["out", "--scheme", "int5"][..], "the nearest is int"),
+        (
+            &["out", "--scheme", "int4-g32"][..],
+            "1.weight: k = 784 is not a multiple of group_size 32; use int4-g16",
+        ),
+        (
+            &["out", "--scheme", "int8", "--method", "gtpq"][..],
+            "nearest, gptq, awq, hqq, smoothquant",
+        ),
+        (
+            &["out", "--scheme", "nf4", "--method", "gptq"][..],
+            "nearest, which finds the nearest level",
+        ),
+        (
+            &["out", "--scheme", "int8", "--keep", "conv*"][..],
+            "patterns that fit one of 1.weight",
+        ),
+    ] {
+        let output = quantize(arguments);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(message), "{}", said(&output));
+    }
+}
