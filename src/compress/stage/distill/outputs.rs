@@ -97,7 +97,7 @@ pub(super) fn outputs(
             Some(Deployed::new(context.engine, &part, &Routes::default())?.logits(inputs)?)
         }
     };
-    let cache = write(cache, key, (&logits, classes), features.as_deref())?;
+    let cache = write(cache, &key, (&logits, classes), features.as_deref())?;
     Ok(Outputs {
         logits: logits.into(),
         features: shape.zip(features.map(Into::into)),
@@ -183,7 +183,7 @@ fn read(
 
 fn write(
     cache: Option<&Cache>,
-    key: BTreeMap<String, String>,
+    key: &BTreeMap<String, String>,
     (logits, classes): (&[f32], usize),
     features: Option<&[f32]>,
 ) -> Result<CacheUse, StageError> {
@@ -201,6 +201,6 @@ fn write(
     if let Some(features) = features {
         tensors.push(("features".to_owned(), tensor(features)?));
     }
-    write_safetensors(&cache.file, &tensors, &key).map_err(ModelFileError::from)?;
+    write_safetensors(&cache.file, &tensors, key).map_err(ModelFileError::from)?;
     Ok(CacheUse::Written)
 }
