@@ -414,25 +414,30 @@ fn torch_teacher() -> Model {
 #[test]
 fn a_teacher_makes_up_for_labels_that_are_few() {
     let (engine, data) = (gpu(options()), fashion_mnist_subset().expect("built in"));
-    let train = data.train.first(4000).expect("there");
+    let train = data.train.first(6000).expect("there");
     let teacher = torch_teacher();
-    let student: Student = described("mlp 32", &[1, 28, 28], 10).expect("fits").into();
+    let student = Student {
+        inputs: Some(Standardization::fit(&train, StandardizeBy::Whole).expect("varied")),
+        ..described("mlp 32", &[1, 28, 28], 10).expect("fits").into()
+    };
     let settings = DistillOptions {
         labelled: Some(200),
-        epochs: 4,
+        epochs: 10,
         ..DistillOptions::default()
     };
-    let test = teacher.prepare(&data.test).expect("fits");
     let accuracy = |model: &Model| {
+        let test = model.prepare(&data.test).expect("fits");
         let deployed = Deployed::new(&engine, model, &Routes::default()).expect("fits");
         let logits = deployed.logits(test.inputs()).expect("runs");
         eval::accuracy(&logits, test.labels(), 10).expect("finite")
     };
+    let mut gains = Vec::new();
     for seed in 0..3 {
         let context = context(&engine, &train, seed);
         let (model, _) = distill(&context, &teacher, &student, &settings).expect("trains");
         let alone = by_labels_alone(&context, &teacher, &student, &settings).expect("trains");
-        let [with, without] = [accuracy(&model), accuracy(&alone)];
-        assert!(with > without, "seed {seed}: {with} {without}");
+        gains.push(accuracy(&model) - accuracy(&alone));
     }
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
+    assert!(mean >= 0.03, "{gains:?}");
 }

@@ -50,7 +50,7 @@ pub enum HintName {
 #[command(after_help = "Examples:
   lapidary train --model mlp --out teacher.safetensors
   lapidary distill teacher.safetensors student --student \"mlp 784-32-10\"
-  lapidary distill teacher.safetensors student --student \"mlp 32\" --labelled 1000 --control
+  lapidary distill teacher.safetensors student --student \"mlp 32\" --labelled 1000 --epochs 20 --control
   lapidary distill teacher.safetensors student --student cnn --loss logits --hint cosine --fine-tune-epochs 2")]
 pub struct DistillCommand {
     /// The trained network: a folder with a model, or a safetensors file as `train --out` writes it.
