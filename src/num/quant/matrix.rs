@@ -395,7 +395,8 @@ mod tests {
         assert_eq!([stacked.n(), stacked.k()], [2 * matrix.n(), matrix.k()]);
         let rows = matrix.dequantize();
         assert_eq!(stacked.dequantize(), [rows.clone(), rows].concat());
-        assert_eq!(stacked.bytes(), 4 * (2 * 4 + 1 + 1));
+        // Four codes words a row, four f16 scales, four zero points of a byte.
+        assert_eq!(stacked.bytes(), 4 * (2 * 4 + 2 + 1));
         let other = QuantizedParts {
             scale_type: ScaleType::F32,
             ..parts()
