@@ -114,7 +114,11 @@ fn for_language_models(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::
     let Some(at) = found.map(|at| at + 1) else {
         return arguments;
     };
-    let is_language_model = |word: &std::ffi::OsString| generate::is_language_model(word.as_ref());
+    // A model that is none is told so by the command that wants one.
+    let is_language_model = |word: &std::ffi::OsString| {
+        generate::is_language_model(word.as_ref())
+            || ["-p", "--prompt"].iter().any(|flag| word == flag)
+    };
     if arguments[at + 1..].iter().any(is_language_model)
         && let Some((_, name)) = known(&arguments[at])
     {
