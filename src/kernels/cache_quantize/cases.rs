@@ -77,10 +77,10 @@ fn case(shape: CacheQuantize, data: DataKind) -> Option<Case> {
 
 pub(super) const BROKEN: &[Edit] = &[
     Edit {
-        name: "no_guard",
+        name: "all_tokens_at_the_first_position",
         module: NAME,
-        find: "sequence >= params.batch",
-        replace: "sequence > params.batch",
+        find: "params.capacity) + token",
+        replace: "params.capacity) + 0u * token",
     },
     Edit {
         name: "past_the_end_of_the_cache",
