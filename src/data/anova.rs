@@ -27,6 +27,7 @@ pub fn f_scores(data: &Dataset) -> Result<Vec<f64>, DataError> {
         false => Ok(()),
     };
     at_least("classes", k, 2)?;
+    data.require_one_label()?;
     data.require_per_class(1)?;
     at_least("samples", n, k + 1)?;
     data.require_complete()?;

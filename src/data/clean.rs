@@ -33,16 +33,16 @@ pub struct Missing {
 #[must_use]
 pub fn drop_duplicates(data: &Dataset) -> Deduplicated {
     let mut rows: Vec<usize> = (0..data.n_samples()).collect();
-    let labels = data.labels();
+    let labels = |row| data.sample_labels(row);
     rows.sort_unstable_by(|&a, &b| {
         compare(data.sample(a), data.sample(b))
-            .then(labels[a].cmp(&labels[b]))
+            .then(labels(a).cmp(labels(b)))
             .then(a.cmp(&b))
     });
     let mut kept = Vec::new();
     let mut n_conflicting = 0;
     for same_inputs in rows.chunk_by(|&a, &b| compare(data.sample(a), data.sample(b)).is_eq()) {
-        let groups = same_inputs.chunk_by(|&a, &b| labels[a] == labels[b]);
+        let groups = same_inputs.chunk_by(|&a, &b| labels(a) == labels(b));
         let before = kept.len();
         kept.extend(groups.map(|group| group[0]));
         let n_labels = kept.len() - before;

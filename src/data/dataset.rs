@@ -1,4 +1,4 @@
-//! Samples of one shape with a class each.
+//! Samples of one shape with a class each, or windows of a text with the next token of each token.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +21,10 @@ pub struct Dataset {
     sample_shape: Vec<usize>,
     /// Product of `sample_shape`, at least 1.
     n_features: usize,
-    /// `[n]`
+    /// `[n, labels_per_sample]`
     labels: Vec<u32>,
+    /// 1, or as many as tokens of a window.
+    labels_per_sample: usize,
     class_names: Vec<String>,
     /// One a feature, for tables.
     feature_names: Option<Vec<String>>,
@@ -41,6 +43,40 @@ impl Dataset {
         class_names: Vec<String>,
     ) -> Result<Self, DataError> {
         let n_samples = labels.len();
+        Self::with_labels(inputs, sample_shape, (labels, n_samples), class_names)
+    }
+
+    /// Windows of a text, for guessing the next token: sample `i` is tokens `i length` up to `(i + 1) length`, its
+    /// labels are the tokens one further on. What is left at the end is dropped.
+    ///
+    /// # Errors
+    /// [`DataError::NoSamples`] for fewer tokens than `length + 1`, [`DataError::SampleShape`] for windows of
+    /// nothing, [`DataError::LabelOutOfRange`] for a token without a name.
+    pub fn windows(
+        tokens: &[u32],
+        length: usize,
+        token_names: Vec<String>,
+    ) -> Result<Self, DataError> {
+        feature_count(&[length])?;
+        let n_samples = tokens.len().saturating_sub(1) / length;
+        let used = n_samples * length;
+        // Exact: there are at most `MAX_CLASSES` tokens, or one has no name.
+        let inputs = tokens.iter().take(used).map(|&token| token as f32);
+        let labels = tokens.iter().skip(1).take(used).copied().collect();
+        Self::with_labels(
+            inputs.collect(),
+            vec![length],
+            (labels, n_samples),
+            token_names,
+        )
+    }
+
+    fn with_labels(
+        inputs: Vec<f32>,
+        sample_shape: Vec<usize>,
+        (labels, n_samples): (Vec<u32>, usize),
+        class_names: Vec<String>,
+    ) -> Result<Self, DataError> {
         if n_samples > MAX_SAMPLES {
             return Err(DataError::TooManySamples { n_samples });
         }
@@ -58,13 +94,14 @@ impl Dataset {
             return Err(DataError::NoSamples);
         }
         check_classes(&class_names)?;
-        if let Some(row) = labels
+        let labels_per_sample = labels.len() / n_samples;
+        if let Some(at) = labels
             .iter()
             .position(|&label| label as usize >= class_names.len())
         {
             return Err(DataError::LabelOutOfRange {
-                row,
-                label: labels[row].into(),
+                row: at / labels_per_sample,
+                label: labels[at].into(),
                 n_classes: class_names.len(),
             });
         }
@@ -80,6 +117,7 @@ impl Dataset {
             sample_shape,
             n_features,
             labels,
+            labels_per_sample,
             class_names,
             feature_names: None,
         })
@@ -103,7 +141,36 @@ impl Dataset {
 
     /// Samples, at least one.
     pub fn n_samples(&self) -> usize {
-        self.labels.len()
+        self.labels.len() / self.labels_per_sample
+    }
+
+    /// Labels of a sample: 1, or as many as tokens of a window.
+    pub fn labels_per_sample(&self) -> usize {
+        self.labels_per_sample
+    }
+
+    /// The labels of one sample.
+    ///
+    /// # Panics
+    /// When there is no such sample.
+    pub fn sample_labels(&self, row: usize) -> &[u32] {
+        &self.labels[row * self.labels_per_sample..][..self.labels_per_sample]
+    }
+
+    /// Refuses windows of a text, whose samples have no class.
+    ///
+    /// # Errors
+    /// [`DataError::OutOfRange`] for more than one label a sample.
+    pub fn require_one_label(&self) -> Result<(), DataError> {
+        if self.labels_per_sample == 1 {
+            return Ok(());
+        }
+        Err(DataError::OutOfRange {
+            what: "labels of a sample",
+            given: self.labels_per_sample,
+            least: 1,
+            most: 1,
+        })
     }
 
     /// Elements of a sample, at least one.
@@ -134,7 +201,7 @@ impl Dataset {
         &self.inputs[row * self.n_features..][..self.n_features]
     }
 
-    /// One label a sample, each less than [`Dataset::n_classes`].
+    /// [`Self::labels_per_sample`] labels of each sample, each less than [`Dataset::n_classes`].
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
@@ -208,7 +275,10 @@ impl Dataset {
         }
         Ok(Self {
             inputs,
-            labels: rows.iter().map(|&row| self.labels[row]).collect(),
+            labels: rows
+                .iter()
+                .flat_map(|&row| self.sample_labels(row).iter().copied())
+                .collect(),
             ..self.empty_like()
         })
     }
@@ -228,7 +298,7 @@ impl Dataset {
         }
         Ok(Self {
             inputs: self.inputs[..n * self.n_features].to_vec(),
-            labels: self.labels[..n].to_vec(),
+            labels: self.labels[..n * self.labels_per_sample].to_vec(),
             ..self.empty_like()
         })
     }
@@ -248,6 +318,7 @@ impl Dataset {
             sample_shape: vec![features.len()],
             n_features: features.len(),
             labels: self.labels.clone(),
+            labels_per_sample: self.labels_per_sample,
             class_names: self.class_names.clone(),
             feature_names: self
                 .feature_names
@@ -293,6 +364,7 @@ impl Dataset {
             sample_shape: self.sample_shape.clone(),
             n_features: self.n_features,
             labels: Vec::new(),
+            labels_per_sample: self.labels_per_sample,
             class_names: self.class_names.clone(),
             feature_names: self.feature_names.clone(),
         }

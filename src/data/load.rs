@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::idx::is_idx_folder;
+use super::text::{load_text, text_files};
 use super::{DataError, TrainTest, load_csv, load_idx_folder, load_safetensors};
 use crate::io::csv::CsvOptions;
 
@@ -13,14 +14,17 @@ pub struct LoadOptions {
     pub label: String,
     /// The byte between two fields of CSV files.
     pub separator: u8,
+    /// Bytes of a window of texts.
+    pub window: usize,
 }
 
 impl Default for LoadOptions {
-    /// The column `label`, and commas.
+    /// The column `label`, and commas; windows of 128 bytes.
     fn default() -> Self {
         Self {
             label: "label".into(),
             separator: b',',
+            window: 128,
         }
     }
 }
@@ -29,7 +33,8 @@ impl Default for LoadOptions {
 ///
 /// 1. `train-images-idx3-ubyte` and its three companions, plain or `.gz` ([`load_idx_folder`]);
 /// 2. `train.csv` and `test.csv` ([`load_csv`]);
-/// 3. `train.safetensors` and `test.safetensors` ([`load_safetensors`]).
+/// 3. `train.safetensors` and `test.safetensors` ([`load_safetensors`]);
+/// 4. files that end in `.txt` ([`load_text`]).
 ///
 /// # Errors
 /// [`DataError::UnknownLayout`] if it has none, and what the loader of the layout refuses.
@@ -54,11 +59,13 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<TrainTest
             load_safetensors(train_tensors)?,
             load_safetensors(test_tensors)?,
         )
+    } else if !text_files(folder).is_empty() {
+        load_text(folder, options.window)
     } else {
         Err(DataError::UnknownLayout {
             folder: folder.to_owned(),
-            looked_for: "train-images-idx3-ubyte (plain or .gz), train.csv, train.safetensors"
-                .into(),
+            looked_for:
+                "train-images-idx3-ubyte (plain or .gz), train.csv, train.safetensors, *.txt".into(),
         })
     }
 }

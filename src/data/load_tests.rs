@@ -178,6 +178,6 @@ fn a_folder_without_data_is_told_what_was_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     assert!(message(folder.path()).ends_with(
         "no data set found; looked for train-images-idx3-ubyte (plain or .gz), train.csv, \
-         train.safetensors"
+         train.safetensors, *.txt"
     ));
 }

@@ -79,7 +79,7 @@ impl LoaderOptions {
 pub struct Batch {
     /// `[n, sample_shape..]`, row-major, no value missing.
     pub inputs: Vec<f32>,
-    /// `[n]`
+    /// `[n]`, or `[n, length]` for windows of a text.
     pub labels: Vec<u32>,
     /// Row of each sample in the set, `[n]`.
     pub rows: Vec<u32>,
@@ -208,9 +208,9 @@ impl Loader {
             let occasion = Occasion { seed, epoch, row };
             augmentation.apply(&mut inputs[begin..], self.data.sample_shape(), occasion);
         }
-        let label = |&row: &u32| self.data.labels()[row as usize];
+        let labels = |&row: &u32| self.data.sample_labels(row as usize).iter().copied();
         Batch {
-            labels: rows.iter().map(label).collect(),
+            labels: rows.iter().flat_map(labels).collect(),
             inputs,
             rows,
             n_counted,

@@ -2,7 +2,7 @@
 //!
 //! * [`Dataset`]: samples of one shape with a class each; [`TrainTest`] is a pair of them.
 //! * Sources: [`load`] for the folder a user names, [`load_csv`] and [`load_safetensors`] for single
-//!   files, [`fashion_mnist_subset`] for the images built into the library.
+//!   files, [`load_text`] for windows of texts, [`fashion_mnist_subset`] for the images built into the library.
 //! * Preparation: [`clean`] (duplicates, missing values), [`anova`] (which features tell classes
 //!   apart), [`Standardization`], [`split`] (validation sets and folds).
 //! * [`Loader`]: shuffled, augmented batches made ahead on a thread.
@@ -55,6 +55,7 @@ pub mod split;
 mod standardize;
 mod stored;
 mod table;
+mod text;
 mod train_test;
 
 pub use augment::Augmentation;
@@ -69,4 +70,5 @@ pub use shuffle::permutation;
 pub use standardize::{Standardization, StandardizeBy};
 pub use stored::{load_safetensors, save_safetensors};
 pub use table::{from_table, load_csv};
+pub use text::load_text;
 pub use train_test::TrainTest;

@@ -35,6 +35,7 @@ pub fn stratified_split(
             allowed: "between 0 and 1, both excluded",
         });
     }
+    data.require_one_label()?;
     data.require_per_class(2)?;
     let classes = shuffled_classes(data, seed);
     let counts = shares(&data.class_counts(), validation_share);
@@ -66,6 +67,7 @@ pub fn stratified_folds(
             most: data.n_samples(),
         });
     }
+    data.require_one_label()?;
     data.require_per_class(n_folds)?;
     let mut fold_of_row = vec![0; data.n_samples()];
     // Dealing goes on where the class before stopped, so that no fold gets every class's extra.

@@ -58,8 +58,9 @@ pub fn load_safetensors(path: impl AsRef<Path>) -> Result<Dataset, DataError> {
 /// if any, in one step.
 ///
 /// # Errors
-/// [`DataError::Io`] if the file cannot be written.
+/// [`DataError::Io`] if the file cannot be written, [`DataError::OutOfRange`] for windows of a text.
 pub fn save_safetensors(data: &Dataset, path: impl AsRef<Path>) -> Result<(), DataError> {
+    data.require_one_label()?;
     let mut shape = vec![data.n_samples()];
     shape.extend_from_slice(data.sample_shape());
     let inputs = HostTensor::from_f32(shape, data.inputs()).expect("one input an element");

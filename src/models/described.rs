@@ -2,11 +2,12 @@
 
 use crate::ops::nn::Curve;
 
-use super::{Layer, Mlp, ModelError, Sequential, cnn, mobilenet};
+use super::{DecoderSizes, Layer, Mlp, ModelError, Sequential, cnn, decoder, mobilenet};
 
 /// The network that `text` describes, for samples of `sample_shape` and `n_classes` classes: `mlp 784-32-10` with
 /// all extents or `mlp 32-16` with the hidden ones, both with relu; `cnn`; `mobilenet`, or `mobilenet 0.5` with a
-/// factor of its channels. The number of classes may follow, as networks describe themselves.
+/// factor of its channels; `decoder` or `decoder 4-128-4-2-352` with blocks, width, heads, heads of keys and values
+/// and hidden extent. The number of classes may follow, as networks describe themselves.
 ///
 /// # Errors
 /// [`ModelError::Description`] for other texts and for extents that are not those of the data, and what the
@@ -49,7 +50,24 @@ pub fn described(
             let width = width.map_err(|_| refuse("the factor is a number".to_owned()))?;
             mobilenet(sample_shape, n_classes, width)
         }
-        ["mlp" | "cnn" | "mobilenet", ..] => Err(refuse("it has too many words".to_owned())),
+        ["decoder"] | ["decoder", _] | ["decoder", _, _] => {
+            let sizes = match words.get(1) {
+                None => DecoderSizes::default(),
+                Some(sizes) => DecoderSizes::parse(sizes).ok_or_else(|| {
+                    refuse("sizes are blocks-width-heads-kv heads-hidden, numbers".to_owned())
+                })?,
+            };
+            match (sample_shape, words.get(2)) {
+                (_, Some(&vocabulary)) if vocabulary != n_classes.to_string() => {
+                    Err(refuse(format!("the data have {n_classes} tokens")))
+                }
+                (&[length], _) => decoder(length, n_classes, sizes),
+                _ => Err(refuse("it takes windows of a text".to_owned())),
+            }
+        }
+        ["mlp" | "cnn" | "mobilenet" | "decoder", ..] => {
+            Err(refuse("it has too many words".to_owned()))
+        }
         [other, ..] => Err(refuse(format!("there is no kind `{other}`"))),
         [] => Err(refuse("it is empty".to_owned())),
     }

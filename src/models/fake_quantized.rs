@@ -6,7 +6,7 @@ use crate::num::Scheme;
 use crate::ops::OpError;
 use crate::ops::nn::{Coding, ScalesOf};
 
-use super::{LayerSummary, Network, Pass, PassTensor, Role, TensorSpec};
+use super::{LayerSummary, Network, Pass, PassTensor, Role, SampleKind, TensorSpec};
 
 /// A network whose passes, of training and of evaluation, take some parameters at the values that quantizing
 /// them gives. Gradients go straight through; what is trained and stored stays f32, and quantizing it under the
@@ -109,6 +109,14 @@ impl<N: Network> Network for FakeQuantized<N> {
 
     fn sample_shape(&self) -> &[usize] {
         self.network.sample_shape()
+    }
+
+    fn samples(&self) -> SampleKind {
+        self.network.samples()
+    }
+
+    fn n_predictions(&self) -> usize {
+        self.network.n_predictions()
     }
 
     fn n_classes(&self) -> usize {

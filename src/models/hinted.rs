@@ -6,7 +6,8 @@ use crate::ops::OpError;
 use crate::ops::nn::Conv2dOptions;
 
 use super::{
-    First, Initial, LayerSummary, Mode, ModelError, Network, Pass, Role, Sequential, TensorSpec,
+    First, Initial, LayerSummary, Mode, ModelError, Network, Pass, Role, SampleKind, Sequential,
+    TensorSpec,
 };
 
 /// Name of the projection's weight; its bias is `hint.bias`.
@@ -84,6 +85,14 @@ impl Network for Hinted {
 
     fn sample_shape(&self) -> &[usize] {
         self.network.sample_shape()
+    }
+
+    fn samples(&self) -> SampleKind {
+        self.network.samples()
+    }
+
+    fn n_predictions(&self) -> usize {
+        self.network.n_predictions()
     }
 
     fn n_classes(&self) -> usize {

@@ -7,6 +7,7 @@ use crate::autograd::Var;
 use crate::ops::OpError;
 use crate::ops::nn::{Conv2dOptions, Curve, Pool2dOptions};
 
+use super::decoder::{self, SelfAttention};
 use super::{First, Initial, ModelError, Pass, Role, TensorSpec, Windows};
 
 /// One layer. Files hold it as JSON: `{"linear": {"outputs": 10, "has_bias": true}}`.
@@ -63,6 +64,29 @@ pub enum Layer {
     },
     /// Nothing: where a folded normalization was.
     Identity,
+    /// A row of a table for each token of a window, `[length]` to `[length, width]`. Only the first layer
+    /// can be one.
+    Embedding {
+        /// Tokens there are.
+        vocabulary: usize,
+        /// Extent of a row.
+        width: usize,
+    },
+    /// Each token `[.., width]` over the root of its mean square, times a factor for each element (Zhang and
+    /// Sennrich 2019).
+    RmsNorm {
+        /// Added to the mean of squares.
+        epsilon: f32,
+    },
+    /// Norm, attention and residual of a decoder, `[length, width]` to the same.
+    SelfAttention(SelfAttention),
+    /// Norm, gated feed-forward part and residual of a decoder, `[length, width]` to the same.
+    GatedFeedForward {
+        /// Extent between its matrices.
+        hidden: usize,
+        /// Added to the mean of squares in the norm.
+        epsilon: f32,
+    },
 }
 
 /// What a layer is given.
@@ -72,6 +96,13 @@ pub(super) struct Place<'a> {
     pub index: usize,
     /// Shape of a sample before it.
     pub input: &'a [usize],
+}
+
+impl Place<'_> {
+    /// The last extent of a sample.
+    fn width(&self) -> usize {
+        self.input.last().copied().unwrap_or(0)
+    }
 }
 
 impl Layer {
@@ -101,6 +132,10 @@ impl Layer {
             Self::Activation(_) => "activation",
             Self::Dropout { .. } => "dropout",
             Self::Identity => "identity",
+            Self::Embedding { .. } => "embedding",
+            Self::RmsNorm { .. } => "RMS norm",
+            Self::SelfAttention(_) => "self-attention",
+            Self::GatedFeedForward { .. } => "gated feed-forward",
         }
     }
 
@@ -127,8 +162,35 @@ impl Layer {
             Self::Linear { outputs: 0, .. } => Err(setting("outputs", 0.0, "at least 1")),
             Self::Linear { outputs, .. } => match input {
                 [_] => Ok(vec![outputs]),
+                [length, _] => Ok(vec![*length, outputs]),
                 _ => refuse("a flat sample"),
             },
+            Self::Embedding { vocabulary, width } => match *input {
+                _ if vocabulary == 0 => Err(setting("vocabulary", 0.0, "at least 1")),
+                _ if width == 0 => Err(setting("width", 0.0, "at least 1")),
+                [length] if index == 0 => Ok(vec![length, width]),
+                _ => refuse("windows of tokens, before any other layer"),
+            },
+            Self::RmsNorm { epsilon } => match (decoder::positive_fault(epsilon), input) {
+                (Some((what, given, allowed)), _) => Err(setting(what, given, allowed)),
+                (None, [.., _]) => Ok(input.to_vec()),
+                (None, []) => refuse("[.., width]"),
+            },
+            Self::SelfAttention(heads) => match *input {
+                [_, width] => match heads.fault(width) {
+                    Some((what, given, allowed)) => Err(setting(what, given, allowed)),
+                    None => Ok(input.to_vec()),
+                },
+                _ => refuse("[length, width]"),
+            },
+            Self::GatedFeedForward { hidden, epsilon } => {
+                match (decoder::positive_fault(epsilon), input) {
+                    _ if hidden == 0 => Err(setting("hidden", 0.0, "at least 1")),
+                    (Some((what, given, allowed)), _) => Err(setting(what, given, allowed)),
+                    (None, [_, _]) => Ok(input.to_vec()),
+                    (None, _) => refuse("[length, width]"),
+                }
+            }
             Self::Conv2d {
                 outputs,
                 kernel,
@@ -216,7 +278,7 @@ impl Layer {
         };
         match *self {
             Self::Linear { outputs, has_bias } => {
-                let inputs = place.input[0];
+                let inputs = place.width();
                 let bounds = initial.bounds(inputs, outputs);
                 weight_and_bias(&[outputs, inputs], has_bias, bounds)
             }
@@ -242,6 +304,14 @@ impl Layer {
                     },
                 ]
             }
+            Self::Embedding { vocabulary, width } => {
+                decoder::embedding_tensors(place.index, [vocabulary, width])
+            }
+            Self::RmsNorm { .. } => decoder::norm_tensors(place),
+            Self::SelfAttention(heads) => heads.tensors(place, initial),
+            Self::GatedFeedForward { hidden, .. } => {
+                decoder::feed_forward_tensors(place, hidden, initial)
+            }
             Self::Flatten
             | Self::MaxPool { .. }
             | Self::GlobalAveragePool
@@ -255,7 +325,9 @@ impl Layer {
     pub(super) fn multiply_adds(&self, place: Place<'_>, output: &[usize]) -> u64 {
         let places: u64 = output.iter().map(|&extent| extent as u64).product();
         match *self {
-            Self::Linear { .. } => places * place.input[0] as u64,
+            Self::Linear { .. } => places * place.width() as u64,
+            Self::SelfAttention(heads) => heads.multiply_adds(place.input),
+            Self::GatedFeedForward { hidden, .. } => 3 * places * hidden as u64,
             Self::Conv2d { kernel, groups, .. } => {
                 places * (place.input[0] / groups * kernel * kernel) as u64
             }
@@ -265,7 +337,9 @@ impl Layer {
             | Self::BatchNorm { .. }
             | Self::Activation(_)
             | Self::Dropout { .. }
-            | Self::Identity => 0,
+            | Self::Identity
+            | Self::Embedding { .. }
+            | Self::RmsNorm { .. } => 0,
         }
     }
 
@@ -282,7 +356,21 @@ impl Layer {
                 let flat = place.input.iter().product();
                 pass.tape().reshape(x, &[batch.unwrap_or(0), flat])
             }
-            Self::Linear { has_bias, .. } => pass.linear(x, first, has_bias),
+            Self::Linear { has_bias, .. } => {
+                let &[_, width] = place.input else {
+                    return pass.linear(x, first, has_bias);
+                };
+                // One row a token, and so are the logits.
+                let n = pass.tape().value(x).len() / width.max(1);
+                let rows = pass.tape().reshape(x, &[n, width])?;
+                pass.linear(rows, first, has_bias)
+            }
+            Self::Embedding { vocabulary, .. } => pass.embedding(x, first, vocabulary),
+            Self::RmsNorm { epsilon } => decoder::record_norm(pass, x, (place, first), epsilon),
+            Self::SelfAttention(heads) => heads.record(pass, x, (place, first)),
+            Self::GatedFeedForward { epsilon, .. } => {
+                decoder::record_feed_forward(pass, x, (place, first), epsilon)
+            }
             Self::Conv2d {
                 kernel,
                 stride,

@@ -24,7 +24,7 @@ use crate::num::{rotary_frequencies, rotary_table};
 use crate::ops::nn::{
     AttentionOptions, HeadOrder, Heads, Indices, Mask, NormKind, NormOptions, RotaryOptions,
     Rotation, append_to_cache, append_to_int8_cache, attention_in_parts, attention_over_int8,
-    embedding, embedding_quantized, norm, rotary, swiglu_halves, upload_rotary_table,
+    embedding_of, norm, rotary, swiglu_halves, upload_rotary_table,
 };
 use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear, slice};
 use crate::record::{Recording, Tensor};
@@ -195,18 +195,7 @@ impl Llama {
         recording: &mut Recording,
         tokens: &Indices,
     ) -> Result<Tensor, OpError> {
-        match &self.embedding {
-            Weight::Dense(table) => embedding(recording, table, tokens, FloatType::F32),
-            Weight::Quantized(table) => {
-                embedding_quantized(recording, table, tokens, FloatType::F32)
-            }
-            Weight::Sparse(_) => Err(OpError::Shape {
-                op: "embedding",
-                what: "table",
-                got: vec![self.config.vocabulary, self.config.width],
-                expected: "a table that is not pruned".to_owned(),
-            }),
-        }
+        embedding_of(recording, &self.embedding, tokens, FloatType::F32)
     }
 
     /// x plus what its tokens attend to.

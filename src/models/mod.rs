@@ -1,7 +1,7 @@
 //! Networks: names, roles and first values of their tensors, and a forward pass over them.
 //!
-//! * [`Network`]: what can be trained. [`Mlp`], [`cnn`] and [`mobilenet`] are some; [`Sequential`] makes others
-//!   of [`Layer`]s, with the names of a `torch.nn.Sequential`.
+//! * [`Network`]: what can be trained. [`Mlp`], [`cnn`], [`mobilenet`] and [`decoder`] are some; [`Sequential`]
+//!   makes others of [`Layer`]s, with the names of a `torch.nn.Sequential`. [`SampleKind`] says what they take.
 //! * [`Role`]: parameters have gradients; running statistics do not, but are stored with them.
 //! * [`Pass`]: what a forward pass knows: the tape, its tensors, and whether it is for training.
 //! * [`fold`]: batch normalization into the layer before it. [`transfer`]: trained tensors under a new [`head`].
@@ -12,6 +12,7 @@
 
 mod bert;
 mod cnn;
+mod decoder;
 mod described;
 mod error;
 mod fake_quantized;
@@ -25,12 +26,14 @@ mod mobilenet;
 mod network;
 mod pass;
 mod pattern;
+mod samples;
 mod sequential;
 mod summary;
 mod transfer;
 
 pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
 pub use cnn::cnn;
+pub use decoder::{DecoderSizes, SelfAttention, decoder};
 pub use described::described;
 pub use error::ModelError;
 pub use fake_quantized::FakeQuantized;
@@ -45,6 +48,7 @@ pub use network::{
 };
 pub use pass::{Mode, Pass, PassTensor, SeenInput, Windows};
 pub use pattern::matches;
+pub use samples::SampleKind;
 pub use sequential::Sequential;
 pub use summary::LayerSummary;
 pub use transfer::{head, transfer};

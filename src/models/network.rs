@@ -8,7 +8,7 @@ use crate::io::safetensors::SafetensorsFile;
 use crate::ops::OpError;
 use crate::tensor::HostTensor;
 
-use super::{First, LayerSummary, ModelError, Pass, check_values};
+use super::{First, LayerSummary, ModelError, Pass, SampleKind, check_values};
 
 /// A tensor's name and value.
 pub type NamedTensor = (String, HostTensor);
@@ -47,13 +47,23 @@ pub trait Network: fmt::Debug {
     /// Classes: the extent of the logits.
     fn n_classes(&self) -> usize;
 
+    /// What samples are made of.
+    fn samples(&self) -> SampleKind {
+        SampleKind::Values
+    }
+
+    /// Rows of logits that a sample gives, each with a label of its own: 1, or one for each token.
+    fn n_predictions(&self) -> usize {
+        1
+    }
+
     /// Its tensors, in the order that [`Network::record`] finds them in the pass.
     fn tensors(&self) -> Vec<TensorSpec>;
 
     /// Its layers, with what each costs.
     fn summary(&self) -> Vec<LayerSummary>;
 
-    /// Appends the forward pass on `x [batch, sample_shape..]` and returns logits `[batch, classes]`.
+    /// Appends the forward pass on `x [batch, sample_shape..]` and returns logits `[batch predictions, classes]`.
     ///
     /// # Errors
     /// [`OpError`] for an x or tensors of other shapes.

@@ -2,7 +2,9 @@
 
 use crate::autograd::{Tape, Var};
 use crate::kernels::Activation;
-use crate::ops::nn::{Coding, Conv2dOptions, DropoutOptions, Running, ScalesOf, conv2d_by_rows};
+use crate::ops::nn::{
+    Coding, Conv2dOptions, DropoutOptions, Indices, Running, ScalesOf, conv2d_by_rows,
+};
 use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use crate::record::Tensor;
 
@@ -212,6 +214,17 @@ impl<'a> Pass<'a> {
                 }
             }
         }
+    }
+
+    /// Rows of the network's tensor `first`, a table `[vocabulary, width]`, for tokens x `[batch, length]`, which the
+    /// caller has checked: `[batch, length, width]`.
+    ///
+    /// # Errors
+    /// [`OpError`] for a missing tensor and other shapes.
+    pub fn embedding(&mut self, x: Var, first: usize, vocabulary: usize) -> Result<Var, OpError> {
+        let tokens = Indices::of(self.tape.value(x), "tokens", vocabulary)?;
+        let table = self.parameter(first)?;
+        self.tape.embedding(table, &tokens)
     }
 
     /// A convolution: x `[batch, channels, height, width]`, the network's tensor `first` as weight, `first + 1` as

@@ -6,7 +6,7 @@ use crate::ops::OpError;
 use crate::ops::nn::Curve;
 
 use super::layer::{Place, elements};
-use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, TensorSpec};
+use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, SampleKind, TensorSpec};
 
 /// Layers one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,12 +43,17 @@ impl Sequential {
             elements(&shape)?;
             shapes.push(shape.clone());
         }
-        if shape.len() != 1 {
+        let is_of_tokens = matches!(layers.first(), Some(Layer::Embedding { .. }));
+        if shape.len() != if is_of_tokens { 2 } else { 1 } {
             return Err(ModelError::LayerInput {
                 layer: layers.len(),
                 kind: "logits",
                 found: shape,
-                expected: "a flat sample".to_owned(),
+                expected: if is_of_tokens {
+                    "[length, classes]".to_owned()
+                } else {
+                    "a flat sample".to_owned()
+                },
             });
         }
         Ok(Self {
@@ -104,16 +109,18 @@ impl Sequential {
             let is_fused = |next: &(&Layer, Place<'_>)| *next.0 == relu && place.index != layer;
             let index = match one {
                 // Behind a linear layer, relu is part of the product, to the same bits.
-                &Layer::Linear { has_bias, .. } => match layers.next_if(is_fused) {
-                    Some((_, behind)) => {
-                        x = pass.linear_relu(x, first, has_bias)?;
-                        behind.index
+                &Layer::Linear { has_bias, .. } if place.input.len() == 1 => {
+                    match layers.next_if(is_fused) {
+                        Some((_, behind)) => {
+                            x = pass.linear_relu(x, first, has_bias)?;
+                            behind.index
+                        }
+                        None => {
+                            x = pass.linear(x, first, has_bias)?;
+                            place.index
+                        }
                     }
-                    None => {
-                        x = pass.linear(x, first, has_bias)?;
-                        place.index
-                    }
-                },
+                }
                 _ => {
                     x = one.record(pass, x, (place, first))?;
                     place.index
@@ -125,6 +132,11 @@ impl Sequential {
             }
         }
         Ok((x, features))
+    }
+
+    /// Shape of a sample's logits: `[classes]`, or `[length, classes]` behind windows of tokens.
+    fn logits_shape(&self) -> &[usize] {
+        &self.shapes[self.shapes.len() - 1]
     }
 
     /// Each layer and where it stands.
@@ -145,7 +157,18 @@ impl Network for Sequential {
     }
 
     fn n_classes(&self) -> usize {
-        self.shapes[self.shapes.len() - 1][0]
+        self.logits_shape().last().copied().unwrap_or(0)
+    }
+
+    fn samples(&self) -> SampleKind {
+        match self.layers.first() {
+            Some(&Layer::Embedding { vocabulary, .. }) => SampleKind::Tokens { vocabulary },
+            _ => SampleKind::Values,
+        }
+    }
+
+    fn n_predictions(&self) -> usize {
+        self.logits_shape().iter().rev().skip(1).product()
     }
 
     fn tensors(&self) -> Vec<TensorSpec> {
@@ -183,6 +206,7 @@ fn parameters(tensors: &[TensorSpec]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::SelfAttention;
 
     fn refused(sample: &[usize], layers: &[Layer]) -> String {
         let made = Sequential::new("test", sample, layers.to_vec());
@@ -234,8 +258,13 @@ mod tests {
     #[test]
     fn layers_that_do_not_fit_are_refused_by_index_and_kind() {
         assert_eq!(
+            refused(&[1, 2, 2], &[Layer::linear(3)]),
+            "layer 0 (linear) takes a flat sample, the layer before it gives [1, 2, 2]"
+        );
+        // A row of logits each is only for tokens.
+        assert_eq!(
             refused(&[2, 2], &[Layer::linear(3)]),
-            "layer 0 (linear) takes a flat sample, the layer before it gives [2, 2]"
+            "layer 1 (logits) takes a flat sample, the layer before it gives [2, 3]"
         );
         assert_eq!(
             refused(&[2], &[Layer::linear(3), Layer::linear(0)]),
@@ -249,5 +278,27 @@ mod tests {
         assert!(refused(&[2, 2], &[]).contains("(logits) takes a flat sample"));
         assert!(refused(&[0], &[Layer::linear(1)]).contains("size 0"));
         assert!(refused(&[usize::MAX, 2], &[Layer::Flatten]).contains("more elements"));
+        let embedding = Layer::Embedding {
+            vocabulary: 4,
+            width: 6,
+        };
+        let attention = Layer::SelfAttention(SelfAttention {
+            heads: 4,
+            kv_heads: 2,
+            rope_base: 1e4,
+            epsilon: 1e-5,
+        });
+        for (layers, reason) in [
+            (
+                &[Layer::Flatten, embedding][..],
+                "windows of tokens, before",
+            ),
+            (&[embedding, attention], "heads = 4; allowed: a divisor"),
+            (&[attention], "takes [length, width]"),
+            (&[embedding, Layer::Flatten], "takes [length, classes]"),
+        ] {
+            let message = refused(&[3], layers);
+            assert!(message.contains(reason), "{message}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use crate::kernels::ShapeError;
 use crate::num::mask::MaskError;
 use crate::num::optim::OptimError;
 use crate::record::{RecordError, Tensor};
-use crate::tensor::DType;
+use crate::tensor::{DType, TensorError};
 
 /// Why an operation was refused. Nothing was recorded.
 #[derive(Debug, Clone, Error, PartialEq)]
@@ -87,6 +87,9 @@ pub enum OpError {
     /// A dispatch that does not fit its buffers.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Values that do not form a tensor.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
 }
 
 /// An extent as kernels take it.

@@ -4,7 +4,7 @@ use crate::autograd::Tape;
 use crate::data::Dataset;
 use crate::engine::{Engine, Plan};
 use crate::eval;
-use crate::models::{Mode, Network, Pass, PassTensor, Role};
+use crate::models::{Mode, Network, Pass, PassTensor, Role, SampleKind};
 use crate::ops::{ActivationPath, OpError, Weight};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
@@ -26,6 +26,9 @@ pub struct Predictor {
     sample_shape: Vec<usize>,
     n_features: usize,
     n_classes: usize,
+    samples: SampleKind,
+    /// Rows of logits of a sample.
+    n_predictions: usize,
     batch: usize,
     bytes: u64,
 }
@@ -55,7 +58,7 @@ pub enum Placed {
 }
 
 /// Appends an evaluation of `x [batch, sample_shape..]` over the network's tensors, in its order, and returns
-/// the logits `[batch, classes]`, with the bytes of all results on the way.
+/// the logits `[batch predictions, classes]`, with the bytes of all results on the way.
 ///
 /// # Errors
 /// [`OpError`] for tensors that do not fit the network.
@@ -127,7 +130,8 @@ impl Predictor {
     ) -> Result<Self, TrainError> {
         let sample_shape = network.sample_shape().to_vec();
         let mut recording = Recording::new();
-        let x = recording.input(DType::F32, &batched(batch, &sample_shape));
+        let samples = network.samples();
+        let x = samples.input(&mut recording, DType::F32, &batched(batch, &sample_shape));
         let (logits, results) = record_evaluation(&mut recording, network, tensors, &x)?;
         recording.download(&logits);
         let inputs = recording.inputs().iter();
@@ -137,6 +141,8 @@ impl Predictor {
             n_features: sample_shape.iter().product(),
             sample_shape,
             n_classes: network.n_classes(),
+            samples,
+            n_predictions: network.n_predictions(),
             batch,
         })
     }
@@ -151,7 +157,7 @@ impl Predictor {
         self.bytes
     }
 
-    /// Logits `[n, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with
+    /// Logits `[n predictions, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with
     /// zeros, whose logits are dropped.
     ///
     /// # Errors
@@ -164,14 +170,16 @@ impl Predictor {
                 expected: self.sample_shape.clone(),
             });
         }
-        let mut logits = Vec::with_capacity(inputs.len() / self.n_features * self.n_classes);
+        let of_a_sample = self.n_predictions * self.n_classes;
+        let mut logits = Vec::with_capacity(inputs.len() / self.n_features * of_a_sample);
         for chunk in inputs.chunks(self.batch * self.n_features) {
             let mut padded = chunk.to_vec();
             padded.resize(self.batch * self.n_features, 0.0);
-            let x = HostTensor::from_f32(batched(self.batch, &self.sample_shape), &padded)?;
+            let shape = batched(self.batch, &self.sample_shape);
+            let x = self.samples.host(DType::F32, shape, &padded)?;
             let made = self.plan.run(&[x])?;
             let made = made.first().map(HostTensor::to_f32).transpose()?;
-            let counted = chunk.len() / self.n_features * self.n_classes;
+            let counted = chunk.len() / self.n_features * of_a_sample;
             logits.extend(made.unwrap_or_default().into_iter().take(counted));
         }
         Ok(logits)
@@ -183,7 +191,11 @@ impl Predictor {
     /// [`TrainError::OtherData`] for samples of another shape or another number of classes,
     /// [`TrainError::Eval`] for logits that are not finite, and what the engine says.
     pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation, TrainError> {
-        check_data(data, &self.sample_shape, self.n_classes)?;
+        check_kind(
+            data,
+            &self.sample_shape,
+            [self.n_classes, self.n_predictions],
+        )?;
         let logits = self.logits(data.inputs())?;
         Ok(Evaluation {
             loss: eval::cross_entropy(&logits, data.labels(), self.n_classes)?,
@@ -198,10 +210,15 @@ pub(super) fn batched(batch: usize, sample_shape: &[usize]) -> Vec<usize> {
 }
 
 /// Refuses data of another kind than the network's.
-pub(super) fn check_data(
+pub(super) fn check_data(data: &Dataset, network: &dyn Network) -> Result<(), TrainError> {
+    let counts = [network.n_classes(), network.n_predictions()];
+    check_kind(data, network.sample_shape(), counts)
+}
+
+fn check_kind(
     data: &Dataset,
     sample_shape: &[usize],
-    n_classes: usize,
+    [n_classes, n_predictions]: [usize; 2],
 ) -> Result<(), TrainError> {
     let refuse = |what, found: &[usize], expected: &[usize]| {
         Err(TrainError::OtherData {
@@ -215,6 +232,10 @@ pub(super) fn check_data(
     }
     if data.n_classes() != n_classes {
         return refuse("classes of the data:", &[data.n_classes()], &[n_classes]);
+    }
+    if data.labels_per_sample() != n_predictions {
+        let found = data.labels_per_sample();
+        return refuse("labels of a sample:", &[found], &[n_predictions]);
     }
     Ok(())
 }

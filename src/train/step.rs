@@ -3,7 +3,7 @@
 //!
 //! In mixed precision the tape stores 16 bits between operations, the batch arrives in 16 bits, and products read
 //! 16-bit copies of weights; parameters, their gradients, sums and losses are f32. The gradient of the loss begins with the loss scale
-//! over the batch size, so that what reaches the optimizer is the scaled gradient of the mean over all samples;
+//! over the number of labels, so that what reaches the optimizer is the scaled gradient of the mean over all samples;
 //! `control` undoes the scale, and skips the step when something is not finite. In f32 and bf16, whose ranges need
 //! no scale, a step is skipped when a loss is not finite: parameters then are those that made it.
 
@@ -67,7 +67,7 @@ pub(super) fn record_step(
 ) -> Result<RecordedStep, TrainError> {
     let mut recording = Recording::new();
     let rows = coefficients(&mut recording, 1);
-    let share = 1.0 / options.batch_size as f32;
+    let share = 1.0 / (options.batch_size * network.n_predictions()) as f32;
     let factor = if options.is_scaled() {
         affine(&mut recording, &scale.scale(), (share, 0.0), FloatType::F32)?
     } else {
@@ -169,9 +169,13 @@ fn record_micro_batch(
     let mut tape = Tape::over(recording).with_storage(precision);
     let recording = tape.recording();
     // In 16 bits already when it comes from the host, which halves what is copied.
-    let x = recording.input(precision.dtype(), &batched(batch, network.sample_shape()));
-    let labels = Indices::input(recording, "labels", &[batch], network.n_classes())?;
-    let extents = [batch, network.n_classes()];
+    let shape = batched(batch, network.sample_shape());
+    let x = network
+        .samples()
+        .input(recording, precision.dtype(), &shape);
+    let rows = batch * network.n_predictions();
+    let labels = Indices::input(recording, "labels", &[rows], network.n_classes())?;
+    let extents = [rows, network.n_classes()];
     let teacher = teacher.map(|one| (one, TeacherInputs::new(recording, one, extents)));
     let number = recording.input(DType::U32, &[1]);
     let x_var = tape.constant(&x);
@@ -232,7 +236,7 @@ fn record_micro_batch(
                 rows = tape.hint_loss(rows, features, wanted, (hint.loss, hint.weight))?;
             }
             let losses = tape.value(rows).clone();
-            let ones = HostTensor::from_f32(vec![batch], &vec![1.0; batch])?;
+            let ones = HostTensor::from_f32(vec![extents[0]], &vec![1.0; extents[0]])?;
             let ones = tape.recording().upload(&ones);
             let all = (Binary::Mul, Broadcast::Scalar);
             let first = binary(tape.recording(), &ones, factor, all, FloatType::F32)?;

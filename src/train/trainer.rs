@@ -201,7 +201,7 @@ impl<'a> Trainer<'a> {
         }
         check_labels(
             &batch.labels,
-            self.options.batch_size,
+            self.options.batch_size * self.network.n_predictions(),
             self.network.n_classes(),
         )?;
         let inputs = self.inputs(batch)?;
@@ -253,11 +253,12 @@ impl<'a> Trainer<'a> {
         let shape = batched(n, self.network.sample_shape());
         let xs = batch.inputs.chunks_exact(shape.iter().product());
         for (part, x) in (0..parts).zip(xs) {
-            let labels = &batch.labels[part * n..(part + 1) * n];
+            let n_labels = n * self.network.n_predictions();
+            let labels = &batch.labels[part * n_labels..(part + 1) * n_labels];
             let dtype = options.precision.dtype();
-            inputs.push(HostTensor::from_f32_as(dtype, shape.clone(), x)?);
+            inputs.push(self.network.samples().host(dtype, shape.clone(), x)?);
             match &self.teacher {
-                None => inputs.push(HostTensor::from_words_u32(vec![n], labels)?),
+                None => inputs.push(HostTensor::from_words_u32(vec![n_labels], labels)?),
                 Some(teacher) => {
                     let rows = batch.rows.get(part * n..(part + 1) * n);
                     let rows = rows.ok_or_else(|| TrainError::OtherData {
@@ -419,7 +420,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// [`TrainError::OtherData`] for samples of another shape or another number of classes.
     pub fn check_data(&self, data: &Dataset) -> Result<(), TrainError> {
-        check_data(data, self.network.sample_shape(), self.network.n_classes())
+        check_data(data, self.network)
     }
 
     /// Elements of all parameters, and of those that are trained.

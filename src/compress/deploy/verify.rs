@@ -5,7 +5,7 @@ use crate::compress::outcome::Verification;
 use crate::engine::EngineError;
 use crate::models::Network;
 use crate::record::Recording;
-use crate::tensor::HostTensor;
+use crate::tensor::DType;
 use crate::train::{TrainError, record_evaluation};
 use crate::verify::compare_recording;
 
@@ -29,7 +29,10 @@ impl Deployed<'_> {
         let batch = inputs.len() / features;
         let shape = [&[batch], network.sample_shape()].concat();
         let mut recording = Recording::new();
-        let x = recording.upload(&HostTensor::from_f32(shape, &inputs[..batch * features])?);
+        let given = &inputs[..batch * features];
+        let x = network.samples().host(DType::F32, shape, given);
+        let x = x.map_err(|error| DeployError::Train(TrainError::Op(Box::new(error))))?;
+        let x = recording.upload(&x);
         record_evaluation(&mut recording, network, &self.placed, &x)
             .map_err(|error| DeployError::Train(TrainError::Op(Box::new(error))))?;
         let reports = compare_recording(self.engine, &recording)

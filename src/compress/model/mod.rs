@@ -12,7 +12,7 @@ pub mod storage;
 mod stored;
 
 use crate::data::{Dataset, Standardization};
-use crate::models::{NamedTensor, Network, Role, Sequential, TensorSpec};
+use crate::models::{NamedTensor, Network, Role, SampleKind, Sequential, TensorSpec};
 
 pub use config::{ARTIFACT_FORMAT, CONFIG_FILE, MODEL_FILE, RECEIPT_FILE};
 pub use error::ModelFileError;
@@ -145,14 +145,15 @@ impl Model {
     }
 
     /// What can be stored in fewer bits: parameters of two and more dimensions, which are weights of layers, in
-    /// order. Biases and normalizations stay f32.
+    /// order. Biases, normalizations and the rows of an embedding stay f32.
     pub fn weights(&self) -> Vec<TensorSpec> {
         let is_weight = |one: &TensorSpec| one.role == Role::Parameter && one.shape.len() >= 2;
-        self.network
-            .tensors()
-            .into_iter()
-            .filter(is_weight)
-            .collect()
+        let n_embeddings = match self.network.samples() {
+            SampleKind::Tokens { .. } => 1,
+            SampleKind::Values => 0,
+        };
+        let tensors = self.network.tensors().into_iter();
+        tensors.skip(n_embeddings).filter(is_weight).collect()
     }
 
     /// Samples prepared as the network expects them.

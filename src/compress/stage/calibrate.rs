@@ -18,7 +18,7 @@ use crate::models::{Mode, Network, Pass, PassTensor, Role};
 use crate::ops::nn::unfold;
 use crate::ops::{MatmulOptions, matmul, transpose};
 use crate::record::{Recording, Tensor};
-use crate::tensor::{DType, HostTensor};
+use crate::tensor::DType;
 
 /// Samples of a pass: few, because windows of a convolution are many rows.
 const BATCH: usize = 32;
@@ -80,7 +80,8 @@ pub fn calibrate(
             _ => WatchedPass::prepare(context, model, &tensors, size)?,
         };
         let shape = [&[size], model.network().sample_shape()].concat();
-        let made = watched.plan.run(&[HostTensor::from_f32(shape, batch)?])?;
+        let x = model.network().samples().host(DType::F32, shape, batch)?;
+        let made = watched.plan.run(&[x])?;
         if sums.is_empty() {
             sums = watched.layers.iter().map(Sums::new).collect();
         }
@@ -123,7 +124,9 @@ impl WatchedPass {
         let specs = network.tensors();
         let mut tape = Tape::over(Recording::new());
         let shape = [&[batch], network.sample_shape()].concat();
-        let x = tape.recording().input(DType::F32, &shape);
+        let x = network
+            .samples()
+            .input(tape.recording(), DType::F32, &shape);
         let placed: Vec<PassTensor> = tensors
             .iter()
             .zip(&specs)

@@ -8,7 +8,7 @@ use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
 use super::super::matmul::float;
-use super::super::{OpError, QuantizedWeight, check_shape, extent};
+use super::super::{OpError, QuantizedWeight, Weight, check_shape, extent};
 use super::Indices;
 
 /// Rows of `table [vocabulary, width]`: `[.., width]` for indices `[..]`; the result has the type `out`.
@@ -93,6 +93,28 @@ pub fn embedding_quantized(
     buffers.push((8, rows.buffer()));
     recording.dispatch(launch, &buffers)?;
     Ok(rows)
+}
+
+/// The same rows of a table in whatever format it has.
+///
+/// # Errors
+/// As [`embedding`] and [`embedding_quantized`]; [`OpError::Shape`] for a table that is pruned.
+pub fn embedding_of(
+    recording: &mut Recording,
+    table: &Weight,
+    indices: &Indices,
+    out: FloatType,
+) -> Result<Tensor, OpError> {
+    match table {
+        Weight::Dense(table) => embedding(recording, table, indices, out),
+        Weight::Quantized(table) => embedding_quantized(recording, table, indices, out),
+        Weight::Sparse(_) => Err(OpError::Shape {
+            op: "embedding",
+            what: "table",
+            got: vec![indices.limit()],
+            expected: "a table that is not pruned".to_owned(),
+        }),
+    }
 }
 
 /// The gradient of the table, f32 `[vocabulary, width]`, from the gradient `dy [.., width]` of what

@@ -3,7 +3,7 @@
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
-use super::super::{OpError, extent};
+use super::super::{OpError, check_type, extent};
 
 /// A u32 tensor of any shape whose values are below a limit: classes of a loss, rows of a table.
 ///
@@ -56,6 +56,19 @@ impl Indices {
             tensor: recording.input(DType::U32, shape),
             what,
             limit,
+        })
+    }
+
+    /// Indices in a tensor whose values the caller has checked, or checks before each replay.
+    ///
+    /// # Errors
+    /// [`OpError`] for a tensor that is not u32, and for a limit past 32 bits.
+    pub fn of(tensor: &Tensor, what: &'static str, limit: usize) -> Result<Self, OpError> {
+        check_type("indices", what, tensor, DType::U32)?;
+        Ok(Self {
+            tensor: tensor.clone(),
+            what,
+            limit: extent("indices", what, limit)?,
         })
     }
 

@@ -41,7 +41,7 @@ pub use conv::{
     Conv1dOptions, Conv2dOptions, conv1d, conv2d, conv2d_backward_input, conv2d_backward_weight,
 };
 pub use dropout::{DropoutOptions, dropout};
-pub use embedding::{embedding, embedding_backward, embedding_quantized};
+pub use embedding::{embedding, embedding_backward, embedding_of, embedding_quantized};
 pub use energy::{channel_energy, channel_energy_backward};
 pub use fake_quantize::{
     Coding, FakeQuantizeGradients, ScaleScope, Scales, ScalesOf, fake_quantize,

@@ -44,8 +44,14 @@ pub struct TrainCommand {
     /// Factor of the channels of a mobilenet.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     width: f64,
-    /// Folder with IDX files, train.csv and test.csv, or train.safetensors and test.safetensors; by default
-    /// the images of Fashion-MNIST built in.
+    /// Sizes of a decoder: blocks, width, heads, heads of keys and values, and hidden extent.
+    #[arg(long, value_name = "N-N-N-N-N", default_value = "4-128-4-2-352")]
+    sizes: String,
+    /// Bytes of a window of texts, 128 by default.
+    #[arg(long, value_name = "BYTES")]
+    window: Option<usize>,
+    /// Folder with IDX files, train.csv and test.csv, train.safetensors and test.safetensors, or texts (*.txt);
+    /// by default the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Take inputs as they are stored (bytes as the share of 255), instead of with mean 0 and deviation 1.

@@ -8,7 +8,7 @@ use lapidary::data::{
     load,
 };
 use lapidary::kernels::FloatType;
-use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, mobilenet};
+use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, described, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
 use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
@@ -27,6 +27,8 @@ pub enum Model {
     Cnn,
     /// Depthwise-separable convolutions with batch normalization, after MobileNet; for images.
     Mobilenet,
+    /// A decoder of the llama family that guesses the next byte; for texts.
+    Decoder,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,7 +73,7 @@ pub enum InitialName {
 
 /// Both sets, standardized by what is measured on the training set unless they are taken as they are.
 pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
-    let mut data = load_data(options.data.as_deref())?;
+    let mut data = load_windows(options.data.as_deref(), options.window)?;
     let inputs = inputs(options.raw_inputs, &data.train)?;
     if !options.raw_inputs {
         inputs.apply(&mut data.train).map_err(usage)?;
@@ -82,15 +84,22 @@ pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Fail
 
 /// Both sets of a folder, or those built in.
 pub fn load_data(folder: Option<&Path>) -> Result<TrainTest, Failure> {
+    load_windows(folder, None)
+}
+
+/// The same, texts in windows of so many bytes.
+fn load_windows(folder: Option<&Path>, window: Option<usize>) -> Result<TrainTest, Failure> {
+    let mut options = LoadOptions::default();
+    options.window = window.unwrap_or(options.window);
     match folder {
-        Some(folder) => load(folder, &LoadOptions::default()).map_err(usage),
+        Some(folder) => load(folder, &options).map_err(usage),
         None => built_in(),
     }
 }
 
-/// How inputs are prepared: by what is measured on the training set, or not at all.
+/// How inputs are prepared: by what is measured on the training set, or not at all, as the tokens of a text.
 pub fn inputs(raw_inputs: bool, train: &Dataset) -> Result<Standardization, Failure> {
-    if raw_inputs {
+    if raw_inputs || train.labels_per_sample() > 1 {
         let (by, n) = (StandardizeBy::Whole, train.n_features());
         return Standardization::from_parts(by, vec![0.0], vec![1.0], n).map_err(usage);
     }
@@ -131,6 +140,10 @@ pub fn sequential(options: &TrainCommand, train: &Dataset) -> Result<Sequential,
             network.with_initial(initial).into()
         }
         Model::Cnn => cnn(shape, classes)?.with_initial(initial),
+        Model::Decoder => {
+            let text = format!("decoder {}", options.sizes);
+            described(&text, shape, classes)?.with_initial(initial)
+        }
         Model::Mobilenet => mobilenet(shape, classes, options.width)?.with_initial(initial),
     })
 }

@@ -43,9 +43,12 @@ pub fn gradients(
 
     let mut tape = Tape::new();
     let shape = [&[batch], network.sample_shape()].concat();
-    let x = tape.recording().input(DType::F32, &shape);
-    let labels = Indices::input(tape.recording(), "labels", &[batch], network.n_classes())?;
-    let share = HostTensor::from_f32(vec![1], &[1.0 / batch as f32])?;
+    let x = network
+        .samples()
+        .input(tape.recording(), DType::F32, &shape);
+    let rows = batch * network.n_predictions();
+    let labels = Indices::input(tape.recording(), "labels", &[rows], network.n_classes())?;
+    let share = HostTensor::from_f32(vec![1], &[1.0 / rows as f32])?;
     let share = tape.recording().upload(&share);
     let mut asked = Vec::new();
     let mut on_tape = Vec::new();
@@ -90,8 +93,10 @@ pub fn gradients(
     for one in loader.epoch(0)?.filter(|one| one.n_counted == batch) {
         check_labels(&labels, &one.labels)?;
         let inputs = [
-            HostTensor::from_f32(shape.clone(), &one.inputs)?,
-            HostTensor::from_words_u32(vec![batch], &one.labels)?,
+            network
+                .samples()
+                .host(DType::F32, shape.clone(), &one.inputs)?,
+            HostTensor::from_words_u32(vec![rows], &one.labels)?,
         ];
         for ([sum, square], gradient) in sums.iter_mut().zip(plan.run(&inputs)?) {
             let gradient = gradient.to_f32()?;

@@ -70,6 +70,13 @@ pub fn units_of(network: &Sequential, layer: usize) -> Result<Units, String> {
             | Layer::Identity
             | Layer::MaxPool { .. }
             | Layer::GlobalAveragePool => {}
+            // What flows through a decoder is cut everywhere or nowhere.
+            other @ (Layer::Embedding { .. }
+            | Layer::RmsNorm { .. }
+            | Layer::SelfAttention(_)
+            | Layer::GatedFeedForward { .. }) => {
+                return Err(format!("{} behind it cannot be cut", other.kind()));
+            }
             Layer::Flatten => per_unit *= input[1..].iter().product::<usize>(),
             Layer::BatchNorm { .. } => shares.push(Share::Rows {
                 layer: at,
