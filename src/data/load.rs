@@ -59,7 +59,7 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<TrainTest
             load_safetensors(train_tensors)?,
             load_safetensors(test_tensors)?,
         )
-    } else if !text_files(folder).is_empty() {
+    } else if !text_files(folder)?.is_empty() {
         load_text(folder, options.window)
     } else {
         Err(DataError::UnknownLayout {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DataError, Dataset, TrainTest};
-use crate::io::read_bytes;
+use crate::io::{files_with_extension, read_bytes};
 
 /// Tokens there are: one a byte.
 const N_BYTES: usize = 256;
@@ -19,7 +19,7 @@ const TEST_PART: usize = 10;
 /// [`DataError::NoSamples`] for texts shorter than a window.
 pub fn load_text(folder: impl AsRef<Path>, length: usize) -> Result<TrainTest, DataError> {
     let folder = folder.as_ref();
-    let files = text_files(folder);
+    let files = text_files(folder)?;
     if files.is_empty() {
         return Err(DataError::UnknownLayout {
             folder: folder.to_owned(),
@@ -41,24 +41,21 @@ pub fn load_text(folder: impl AsRef<Path>, length: usize) -> Result<TrainTest, D
 }
 
 /// Texts of a folder, in the order of their names.
-pub(super) fn text_files(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_text = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "txt");
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_text).collect();
-    files.sort();
-    files
+pub(super) fn text_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    Ok(files_with_extension(folder, "txt")?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::atomic::write_bytes;
 
     #[test]
     fn windows_of_a_text_are_labelled_with_the_next_byte_and_split_at_nine_tenths() {
         let folder = tempfile::tempdir().expect("a folder");
         let text: Vec<u8> = (0..100).collect();
-        std::fs::write(folder.path().join("b.txt"), &text).expect("written");
-        std::fs::write(folder.path().join("a.txt"), [7; 40]).expect("written");
+        write_bytes(&folder.path().join("b.txt"), &text).expect("written");
+        write_bytes(&folder.path().join("a.txt"), &[7; 40]).expect("written");
         let data = load_text(folder.path(), 4).expect("texts");
         // 36 bytes of a, 90 of b: 125 have a next one.
         assert_eq!(

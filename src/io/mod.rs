@@ -23,4 +23,4 @@ mod whole;
 pub use error::IoError;
 pub use lines::Lines;
 pub use near_names::near_names;
-pub use whole::{file_sha256, read_bytes, read_text, sha256};
+pub use whole::{file_sha256, files_with_extension, read_bytes, read_text, sha256};

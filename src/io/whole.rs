@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -34,6 +34,30 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, IoError> {
         file: path.to_owned(),
         at: reason.utf8_error().valid_up_to(),
     })
+}
+
+/// Files of a folder with this extension, in the order of their names; none where there is no such folder.
+///
+/// # Errors
+/// [`IoError::Read`] for a folder that cannot be listed.
+pub fn files_with_extension(
+    folder: impl AsRef<Path>,
+    extension: &str,
+) -> Result<Vec<PathBuf>, IoError> {
+    let folder = folder.as_ref();
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let refused = |reason| IoError::read(folder, reason);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(refused)? {
+        let file = entry.map_err(refused)?.path();
+        if file.extension().is_some_and(|found| found == extension) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// SHA-256 of these bytes one after the other, in lower-case hexadecimal.

@@ -15,6 +15,7 @@
 
 mod cache;
 mod error;
+mod export;
 mod source;
 mod weights;
 
@@ -33,6 +34,7 @@ use weights::{Joined, Loader};
 
 pub use cache::{CacheRows, CacheType, KvCache};
 pub use error::LlamaError;
+pub use export::save_decoder;
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
 
 /// Keys that one part of attention over the cache should at least have, where there are many.

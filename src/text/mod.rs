@@ -3,6 +3,7 @@
 //! A [`Tokenizer`] comes from a `tokenizer.json` or from the metadata of a GGUF file; a [`ChatTemplate`] from
 //! either too. Both do what the models' authors meant, by the same libraries or the same templates.
 
+mod bytes;
 mod chat;
 mod error;
 mod gguf;
@@ -12,6 +13,7 @@ use std::path::Path;
 use crate::io::gguf::Metadata;
 use crate::io::read_bytes;
 
+pub use bytes::byte_tokenizer;
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
 

@@ -17,6 +17,7 @@ mod cli_search;
 mod cli_train;
 mod compress;
 mod conv;
+mod decoder;
 mod deploy;
 mod distill;
 mod distill_stage;

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use lapidary::compress::model::Model;
+use lapidary::compress::model::{Model, Stored};
 use lapidary::io::safetensors::write_safetensors;
+use lapidary::models::llama::save_decoder;
 use lapidary::models::{NamedTensor, Network as _, file_tensors};
 use lapidary::tensor::DType;
+use lapidary::text::byte_tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,12 +27,15 @@ enum To {
     F32,
     /// The same as f16.
     F16,
+    /// A folder of Hugging Face's with every weight as f32, for a decoder.
+    Hf,
 }
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  lapidary convert mlp.safetensors mlp-folder\n  \
-    lapidary convert mlp-int8 mlp-int8.safetensors --to f32"
+    lapidary convert mlp-int8 mlp-int8.safetensors --to f32\n  \
+    lapidary convert decoder.safetensors decoder-hf --to hf"
 )]
 pub struct ConvertOptions {
     /// Folder of a model, or file of `train --out`.
@@ -78,6 +83,18 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
             report(&model, &options.output, saved.tensors_read_back, Vec::new())
         }
         To::F32 | To::F16 => file(&model, options, to)?,
+        To::Hf => {
+            let (tokenizer, values) = (byte_tokenizer(), model.values());
+            save_decoder(&options.output, model.network(), &values, &tokenizer)?;
+            let mut made = report(&model, &options.output, values.len(), Vec::new());
+            let is_coded = |(_, one): &&(String, _)| Stored::format(one) != "f32";
+            made.is_lossless = !model.tensors().iter().any(|one| is_coded(&one));
+            if !made.is_lossless {
+                let note = "codes times scales as f32: values are kept, formats are not";
+                made.notes.push(note.to_owned());
+            }
+            made
+        }
     };
     if common.json {
         return print_json(&report);
@@ -129,7 +146,7 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
                 }
                 half
             }
-            To::Folder | To::F32 => value,
+            To::Folder | To::F32 | To::Hf => value,
         };
         values.push((name.clone(), value));
     }

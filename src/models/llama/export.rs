@@ -1,0 +1,106 @@
+//! A decoder that was trained here as a folder of Hugging Face's, which runs as any other.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::io::atomic::{create_folder, write_bytes};
+use crate::io::safetensors::write_safetensors;
+use crate::models::{Layer, ModelError, NamedTensor, Network as _, Sequential, check_values};
+
+use super::ModelTensor;
+
+/// Writes `config.json`, `model.safetensors` and `tokenizer.json` of a network that
+/// [`decoder`](crate::models::decoder) made, with its values in the network's order. `tokenizer` is the text of a
+/// `tokenizer.json` whose ids are the network's tokens.
+///
+/// # Errors
+/// [`ModelError::Description`] for a network of other layers, [`ModelError::OtherValues`] for values that are not
+/// its own, [`ModelError::Io`] for files that cannot be written.
+pub fn save_decoder(
+    folder: impl AsRef<Path>,
+    network: &Sequential,
+    values: &[NamedTensor],
+    tokenizer: &str,
+) -> Result<(), ModelError> {
+    check_values(network, values)?;
+    let folder = folder.as_ref();
+    let refuse = |reason: &str| ModelError::Description {
+        description: network.describe(),
+        reason: reason.to_owned(),
+    };
+    let other = || refuse("only a decoder can be written as a folder of this kind");
+    let (Some(&Layer::Embedding { vocabulary, width }), &[length]) =
+        (network.layers().first(), network.sample_shape())
+    else {
+        return Err(other());
+    };
+    let mut names = vec![ModelTensor::Embedding];
+    let mut blocks = Vec::new();
+    let mut layers = network.layers()[1..].iter();
+    while let Some(layer) = layers.next() {
+        let at = blocks.len();
+        match (*layer, layers.next()) {
+            (Layer::SelfAttention(heads), Some(&Layer::GatedFeedForward { hidden, epsilon })) => {
+                if epsilon != heads.epsilon {
+                    return Err(refuse("norms of its blocks differ in what they add"));
+                }
+                blocks.push((heads, hidden));
+                names.extend([
+                    ModelTensor::AttentionNorm(at),
+                    ModelTensor::Q(at),
+                    ModelTensor::K(at),
+                    ModelTensor::V(at),
+                    ModelTensor::AttentionOut(at),
+                    ModelTensor::FfnNorm(at),
+                    ModelTensor::Gate(at),
+                    ModelTensor::Up(at),
+                    ModelTensor::Down(at),
+                ]);
+            }
+            (
+                Layer::RmsNorm { .. },
+                Some(Layer::Linear {
+                    has_bias: false, ..
+                }),
+            ) => names.extend([ModelTensor::OutputNorm, ModelTensor::Head]),
+            _ => return Err(other()),
+        }
+    }
+    let (Some(&(heads, hidden)), Some(ModelTensor::Head)) = (blocks.first(), names.last()) else {
+        return Err(other());
+    };
+    if blocks.iter().any(|block| *block != (heads, hidden)) || names.len() != values.len() {
+        return Err(refuse(
+            "blocks of different sizes have no folder of this kind",
+        ));
+    }
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": width,
+        "intermediate_size": hidden,
+        "max_position_embeddings": length,
+        "num_attention_heads": heads.heads,
+        "num_hidden_layers": blocks.len(),
+        "num_key_value_heads": heads.kv_heads,
+        "rms_norm_eps": heads.epsilon,
+        "rope_theta": heads.rope_base,
+        "tie_word_embeddings": false,
+        "torch_dtype": "float32",
+        "vocab_size": vocabulary,
+    });
+    let tensors: Vec<NamedTensor> = names
+        .iter()
+        .zip(values)
+        .map(|(name, (_, value))| (name.hf_name(), value.clone()))
+        .collect();
+    let write = |name: &str, text: String| write_bytes(&folder.join(name), text.as_bytes());
+    create_folder(folder)?;
+    write("config.json", format!("{config:#}\n"))?;
+    write("tokenizer.json", tokenizer.to_owned())?;
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    write_safetensors(folder.join("model.safetensors"), &tensors, &metadata)?;
+    Ok(())
+}
