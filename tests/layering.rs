@@ -102,6 +102,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
     ("clap", &["src/bin"]),
+    ("clap_complete", &["src/bin"]),
     ("indicatif", &["src/bin"]),
     ("comfy_table", &["src/bin"]),
     ("toml", &["src/bin"]),

@@ -495,3 +495,35 @@ fn a_sweep_refuses_what_it_cannot_measure() {
         stderr(&family)
     );
 }
+
+#[test]
+fn a_shell_completes_commands_and_flags() {
+    let folder = scratch("completions");
+    let file = folder.join("lapidary.bash");
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = lapidary(&["completions", shell]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        for word in ["quantize", "max-drop", "completions"] {
+            assert!(text.contains(word), "{shell} does not know {word}");
+        }
+        if shell == "bash" {
+            fs::write(&file, text).expect("writes");
+        }
+    }
+    for (words, last, expected) in [
+        ("lapidary quan", "quan", "quantize"),
+        ("lapidary optimize --max-d", "--max-d", "--max-drop"),
+    ] {
+        let script = format!(
+            "source {}; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _lapidary lapidary {last} ''; echo \"${{COMPREPLY[@]}}\"",
+            file.display()
+        );
+        let output = Command::new("bash").args(["-c", &script]).output();
+        let output = output.expect("bash starts");
+        assert_eq!(stdout(&output).trim(), expected, "{}", stderr(&output));
+    }
+    let refused = lapidary(&["completions", "csh"]);
+    assert_eq!(refused.status.code(), Some(2));
+}

@@ -4,6 +4,7 @@
 //! 2 usage or bad input, 3 device.
 
 mod bench;
+mod completions;
 mod config;
 mod convert;
 mod demo;
@@ -92,6 +93,8 @@ enum Command {
     Run(predict::RunOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
     Shaders(shaders::ShadersOptions),
+    /// Print a shell's completions of commands, flags and values.
+    Completions(completions::CompletionsOptions),
 }
 
 fn main() -> ExitCode {
@@ -175,6 +178,7 @@ fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
         Command::Convert(options) => convert::run(&cli.common, options),
         Command::Run(options) => predict::run(&cli.common, options),
         Command::Shaders(options) => shaders::run(&cli.common, options),
+        Command::Completions(options) => completions::run(options),
     })
 }
 
