@@ -70,23 +70,7 @@ pub(super) fn from_idx(
     (labels_file, labels): (&Path, &HostTensor),
     classes: Option<Vec<String>>,
 ) -> Result<Dataset, DataError> {
-    let (&n, sample) = match images.shape() {
-        [n, sample @ ..] if (1..=3).contains(&sample.len()) => (n, sample),
-        shape => {
-            return Err(DataError::Part {
-                file: images_file.to_owned(),
-                part: "inputs",
-                dtype: images.dtype(),
-                shape: shape.to_vec(),
-                allowed: "[samples, features], [samples, height, width] or \
-                          [samples, channels, height, width]",
-            });
-        }
-    };
-    let sample_shape = match *sample {
-        [height, width] => vec![1, height, width],
-        _ => sample.to_vec(),
-    };
+    let (n, sample_shape) = extents(images_file, images)?;
     let labels = labels_of(labels_file, labels)?;
     if labels.len() != n {
         return Err(DataError::LabelCount {
@@ -102,6 +86,34 @@ pub(super) fn from_idx(
         labels,
         classes,
     )
+}
+
+/// Loads a file of images alone. Every sample is of the one class `unlabelled`.
+///
+/// # Errors
+/// As [`load_idx`].
+pub fn load_idx_images(images: impl AsRef<Path>) -> Result<Dataset, DataError> {
+    let file = images.as_ref();
+    let images = read_idx(file)?;
+    let (n, sample_shape) = extents(file, &images)?;
+    let classes = vec!["unlabelled".to_owned()];
+    Dataset::new(inputs_of(file, &images)?, sample_shape, vec![0; n], classes)
+}
+
+/// The number of samples, and the shape of one.
+fn extents(file: &Path, images: &HostTensor) -> Result<(usize, Vec<usize>), DataError> {
+    match *images.shape() {
+        [n, height, width] => Ok((n, vec![1, height, width])),
+        [n, ref sample @ ..] if (1..=3).contains(&sample.len()) => Ok((n, sample.to_vec())),
+        ref shape => Err(DataError::Part {
+            file: file.to_owned(),
+            part: "inputs",
+            dtype: images.dtype(),
+            shape: shape.to_vec(),
+            allowed: "[samples, features], [samples, height, width] or \
+                      [samples, channels, height, width]",
+        }),
+    }
 }
 
 /// One name a line.

@@ -63,7 +63,7 @@ pub use dataset::{Dataset, MAX_CLASSES, MAX_SAMPLES};
 pub use error::DataError;
 #[cfg(feature = "fashion-mnist")]
 pub use fashion_mnist::fashion_mnist_subset;
-pub use idx::{load_idx, load_idx_folder};
+pub use idx::{load_idx, load_idx_folder, load_idx_images};
 pub use load::{LoadOptions, load};
 pub use loader::{Batch, Epoch, Last, Loader, LoaderOptions, Order};
 pub use shuffle::permutation;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lapidary::compress::deploy::Deployed;
 use lapidary::compress::model::Model;
-use lapidary::data::{Dataset, load_csv, load_safetensors};
+use lapidary::data::{Dataset, load_csv, load_idx_images, load_safetensors};
 use lapidary::eval::{log_probabilities, predictions};
 use lapidary::io::csv::CsvOptions;
 use lapidary::models::Network as _;
@@ -20,7 +20,8 @@ use crate::trained::{ModelOptions, join};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  lapidary run mlp-int8 --input samples.csv\n  \
-    lapidary run mlp.safetensors --input test.safetensors --first 10"
+    lapidary run mlp.safetensors --input test.safetensors --first 10\n  \
+    lapidary run mlp-int8 --input t10k-images-idx3-ubyte.gz"
 )]
 pub struct RunOptions {
     /// Folder of a model, or file of `train --out`.
@@ -28,8 +29,8 @@ pub struct RunOptions {
     input: PathBuf,
     #[command(flatten)]
     network: ModelOptions,
-    /// Samples with labels, as for `train`: a CSV file with a column `label`, or a safetensors file with `inputs` and
-    /// `labels`. Without it, the test set of the data.
+    /// Samples: a CSV file with a column `label`, a `.safetensors` file with `inputs` and `labels`, or any other as an
+    /// IDX file of images, which may end in `.gz`. Without it, the test set of the data.
     #[arg(long = "input", value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Only so many samples.
@@ -96,18 +97,19 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
 }
 
 fn read(file: &Path, model: &Model) -> Result<Dataset, Failure> {
-    let is_csv = file.extension().is_some_and(|one| one == "csv");
-    let samples = match is_csv {
-        true => load_csv(
-            file,
-            &CsvOptions {
-                separator: b',',
-                label: Some("label".to_owned()),
-            },
-        ),
-        false => load_safetensors(file),
-    }
-    .map_err(usage)?;
+    let is_of = |name: &str| file.extension().is_some_and(|one| one == name);
+    let samples = if is_of("csv") {
+        let options = CsvOptions {
+            separator: b',',
+            label: Some("label".to_owned()),
+        };
+        load_csv(file, &options)
+    } else if is_of("safetensors") {
+        load_safetensors(file)
+    } else {
+        load_idx_images(file)
+    };
+    let samples = samples.map_err(usage)?;
     let shape = model.network().sample_shape();
     let features: usize = shape.iter().product();
     if samples.n_features() != features {
