@@ -18,6 +18,10 @@ use super::IoError;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// Around the names of temporary files.
+const PREFIX: &str = ".lapidary-";
+const SUFFIX: &str = ".tmp";
+
 /// Writes `bytes` to `path`, replacing the file there, if any, in one step. The folder must exist.
 ///
 /// # Errors
@@ -75,9 +79,26 @@ pub fn remove_if_there(path: &Path) -> Result<(), IoError> {
     }
 }
 
+/// Removes temporary files that a killed process left in a folder which no other process writes to.
+///
+/// # Errors
+/// [`IoError::Read`] and [`IoError::Write`] if the operating system refuses.
+pub fn remove_leftovers(folder: &Path) -> Result<(), IoError> {
+    let entries = std::fs::read_dir(folder).map_err(|reason| IoError::read(folder, reason))?;
+    for entry in entries {
+        let entry = entry.map_err(|reason| IoError::read(folder, reason))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".lapidary-").suffix(".tmp");
+    builder.prefix(PREFIX).suffix(SUFFIX);
     // Temporary files are private by default; a model file is as public as the user's umask lets it
     // be.
     #[cfg(unix)]
@@ -264,6 +285,17 @@ mod tests {
             );
             assert_only_the_old_file_is_left(folder.path());
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let (folder, _) = folder_with_old_file();
+        for name in [".lapidary-a1B2c3.tmp", ".lapidary-x.tmp"] {
+            fs::write(folder.path().join(name), b"half").unwrap();
+        }
+        remove_leftovers(folder.path()).unwrap();
+        assert_only_the_old_file_is_left(folder.path());
+        assert!(remove_leftovers(&folder.path().join("missing")).is_err());
     }
 
     #[test]

@@ -94,6 +94,19 @@ impl Checkpoint {
         path: impl AsRef<Path>,
         notes: &BTreeMap<String, String>,
     ) -> Result<(), TrainError> {
+        self.save_beside(path, notes, &[])
+    }
+
+    /// The same with tensors of whoever trains, which [`Self::load`] leaves to them.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`], also for a name that is taken.
+    pub fn save_beside(
+        &self,
+        path: impl AsRef<Path>,
+        notes: &BTreeMap<String, String>,
+        beside: &[NamedTensor],
+    ) -> Result<(), TrainError> {
         let mut tensors = self.parameters.clone();
         for ((name, _), state) in self.parameters.iter().zip(&self.states) {
             let state = state.iter().cloned();
@@ -103,6 +116,7 @@ impl Checkpoint {
         tensors.extend(scale.map(|words| (SCALE.to_owned(), words)));
         let best = self.best.iter().flatten().cloned();
         tensors.extend(best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor)));
+        tensors.extend(beside.iter().cloned());
         let mut metadata = notes.clone();
         metadata.insert(PROGRESS.into(), self.progress.clone());
         metadata.insert("format".into(), FORMAT.into());

@@ -62,6 +62,7 @@ fn context<'a>(engine: &'a dyn Engine, data: &'a Dataset, seed: u64) -> Context<
         test: data,
         seed,
         watch: GO_ON,
+        kept: None,
     }
 }
 
@@ -397,6 +398,7 @@ fn what_does_not_fit_is_refused_before_training() {
     }
     let stopped = Context {
         watch: &|progress| progress.done < 3,
+        kept: None,
         ..context(&engine, &data, 0)
     };
     let made = distill(&stopped, &teacher, &student().into(), &small_options());

@@ -13,6 +13,7 @@ mod cli_models;
 mod cli_optimize;
 mod cli_prune;
 mod cli_quantize;
+mod cli_resume;
 mod cli_search;
 mod cli_train;
 mod compress;

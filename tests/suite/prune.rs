@@ -66,6 +66,7 @@ fn with_context<T>(data: &Dataset, run: impl FnOnce(&Context<'_>) -> T) -> T {
         test: data,
         seed: 3,
         watch: &|_| true,
+        kept: None,
     })
 }
 
@@ -339,6 +340,7 @@ fn a_stage_stops_when_it_is_told_to_and_refuses_what_does_not_fit() {
         test: &data,
         seed: 0,
         watch: &|progress| progress.done == 0,
+        kept: None,
     };
     let tuned = PruneOptions {
         tuning: Tuning::epochs(1).expect("in range"),
@@ -349,6 +351,57 @@ fn a_stage_stops_when_it_is_told_to_and_refuses_what_does_not_fit() {
         stopped.starts_with("stopped in prune at epoch 1 of 1"),
         "{stopped}"
     );
+}
+
+#[test]
+fn layers_and_epochs_that_were_kept_are_not_done_again() {
+    let data = images(64);
+    let model = mlp();
+    let options = PruneOptions {
+        samples: 32,
+        tuning: Tuning {
+            batch_size: 16,
+            ..Tuning::epochs(3).expect("in range")
+        },
+        ..PruneOptions::new(PruneMethod::SparseGpt, PruneAmount::Share(0.5)).expect("in range")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    with_context(&data, |whole| {
+        let (expected, log) = prune(whole, &model, &options).expect("runs");
+        let told = std::cell::RefCell::new(Vec::new());
+        let until = |last: &'static str| {
+            let told = &told;
+            move |progress: &lapidary::compress::stage::Progress| {
+                told.borrow_mut().push(progress.what.clone());
+                !progress.what.starts_with(last)
+            }
+        };
+        for last in ["sparsegpt 3.weight", "epoch 2 of 3"] {
+            let stopping = Context {
+                watch: &until(last),
+                kept: Some(folder.path()),
+                ..*whole
+            };
+            assert!(prune(&stopping, &model, &options).is_err(), "{last}");
+        }
+        told.borrow_mut().clear();
+        let going_on = Context {
+            watch: &until("nothing"),
+            kept: Some(folder.path()),
+            ..*whole
+        };
+        assert_eq!(
+            prune(&going_on, &model, &options).expect("runs"),
+            (expected, log)
+        );
+        let told = told.take();
+        assert!(
+            told.contains(&"going on after epoch 1".to_owned()),
+            "{told:?}"
+        );
+        let again = |one: &String| one.starts_with("sparsegpt") || one.starts_with("epoch 1 ");
+        assert!(!told.iter().any(again), "{told:?}");
+    });
 }
 
 /// A model whose normalizations have statistics that matter.

@@ -9,7 +9,7 @@ use lapidary::compress::quantize::{Linear, Misfit};
 use lapidary::compress::stage::calibrate::calibrate;
 use lapidary::compress::stage::qat::{QatOptions, coding_of, qat};
 use lapidary::compress::stage::quantize::{Method, QuantizeOptions, plan_quantize, quantize};
-use lapidary::compress::stage::{Context, StageError};
+use lapidary::compress::stage::{Context, Progress, StageError};
 use lapidary::compress::{Calibration, Hessian};
 use lapidary::data::{Standardization, StandardizeBy, TrainTest, fashion_mnist_subset};
 use lapidary::engine::{CpuEngine, Engine};
@@ -58,6 +58,7 @@ fn context<'a>(engine: &'a dyn Engine, data: &'a TrainTest) -> Context<'a> {
         test: &data.test,
         seed: 1,
         watch: &|_| true,
+        kept: None,
     }
 }
 
@@ -121,6 +122,7 @@ fn calibration_stops_when_it_is_told_and_refuses_no_samples() {
     assert_eq!(refused, "calibration samples = 0; allowed: 1 or more");
     let stopping = Context {
         watch: &|_| false,
+        kept: None,
         ..context
     };
     let stopped = calibrate(&stopping, &mlp(), 1).unwrap_err();
@@ -489,4 +491,56 @@ fn training_holds_pruned_weights_at_zero_and_refuses_zero_points() {
     asked.quantize = options_for("int4-g16-zp");
     let refused = qat(&context, &base, &asked).unwrap_err().to_string();
     assert!(refused.contains("symmetric integer codes"), "{refused}");
+}
+
+#[test]
+fn layers_that_are_done_are_kept_and_the_rest_follows_to_the_same_codes() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = gpu(options());
+    for (scheme, method) in [
+        ("int4-g8", Method::Gptq),
+        ("w8a8", Method::SmoothQuant),
+        ("int8-zp", Method::Awq),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = QuantizeOptions {
+            method,
+            bias_correction: true,
+            ..options_for(scheme)
+        };
+        let whole = context(&engine, &data);
+        let (expected, log) = quantize(&whole, &mlp(), &settings).expect("runs");
+        for stop_at in [1, 2] {
+            let stopping = Context {
+                watch: &|progress| progress.stage != "quantize" || progress.done < stop_at,
+                kept: Some(folder.path()),
+                ..whole
+            };
+            let stopped = quantize(&stopping, &mlp(), &settings).unwrap_err();
+            assert!(matches!(stopped, StageError::Stopped { .. }), "{stopped}");
+        }
+        let told = std::cell::RefCell::new(Vec::new());
+        let watch = |progress: &Progress| {
+            if progress.stage == "quantize" {
+                told.borrow_mut().push(progress.done);
+            }
+            true
+        };
+        let going_on = Context {
+            watch: &watch,
+            kept: Some(folder.path()),
+            ..whole
+        };
+        let (made, found) = quantize(&going_on, &mlp(), &settings).expect("runs");
+        assert_eq!(told.take(), [2], "two of three layers were kept");
+        assert_eq!(made, expected);
+        assert_eq!(found, log);
+        // Of other settings nothing is taken.
+        let other = QuantizeOptions {
+            samples: 63,
+            ..settings
+        };
+        quantize(&going_on, &mlp(), &other).expect("runs");
+        assert_eq!(told.take(), [0, 1, 2], "{scheme}");
+    }
 }

@@ -5,23 +5,27 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lapidary::compress::deploy::{Judge, Judged, MeasureOptions};
 use lapidary::compress::outcome::{Outcome, Speed};
+use lapidary::compress::stage::Context;
+use lapidary::compress::stage::control::{self, By, Choice, Form, Score};
 use lapidary::data::{Dataset, TrainTest};
 use lapidary::io::read_text;
-use lapidary::report::compression::CompressionReport;
+use lapidary::report::compression::{CompressionReport, Sensitivity};
 
-use crate::models::{Folder, Opener, data_folder};
+use crate::models::{Folder, Opener, data_folder, open_model};
+use crate::optimize::goal::set_aside;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{print, print_json};
-use crate::recipe::RECIPE_FILE;
+use crate::recipe::RESOLVED_FILE;
 use crate::train::{setup, stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// Versions as JSON, in the folder of `--report`.
 pub const OUTCOMES_FILE: &str = "outcomes.json";
 
-/// The page to look at, beside it.
+/// The page to look at, beside it, and its first picture alone: accuracy against size.
 const PAGE_FILE: &str = "report.html";
+const PICTURE_FILE: &str = "report.svg";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  lapidary bench baseline int8 int4\n  \
@@ -48,6 +52,12 @@ pub struct BenchOptions {
     /// Samples whose pass is compared with the definition, operation by operation; 0 leaves that out.
     #[arg(long, default_value_t = 4, value_name = "N")]
     verified: u32,
+    /// Measure what each layer of the first model loses when it alone is made smaller, for the page of --report.
+    #[arg(long)]
+    sensitivity: bool,
+    /// Of the samples of the training set that judge layers for --sensitivity; the report tells it.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
     /// Keep what was found in this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -68,7 +78,21 @@ pub fn run(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure
     let opener = Opener::new(common, &options.device)?;
     let outcomes = measured(options, &data, &opener)?;
     if let Some(folder) = &options.report {
-        keep(folder, &outcomes, (&opener, data.test.class_names()))?;
+        let costs = match options.sensitivity {
+            true => sensitivities(options, &data, &opener)?,
+            false => Vec::new(),
+        };
+        let recipe = folder.with_file_name(RESOLVED_FILE);
+        let kept = Kept {
+            outcomes: &outcomes,
+            opener: &opener,
+            class_names: data.test.class_names(),
+            seed: options.seed,
+            // Where the judgement is a stage, the recipe stands beside it.
+            made_by: read_text(&recipe).unwrap_or_else(|_| "bench".to_owned()),
+            sensitivities: costs,
+        };
+        kept.write(folder)?;
     }
     if common.json {
         print_json(&outcomes)?;
@@ -91,17 +115,23 @@ fn measured(
         .iter()
         .map(|one| (one.name.as_str(), one.path.as_path()))
         .collect();
-    let times = (!options.no_speed).then(|| MeasureOptions {
-        single: options.passes as usize,
-        batches: (options.passes as usize / 5).max(1),
-        ..MeasureOptions::default()
-    });
-    let how = How {
-        times,
-        repeat: options.repeat,
-        verified_samples: options.verified as usize,
-    };
-    judge(&names, &data.test, opener, how)
+    judge(&names, &data.test, opener, options.how())
+}
+
+impl BenchOptions {
+    /// How often versions are timed and verified.
+    pub fn how(&self) -> How {
+        let times = (!self.no_speed).then(|| MeasureOptions {
+            single: self.passes as usize,
+            batches: (self.passes as usize / 5).max(1),
+            ..MeasureOptions::default()
+        });
+        How {
+            times,
+            repeat: self.repeat,
+            verified_samples: self.verified as usize,
+        }
+    }
 }
 
 /// How often versions are timed and verified.
@@ -185,39 +215,89 @@ fn median(speeds: &[Speed]) -> Option<Speed> {
     })
 }
 
-/// Writes what was found.
-fn keep(
-    folder: &Path,
-    outcomes: &[Outcome],
-    (opener, classes): (&Opener, &[String]),
-) -> Result<(), Failure> {
-    lapidary::io::atomic::create_folder(folder).map_err(usage)?;
-    let text = serde_json::to_string_pretty(outcomes).map_err(usage)?;
-    write(&folder.join(OUTCOMES_FILE), &(text + "\n"))?;
-    let [baseline, steps @ ..] = outcomes else {
-        return Ok(());
+/// What each layer of the first model costs alone, on samples set aside from the training set.
+fn sensitivities(
+    options: &BenchOptions,
+    data: &TrainTest,
+    opener: &Opener,
+) -> Result<Vec<Sensitivity>, Failure> {
+    let [first, ..] = &options.models[..] else {
+        return Ok(Vec::new());
     };
-    let recipe = folder.with_file_name(RECIPE_FILE);
-    let last = steps.last().unwrap_or(baseline);
-    let report = CompressionReport {
-        title: format!("{} made smaller", baseline.network),
-        device: opener.device.clone(),
-        driver: opener.driver.clone(),
-        seed: 0,
-        // Where the judgement is a stage, the recipe stands beside it.
-        created_from: read_text(&recipe).unwrap_or_else(|_| "bench".to_owned()),
-        input_sha256: baseline.sha256.clone(),
-        output_sha256: last.sha256.clone(),
-        class_names: classes.to_vec(),
-        baseline: baseline.clone(),
-        steps: steps.to_vec(),
-        sensitivities: Vec::new(),
-        notes: Vec::new(),
+    let model = open_model(first, &options.network, &data.train)?;
+    let (rest, validation) = set_aside(&data.train, options.seed)?;
+    let engine = opener.open()?;
+    let stop = stop_on_ctrl_c()?;
+    let context = Context {
+        engine: engine.as_ref(),
+        train: &rest,
+        test: &validation,
+        seed: options.seed,
+        watch: &|_| !stop.load(std::sync::atomic::Ordering::Relaxed),
+        kept: None,
     };
-    let page = report.to_html().map_err(usage)?;
-    write(&folder.join(PAGE_FILE), &page)?;
-    eprintln!("report: {}", folder.join(PAGE_FILE).display());
-    Ok(())
+    eprintln!("what each layer costs alone");
+    let before = control::score(&context, &model, &validation)?;
+    let ways = [(Form::Int4, By::Weights), (Form::FourFifths, By::Weights)];
+    let found = control::sensitivities(&context, &model, &validation, &ways)?;
+    Ok(found.iter().map(|one| cost(one, before)).collect())
+}
+
+/// A sensitivity as reports have it.
+pub fn cost(found: &control::Sensitivity, before: Score) -> Sensitivity {
+    let choice = Choice {
+        weight: found.weight.clone(),
+        form: found.form,
+        by: found.by,
+    };
+    Sensitivity {
+        setting: choice.name(),
+        layer: choice.weight,
+        lost: before.accuracy - found.score.accuracy,
+    }
+}
+
+/// What goes into the folder of a judgement.
+pub struct Kept<'a> {
+    pub outcomes: &'a [Outcome],
+    pub opener: &'a Opener,
+    pub class_names: &'a [String],
+    pub seed: u64,
+    pub made_by: String,
+    pub sensitivities: Vec<Sensitivity>,
+}
+
+impl Kept<'_> {
+    /// Writes numbers, page and picture.
+    pub fn write(self, folder: &Path) -> Result<(), Failure> {
+        lapidary::io::atomic::create_folder(folder).map_err(usage)?;
+        let text = serde_json::to_string_pretty(self.outcomes).map_err(usage)?;
+        write(&folder.join(OUTCOMES_FILE), &(text + "\n"))?;
+        let [baseline, steps @ ..] = self.outcomes else {
+            return Ok(());
+        };
+        let last = steps.last().unwrap_or(baseline);
+        let report = CompressionReport {
+            title: format!("{} made smaller", baseline.network),
+            device: self.opener.device.clone(),
+            driver: self.opener.driver.clone(),
+            seed: self.seed,
+            created_from: self.made_by,
+            input_sha256: baseline.sha256.clone(),
+            output_sha256: last.sha256.clone(),
+            class_names: self.class_names.to_vec(),
+            baseline: baseline.clone(),
+            steps: steps.to_vec(),
+            sensitivities: self.sensitivities,
+            notes: Vec::new(),
+        };
+        let page = report.to_html().map_err(usage)?;
+        write(&folder.join(PAGE_FILE), &page)?;
+        let picture = report.pareto_svg().map_err(usage)?;
+        write(&folder.join(PICTURE_FILE), &picture)?;
+        eprintln!("report: {}", folder.join(PAGE_FILE).display());
+        Ok(())
+    }
 }
 
 /// Fails where a device did not compute what the definition says.

@@ -223,7 +223,7 @@ pub fn train_command(words: Vec<String>) -> Result<TrainCommand, clap::Error> {
         return Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand));
     };
     let mut options = TrainCommand::from_arg_matches(matches)?;
-    options.settings = Settings::resolved(matches);
+    options.settings = Settings::of(TRAIN, matches);
     Ok(options)
 }
 
@@ -234,6 +234,16 @@ pub fn resolved(name: &str, words: &[String]) -> Result<Settings, clap::Error> {
     let matches = crate::command().try_get_matches_from(words)?;
     match matches.subcommand() {
         Some((_, matches)) => Ok(Settings::of(name, matches)),
+        None => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
+    }
+}
+
+/// What the words of a command line after `lapidary NAME` ask for, as that command has it.
+pub fn parsed<T: clap::FromArgMatches>(name: &str, words: &[String]) -> Result<T, clap::Error> {
+    let words = line(name, words.iter().map(OsString::from));
+    let matches = crate::command().try_get_matches_from(words)?;
+    match matches.subcommand() {
+        Some((_, matches)) => T::from_arg_matches(matches),
         None => Err(clap::Error::new(clap::error::ErrorKind::InvalidSubcommand)),
     }
 }
@@ -260,15 +270,12 @@ fn line(name: &str, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 pub struct Settings(BTreeMap<String, Value>);
 
 impl Settings {
-    /// All settings of `train` that say what is trained.
-    pub fn resolved(matches: &ArgMatches) -> Self {
-        Self::of(TRAIN, matches)
-    }
-
-    /// The same of any subcommand.
-    fn of(name: &str, matches: &ArgMatches) -> Self {
+    /// All settings of a subcommand that say what is made.
+    pub fn of(name: &str, matches: &ArgMatches) -> Self {
         let train = subcommand(name);
-        let kept = flags(&train).filter(|flag| !OF_ONE_RUN.contains(&flag.get_id().as_str()));
+        // Other commands have a file that describes their model.
+        let is_kept = |id: &str| !OF_ONE_RUN.contains(&id) || (id == "config" && name != TRAIN);
+        let kept = flags(&train).filter(|flag| is_kept(flag.get_id().as_str()));
         let mut settings = BTreeMap::new();
         for flag in kept {
             let Some(raw) = matches.get_raw(flag.get_id().as_str()) else {

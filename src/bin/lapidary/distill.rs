@@ -1,30 +1,28 @@
 //! `lapidary distill`: a small network that learns from a trained one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
 use lapidary::autograd::{HintLoss, SoftTargets, TeacherLoss};
 use lapidary::compress::deploy::Deployed;
 use lapidary::compress::model::Model;
+use lapidary::compress::stage::Context;
 use lapidary::compress::stage::distill::{
     Cache, CacheUse, DistillLog, DistillOptions, Hint, Student, by_labels_alone, distill,
 };
-use lapidary::compress::stage::{Context, Progress};
 use lapidary::data::Dataset;
 use lapidary::engine::Engine;
 use lapidary::eval;
-use lapidary::io::file_sha256;
-use lapidary::models::described;
+use lapidary::models::{Network as _, described};
 use lapidary::ops::Routes;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::models::{data_folder, open_model};
+use crate::config::Settings;
+use crate::made::Making;
+use crate::models::open_model;
 use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
 use crate::output::{bytes, print, print_json};
-use crate::train::setup::{self, PrecisionName};
+use crate::train::setup::PrecisionName;
 use crate::train::{self, usage};
 use crate::trained::ModelOptions;
 
@@ -121,11 +119,17 @@ pub struct DistillCommand {
     /// Seed of first values, of the order of samples, and of which have labels.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
+    /// Keep what is done in this folder, after every epoch and layer; goes on from there when it is there.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceOption,
     #[command(flatten)]
     described: ModelOptions,
+    /// All of these that say what is made.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Serialize)]
@@ -145,40 +149,25 @@ struct Report {
 
 pub fn run(common: &CommonOptions, options: &DistillCommand) -> Result<(), Failure> {
     folder_exists(&options.out)?;
-    let settings = options.settings()?;
-    let folder = match &options.data {
-        Some(folder) => Some(folder.clone()),
-        None => data_folder(&options.teacher, &options.described)?,
-    };
-    let data = setup::load_data(folder.as_deref())?;
-    let teacher = open_model(&options.teacher, &options.described, &data.train)?;
-    let student = options.student(&data.train)?;
+    let making = options.making();
+    let opened = making.open()?;
+    let (teacher, data) = (&opened.model, &opened.data);
     let engine = train::engine(common, &options.device)?;
-    let stop = train::stop_on_ctrl_c()?;
-    let said = std::cell::RefCell::new(String::new());
-    let watch = |progress: &Progress| {
-        let mut said = said.borrow_mut();
-        if *said != progress.what {
-            eprintln!("{} ({} of {})", progress.what, progress.done, progress.of);
-            said.clone_from(&progress.what);
-        }
-        !stop.load(Ordering::Relaxed)
-    };
-    let context = Context {
-        engine: engine.as_ref(),
-        train: &data.train,
-        test: &data.test,
-        seed: options.seed,
-        watch: &watch,
-    };
-    let (model, log) = distill(&context, &teacher, &student, &settings)?;
-    let saved = model.save(
-        &options.out,
-        &options.receipt((engine.as_ref(), folder), &log)?,
-    )?;
+    let (model, log) = making.with_context(engine.as_ref(), data, |context| {
+        options.make(context, teacher)
+    })?;
+    let mut receipt = making.receipt(&opened, &log, engine.as_ref())?;
+    if let Some(sha256) = receipt.remove("base_sha256") {
+        receipt.insert("teacher_sha256".to_owned(), sha256);
+    }
+    let saved = model.save(&options.out, &receipt)?;
     let labels_alone_accuracy = if options.control {
         eprintln!("by labels alone");
-        let alone = by_labels_alone(&context, &teacher, &student, &settings)?;
+        let alone = making.with_context(engine.as_ref(), data, |context| {
+            let student = options.student(&data.train)?;
+            let settings = options.options()?;
+            Ok(by_labels_alone(context, teacher, &student, &settings)?)
+        })?;
         Some(accuracy(engine.as_ref(), &alone, &data.test)?)
     } else {
         None
@@ -186,7 +175,7 @@ pub fn run(common: &CommonOptions, options: &DistillCommand) -> Result<(), Failu
     let report = Report {
         out: options.out.clone(),
         device: engine.name(),
-        teacher_accuracy: accuracy(engine.as_ref(), &teacher, &data.test)?,
+        teacher_accuracy: accuracy(engine.as_ref(), teacher, &data.test)?,
         accuracy: accuracy(engine.as_ref(), &model, &data.test)?,
         labels_alone_accuracy,
         teacher_bytes: teacher.bytes(),
@@ -203,7 +192,41 @@ pub fn run(common: &CommonOptions, options: &DistillCommand) -> Result<(), Failu
 }
 
 impl DistillCommand {
-    fn settings(&self) -> Result<DistillOptions, Failure> {
+    fn making(&self) -> Making<'_> {
+        Making {
+            stage: "distill",
+            input: &self.teacher,
+            out: &self.out,
+            described: &self.described,
+            data: self.data.as_deref(),
+            kept: self.checkpoint.as_deref(),
+            seed: self.seed,
+            settings: &self.settings,
+        }
+    }
+
+    /// The student of a teacher.
+    pub fn make(
+        &self,
+        context: &Context<'_>,
+        teacher: &Model,
+    ) -> Result<(Model, DistillLog), Failure> {
+        let student = self.student(context.train)?;
+        Ok(distill(context, teacher, &student, &self.options()?)?)
+    }
+
+    /// The student before it learns.
+    pub fn begun(&self, teacher: &Model, train: &Dataset) -> Result<Model, Failure> {
+        let student = self.student(train)?;
+        let inputs = student.inputs.unwrap_or_else(|| teacher.inputs().clone());
+        let values = match student.values {
+            Some(values) => values,
+            None => student.network.parameters(self.seed)?,
+        };
+        Ok(Model::new(student.network, inputs, values)?)
+    }
+
+    fn options(&self) -> Result<DistillOptions, Failure> {
         let layers = match self.hint_layers[..] {
             [] => None,
             [teacher, student] => Some([teacher, student]),
@@ -259,47 +282,6 @@ impl DistillCommand {
         Ok(network
             .map_err(|error| Failure::Usage(format!("--student: {error}")))?
             .into())
-    }
-
-    /// Where the student comes from.
-    fn receipt(
-        &self,
-        (engine, data): (&dyn Engine, Option<PathBuf>),
-        log: &DistillLog,
-    ) -> Result<BTreeMap<String, Value>, Failure> {
-        let weights = match self.teacher.is_dir() {
-            true => self.teacher.join(lapidary::compress::model::MODEL_FILE),
-            false => self.teacher.clone(),
-        };
-        let (sha256, _) = file_sha256(&weights).map_err(usage)?;
-        let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
-        let options = json!({
-            "student": self.student,
-            "loss": name(&self.loss),
-            "temperature": self.temperature,
-            "hard-share": self.hard_share,
-            "labelled": self.labelled,
-            "hint": self.hint.as_ref().map(|hint| name(hint)),
-            "hint-layers": log.hint_layers,
-            "hint-weight": self.hint_weight,
-            "epochs": self.epochs,
-            "fine-tune-epochs": self.fine_tune_epochs,
-            "learning-rate": self.learning_rate,
-            "fine-tune-rate": self.fine_tune_rate,
-            "batch-size": self.batch_size,
-            "precision": name(&self.precision),
-        });
-        let mut receipt = BTreeMap::from([
-            ("stage".to_owned(), json!("distill")),
-            ("teacher_sha256".to_owned(), json!(sha256)),
-            ("options".to_owned(), options),
-            ("seed".to_owned(), json!(self.seed)),
-            ("device".to_owned(), json!(engine.name())),
-        ]);
-        if let Some(folder) = data {
-            receipt.insert("data".to_owned(), json!(folder));
-        }
-        Ok(receipt)
     }
 }
 

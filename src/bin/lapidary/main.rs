@@ -14,6 +14,7 @@ mod embed;
 mod eval;
 mod generate;
 mod inspect;
+mod made;
 mod models;
 mod optimize;
 mod options;
@@ -152,9 +153,15 @@ fn run_words(words: &[String]) -> Result<(), options::Failure> {
 
 fn dispatch(matches: &clap::ArgMatches) -> Result<(), options::Failure> {
     let mut cli = Cli::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
-    if let (Command::Train(options), Some((_, matches))) = (&mut cli.command, matches.subcommand())
-    {
-        options.settings = config::Settings::resolved(matches);
+    if let Some((name, matches)) = matches.subcommand() {
+        let settings = || config::Settings::of(name, matches);
+        match &mut cli.command {
+            Command::Train(options) => options.settings = settings(),
+            Command::Prune(options) => options.settings = settings(),
+            Command::Quantize(options) => options.settings = settings(),
+            Command::Distill(options) => options.settings = settings(),
+            _ => {}
+        }
     }
     // A bad --shaders folder is an error in every command, also in those that use no shader.
     cli.common.sources().and_then(|_| match &cli.command {

@@ -1,36 +1,26 @@
 //! `lapidary prune MODEL OUT`: fewer weights, or fewer neurons and filters.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
-use lapidary::compress::deploy::Deployed;
-use lapidary::compress::model::{Model, Saved};
-use lapidary::compress::outcome::Quality;
+use lapidary::compress::model::Model;
+use lapidary::compress::stage::Context;
 use lapidary::compress::stage::prune::{
     PruneAmount, PruneLog, PruneMethod, PruneMisfit, PruneOptions, PruneSchedule, PruneScope,
     PruneStorage, Tuning, prune,
 };
 use lapidary::compress::stage::sensitivity::{ScanOptions, Sensitivity, prune_sensitivity};
 use lapidary::compress::stage::shrink::{ShrinkLog, ShrinkOptions, UnitScore, shrink};
-use lapidary::compress::stage::{Context, Progress};
-use lapidary::data::Dataset;
-use lapidary::engine::Engine;
-use lapidary::io::file_sha256;
-use lapidary::models::Network as _;
 use lapidary::num::ValueFormat;
 use lapidary::num::mask::Units;
 use lapidary::num::optim::{Convention, Optimizer};
-use lapidary::ops::Routes;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::models::{data_folder, open_with_data};
+use crate::config::Settings;
+use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
-use crate::output::{bytes, number, print, print_json, table};
-use crate::train::{self, stop_on_ctrl_c, usage};
+use crate::output::{number, print, print_json, table};
+use crate::train::{self, usage};
 use crate::trained::ModelOptions;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -166,99 +156,74 @@ pub struct PruneCommand {
     /// in.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Keep what is done in this folder, after every epoch and layer; goes on from there when it is there.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceOption,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    network: String,
-    out: String,
-    device: String,
-    seed: u64,
-    /// On the test set, before and after.
-    accuracy: [f64; 2],
-    /// Share of test samples with the same class before and after.
-    agreement: Option<f64>,
-    /// Of the tensors on a device, before and after.
-    bytes: [u64; 2],
-    file_bytes: u64,
-    sha256: String,
-    #[serde(flatten)]
-    log: Log,
+    /// All of these that say what is made.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Log {
+pub enum Log {
     Prune(PruneLog),
     Shrink(ShrinkLog),
 }
 
 pub fn run(common: &CommonOptions, options: &PruneCommand) -> Result<(), Failure> {
-    let amount = amount(options)?;
-    let folder = match &options.data {
-        Some(folder) => Some(folder.clone()),
-        None => data_folder(&options.input, &options.model)?,
-    };
-    let (model, data) = open_with_data(&options.input, &options.model, folder.as_deref())?;
+    let making = options.making();
+    let opened = making.open()?;
     let engine = train::engine(common, &options.device)?;
-    let stop = stop_on_ctrl_c()?;
-    let last = RefCell::new(String::new());
-    let watch = |progress: &Progress| {
-        if *last.borrow() != progress.what {
-            eprintln!("{}: {}", progress.stage, progress.what);
-            last.borrow_mut().clone_from(&progress.what);
-        }
-        !stop.load(Ordering::Relaxed)
-    };
-    let context = Context {
-        engine: engine.as_ref(),
-        train: &data.train,
-        test: &data.test,
-        seed: options.seed,
-        watch: &watch,
-    };
     if options.scan {
-        let found = prune_sensitivity(&context, &model, &[amount], &ScanOptions::default())?;
+        let amount = amount(options)?;
+        let found = making.with_context(engine.as_ref(), &opened.data, |context| {
+            let settings = ScanOptions::default();
+            Ok(prune_sensitivity(
+                context,
+                &opened.model,
+                &[amount],
+                &settings,
+            )?)
+        })?;
         return if common.json {
             print_json(&found)
         } else {
             print(&scan_text(&found))
         };
     }
-    let (pruned, log) = if options.structured {
-        let (made, log) = shrink(&context, &model, &structured(options, amount)?)?;
-        (made, Log::Shrink(log))
-    } else {
-        let (made, log) = prune(&context, &model, &unstructured(options, amount)?)?;
-        (made, Log::Prune(log))
-    };
-    let before = judged(engine.as_ref(), &model, &data.test, None)?;
-    let after = judged(engine.as_ref(), &pruned, &data.test, Some(&before.1))?;
-    let saved = pruned.save(
-        &options.out,
-        &receipt(options, (&log, folder), engine.as_ref())?,
-    )?;
-    let report = Report {
-        model: options.input.display().to_string(),
-        network: pruned.network().describe(),
-        out: options.out.display().to_string(),
-        device: engine.name(),
-        seed: options.seed,
-        accuracy: [before.0.accuracy.value, after.0.accuracy.value],
-        agreement: after.0.agreement,
-        bytes: [model.bytes(), pruned.bytes()],
-        file_bytes: saved.file_bytes,
-        sha256: saved.sha256.clone(),
-        log,
-    };
-    if common.json {
-        print_json(&report)
-    } else {
-        print(&text(&report, &saved))
+    let (made, log) = making.with_context(engine.as_ref(), &opened.data, |context| {
+        options.make(context, &opened.model)
+    })?;
+    making.finish(common, (&opened, engine.as_ref()), (&made, &log), text)
+}
+
+impl PruneCommand {
+    fn making(&self) -> Making<'_> {
+        Making {
+            stage: "prune",
+            input: &self.input,
+            out: &self.out,
+            described: &self.model,
+            data: self.data.as_deref(),
+            kept: self.checkpoint.as_deref(),
+            seed: self.seed,
+            settings: &self.settings,
+        }
+    }
+
+    /// The smaller model.
+    pub fn make(&self, context: &Context<'_>, model: &Model) -> Result<(Model, Log), Failure> {
+        let amount = amount(self)?;
+        if self.structured {
+            let (made, log) = shrink(context, model, &structured(self, amount)?)?;
+            return Ok((made, Log::Shrink(log)));
+        }
+        let (made, log) = prune(context, model, &unstructured(self, amount)?)?;
+        Ok((made, Log::Prune(log)))
     }
 }
 
@@ -352,55 +317,13 @@ fn structured(options: &PruneCommand, amount: PruneAmount) -> Result<ShrinkOptio
     })
 }
 
-/// Quality on the test set, and logits.
-fn judged(
-    engine: &dyn Engine,
-    model: &Model,
-    test: &Dataset,
-    against: Option<&[f32]>,
-) -> Result<(Quality, Vec<f32>), Failure> {
-    let test = model.prepare(test)?;
-    let logits = Deployed::new(engine, model, &Routes::default())?.logits(test.inputs())?;
-    let classes = model.network().n_classes();
-    let quality = Quality::of(&logits, test.labels(), classes, against).map_err(usage)?;
-    Ok((quality, logits))
-}
-
-/// Where the result came from.
-fn receipt(
-    options: &PruneCommand,
-    (log, data): (&Log, Option<PathBuf>),
-    engine: &dyn Engine,
-) -> Result<BTreeMap<String, Value>, Failure> {
-    let mut receipt = BTreeMap::from([
-        ("stage".to_owned(), json!("prune")),
-        (
-            "base".to_owned(),
-            json!(options.input.display().to_string()),
-        ),
-        ("seed".to_owned(), json!(options.seed)),
-        ("device".to_owned(), json!(engine.name())),
-        ("log".to_owned(), serde_json::to_value(log).map_err(usage)?),
-    ]);
-    if let Some(folder) = data {
-        receipt.insert("data".to_owned(), json!(folder.display().to_string()));
-    }
-    let weights = match options.input.is_dir() {
-        true => options.input.join(lapidary::compress::model::MODEL_FILE),
-        false => options.input.clone(),
-    };
-    let (sha256, _) = file_sha256(&weights).map_err(usage)?;
-    receipt.insert("base_sha256".to_owned(), json!(sha256));
-    Ok(receipt)
-}
-
 fn percent(share: f64) -> String {
     format!("{:.2}%", 100.0 * share)
 }
 
-fn text(report: &Report, saved: &Saved) -> String {
-    let mut lines = vec![report.device.clone()];
-    match &report.log {
+fn text(log: &Log) -> Vec<String> {
+    let mut lines = Vec::new();
+    match log {
         Log::Prune(log) => {
             let mut rows = table(&[
                 "weight", "shape", "kept", "sparsity", "error", "format", "bytes",
@@ -446,22 +369,7 @@ fn text(report: &Report, saved: &Saved) -> String {
             ));
         }
     }
-    let ([before, after], [b0, b1]) = (report.accuracy, report.bytes);
-    lines.push(format!(
-        "test accuracy {before:.4} before, {after:.4} after"
-    ));
-    lines.push(format!(
-        "{} on a device before, {} after",
-        bytes(b0),
-        bytes(b1)
-    ));
-    lines.push(format!(
-        "{}: {} of weights, {} tensors read back",
-        report.out,
-        bytes(saved.file_bytes),
-        saved.tensors_read_back
-    ));
-    lines.join("\n")
+    lines
 }
 
 fn scan_text(found: &Sensitivity) -> String {

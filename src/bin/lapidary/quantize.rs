@@ -1,33 +1,23 @@
 //! `lapidary quantize MODEL OUT`: weights in fewer bits.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueEnum};
-use lapidary::compress::deploy::Deployed;
-use lapidary::compress::model::{Activations, Model, Saved};
-use lapidary::compress::outcome::Quality;
+use lapidary::compress::model::{Activations, Model};
 use lapidary::compress::quantize::{Action, Misfit, Planned};
+use lapidary::compress::stage::Context;
 use lapidary::compress::stage::qat::{QatLog, QatOptions, qat};
 use lapidary::compress::stage::quantize::{
     Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
 };
-use lapidary::compress::stage::{Context, Progress};
-use lapidary::data::Dataset;
-use lapidary::engine::Engine;
-use lapidary::io::file_sha256;
-use lapidary::models::Network as _;
 use lapidary::num::optim::{Convention, Optimizer};
-use lapidary::ops::Routes;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::models::{data_folder, open_model};
+use crate::config::Settings;
+use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{bytes, number, print, print_json, table};
-use crate::train::{self, setup, stop_on_ctrl_c, usage};
+use crate::train::{self, usage};
 use crate::trained::ModelOptions;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -115,33 +105,20 @@ pub struct QuantizeCommand {
     /// in.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Keep what is done in this folder, after every epoch and layer; goes on from there when it is there.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceOption,
-}
-
-#[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    network: String,
-    out: String,
-    device: String,
-    seed: u64,
-    /// On the test set, before and after.
-    accuracy: [f64; 2],
-    /// Share of test samples with the same class before and after.
-    agreement: Option<f64>,
-    /// Of the tensors on a device, before and after.
-    bytes: [u64; 2],
-    file_bytes: u64,
-    sha256: String,
-    #[serde(flatten)]
-    log: Log,
+    /// All of these that say what is made.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Log {
+pub enum Log {
     Quantize(QuantizeLog),
     Qat(QatLog),
 }
@@ -156,70 +133,50 @@ struct PlannedWeight {
 }
 
 pub fn run(common: &CommonOptions, options: &QuantizeCommand) -> Result<(), Failure> {
-    let settings = settings(options);
-    let optimizer = Optimizer::named(&options.optimizer, Convention::PyTorch).map_err(usage)?;
-    let folder = match &options.data {
-        Some(folder) => Some(folder.clone()),
-        None => data_folder(&options.input, &options.model)?,
-    };
-    let data = setup::load_data(folder.as_deref())?;
-    let model = open_model(&options.input, &options.model, &data.train)?;
-    let planned = plan_quantize(&model, &settings)?;
+    let making = options.making();
+    let opened = making.open()?;
+    let planned = plan_quantize(&opened.model, &settings(options))?;
     if options.plan {
         return print_plan(common, &planned);
     }
     let engine = train::engine(common, &options.device)?;
-    let stop = stop_on_ctrl_c()?;
-    let last = RefCell::new(String::new());
-    let watch = |progress: &Progress| {
-        if *last.borrow() != progress.what {
-            eprintln!("{}: {}", progress.stage, progress.what);
-            last.borrow_mut().clone_from(&progress.what);
+    let (made, log) = making.with_context(engine.as_ref(), &opened.data, |context| {
+        options.make(context, &opened.model)
+    })?;
+    making.finish(common, (&opened, engine.as_ref()), (&made, &log), text)
+}
+
+impl QuantizeCommand {
+    fn making(&self) -> Making<'_> {
+        Making {
+            stage: "quantize",
+            input: &self.input,
+            out: &self.out,
+            described: &self.model,
+            data: self.data.as_deref(),
+            kept: self.checkpoint.as_deref(),
+            seed: self.seed,
+            settings: &self.settings,
         }
-        !stop.load(Ordering::Relaxed)
-    };
-    let context = Context {
-        engine: engine.as_ref(),
-        train: &data.train,
-        test: &data.test,
-        seed: options.seed,
-        watch: &watch,
-    };
-    let (made, log) = if options.qat_epochs == 0 {
-        let (made, log) = quantize(&context, &model, &settings)?;
-        (made, Log::Quantize(log))
-    } else {
+    }
+
+    /// The model in fewer bits.
+    pub fn make(&self, context: &Context<'_>, model: &Model) -> Result<(Model, Log), Failure> {
+        let settings = settings(self);
+        if self.qat_epochs == 0 {
+            let (made, log) = quantize(context, model, &settings)?;
+            return Ok((made, Log::Quantize(log)));
+        }
+        let optimizer = Optimizer::named(&self.optimizer, Convention::PyTorch).map_err(usage)?;
         let settings = QatOptions {
             quantize: settings,
-            epochs: options.qat_epochs,
+            epochs: self.qat_epochs,
             optimizer,
-            learning_rate: options.learning_rate,
-            batch_size: options.batch_size,
+            learning_rate: self.learning_rate,
+            batch_size: self.batch_size,
         };
-        let (made, log) = qat(&context, &model, &settings)?;
-        (made, Log::Qat(log))
-    };
-    let before = judged(engine.as_ref(), &model, &data.test, None)?;
-    let after = judged(engine.as_ref(), &made, &data.test, Some(&before.1))?;
-    let receipt = receipt(options, (&log, folder), engine.as_ref())?;
-    let saved = made.save(&options.out, &receipt)?;
-    let report = Report {
-        model: options.input.display().to_string(),
-        network: made.network().describe(),
-        out: options.out.display().to_string(),
-        device: engine.name(),
-        seed: options.seed,
-        accuracy: [before.0.accuracy.value, after.0.accuracy.value],
-        agreement: after.0.agreement,
-        bytes: [model.bytes(), made.bytes()],
-        file_bytes: saved.file_bytes,
-        sha256: saved.sha256.clone(),
-        log,
-    };
-    if common.json {
-        print_json(&report)
-    } else {
-        print(&text(&report, &saved))
+        let (made, log) = qat(context, model, &settings)?;
+        Ok((made, Log::Qat(log)))
     }
 }
 
@@ -288,47 +245,7 @@ fn print_plan(common: &CommonOptions, planned: &[Planned]) -> Result<(), Failure
     print(&shown.to_string())
 }
 
-/// Quality on the test set, and logits.
-fn judged(
-    engine: &dyn Engine,
-    model: &Model,
-    test: &Dataset,
-    against: Option<&[f32]>,
-) -> Result<(Quality, Vec<f32>), Failure> {
-    let test = model.prepare(test)?;
-    let logits = Deployed::new(engine, model, &Routes::default())?.logits(test.inputs())?;
-    let classes = model.network().n_classes();
-    let quality = Quality::of(&logits, test.labels(), classes, against).map_err(usage)?;
-    Ok((quality, logits))
-}
-
-/// Where the result came from.
-fn receipt(
-    options: &QuantizeCommand,
-    (log, data): (&Log, Option<PathBuf>),
-    engine: &dyn Engine,
-) -> Result<BTreeMap<String, Value>, Failure> {
-    let base = options.input.display().to_string();
-    let mut receipt = BTreeMap::from([
-        ("stage".to_owned(), json!("quantize")),
-        ("base".to_owned(), json!(base)),
-        ("seed".to_owned(), json!(options.seed)),
-        ("device".to_owned(), json!(engine.name())),
-        ("log".to_owned(), serde_json::to_value(log).map_err(usage)?),
-    ]);
-    if let Some(folder) = data {
-        receipt.insert("data".to_owned(), json!(folder.display().to_string()));
-    }
-    let weights = match options.input.is_dir() {
-        true => options.input.join(lapidary::compress::model::MODEL_FILE),
-        false => options.input.clone(),
-    };
-    let (sha256, _) = file_sha256(&weights).map_err(usage)?;
-    receipt.insert("base_sha256".to_owned(), json!(sha256));
-    Ok(receipt)
-}
-
-fn text(report: &Report, saved: &Saved) -> String {
+fn text(log: &Log) -> Vec<String> {
     let mut shown = table(&[
         "weight",
         "format",
@@ -340,7 +257,7 @@ fn text(report: &Report, saved: &Saved) -> String {
     let percent = |share: Option<f64>| {
         number(share.map_or_else(String::new, |share| format!("{:.2}%", 100.0 * share)))
     };
-    let (title, notes) = match &report.log {
+    let (title, notes) = match log {
         Log::Quantize(log) => {
             for layer in &log.layers {
                 shown.add_row(vec![
@@ -365,19 +282,7 @@ fn text(report: &Report, saved: &Saved) -> String {
             (title, &log.notes)
         }
     };
-    let [before, after] = report.accuracy;
     let mut lines = vec![title, shown.to_string()];
     lines.extend(notes.iter().map(|note| format!("note: {note}")));
-    lines.push(format!(
-        "test accuracy {before:.4} before, {after:.4} after; weights {} before, {} after",
-        bytes(report.bytes[0]),
-        bytes(report.bytes[1])
-    ));
-    lines.push(format!(
-        "{}: {}, {} tensors read back",
-        saved.folder.display(),
-        bytes(saved.file_bytes),
-        saved.tensors_read_back
-    ));
-    lines.join("\n")
+    lines
 }

@@ -2,17 +2,20 @@
 //! definition on the device's inputs, every tensor of the file with what its codes and scales are; against a base, the
 //! command that made the model is run again and its file compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lapidary::compress::deploy::Deployed;
-use lapidary::compress::model::MODEL_FILE;
+use lapidary::compress::model::{MODEL_FILE, RECEIPT_FILE};
 use lapidary::compress::outcome::Verification;
-use lapidary::io::{file_sha256, read_text};
+use lapidary::io::read_text;
+use lapidary::io::safetensors::SafetensorsFile;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::config::{Document, exists};
 use crate::models::{Folder, Opener, data_folder};
+use crate::optimize::{global, goal::make_again};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{as_step, print, print_json};
 use crate::recipe::{Receipt, STAGE_FILE};
@@ -27,8 +30,9 @@ struct Report {
     model: PathBuf,
     device: String,
     verification: Verification,
-    /// Whether the command that made it gives the same file again; `None` where that was not asked.
-    made_again: Option<bool>,
+    /// Tensors of the file that the command that made it does not give again, bit for bit; `None` where that was not
+    /// asked.
+    differing: Option<Vec<String>>,
 }
 
 /// Verifies each model; fails with the first that is wrong, after all.
@@ -53,15 +57,15 @@ pub fn run(
         let prepared = model.prepare(&few)?;
         let deployed = Deployed::new(engine.as_ref(), &model, &opener.routes)?;
         let verification = deployed.verify(prepared.inputs(), tensors)?;
-        let made_again = match against {
+        let differing = match against {
             None => None,
-            Some(base) => Some(is_made_again(path, base)?),
+            Some(base) => Some(differing(common, (path, base), device)?),
         };
         reports.push(Report {
             model: path.clone(),
             device: engine.name(),
             verification,
-            made_again,
+            differing,
         });
     }
     if common.json {
@@ -69,7 +73,13 @@ pub fn run(
     } else {
         print(&text(&reports))?;
     }
-    let is_wrong = |one: &&Report| !one.verification.passed() || one.made_again == Some(false);
+    let is_wrong = |one: &&Report| {
+        let differs = one
+            .differing
+            .as_ref()
+            .is_some_and(|names| !names.is_empty());
+        differs || !one.verification.passed()
+    };
     match reports.iter().find(is_wrong) {
         None => Ok(()),
         Some(one) => Err(Failure::Mismatch(format!("{}: wrong", one.model.display()))),
@@ -79,10 +89,13 @@ pub fn run(
 fn text(reports: &[Report]) -> String {
     let line = |one: &Report| {
         let found = &one.verification;
-        let again = match one.made_again {
+        let again = match one.differing.as_deref() {
             None => String::new(),
-            Some(true) => ", the command that made it gives the same bytes again".to_owned(),
-            Some(false) => ", BUT the command that made it gives other bytes".to_owned(),
+            Some([]) => ", the command that made it gives the same bytes again".to_owned(),
+            Some(names) => format!(
+                ", BUT the command that made it gives other bytes: {}",
+                names.join(", ")
+            ),
         };
         format!(
             "{}: {} tensors read back bit for bit; {} operations, {} of {} elements exact, worst error {:.3} of its bound \
@@ -100,43 +113,110 @@ fn text(reports: &[Report]) -> String {
     reports.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs the stage that made a model again, from the base.
-fn is_made_again(model: &Path, base: &Path) -> Result<bool, Failure> {
-    let file = model.join(STAGE_FILE);
-    let refuse = |reason: String| Failure::Usage(format!("{}: {reason}", model.display()));
-    if !file.exists() {
-        return Err(refuse(format!(
-            "there is no {STAGE_FILE}, which says how it was made: only stages of recipes can be made again"
-        )));
+/// How a model was made.
+enum Made {
+    /// By a command with these settings, which the file says.
+    Command(&'static str, BTreeMap<String, Value>, PathBuf),
+    /// By `optimize --goal`, whose receipt has the form of each weight.
+    Goal(BTreeMap<String, Value>),
+}
+
+/// Commands that make a model of a model, and say in its receipt how.
+const COMMANDS: [&str; 3] = ["prune", "quantize", "distill"];
+
+impl Made {
+    /// By a recipe's file, or by the receipt.
+    fn of(model: &Path) -> Result<Self, Failure> {
+        let refuse = |reason: String| Failure::Usage(format!("{}: {reason}", model.display()));
+        let stage = model.join(STAGE_FILE);
+        if stage.exists() {
+            let receipt: Receipt = serde_json::from_str(&read_text(&stage).map_err(usage)?)
+                .map_err(|error| refuse(format!("{STAGE_FILE}: {error}")))?;
+            let Some(command) = receipt.command().filter(|command| exists(command)) else {
+                return Err(refuse(format!(
+                    "made by {}, which takes no model",
+                    receipt.stage
+                )));
+            };
+            let settings = serde_json::from_value(receipt.settings).map_err(usage)?;
+            return Ok(Self::Command(command, settings, stage));
+        }
+        let file = model.join(RECEIPT_FILE);
+        if !file.exists() {
+            return Err(refuse(format!(
+                "there is neither {STAGE_FILE} nor {RECEIPT_FILE}, which say how it was made"
+            )));
+        }
+        let receipt: BTreeMap<String, Value> =
+            serde_json::from_str(&read_text(&file).map_err(usage)?)
+                .map_err(|error| refuse(format!("{RECEIPT_FILE}: {error}")))?;
+        if receipt.contains_key("forms") {
+            return Ok(Self::Goal(receipt));
+        }
+        let name = receipt.get("stage").and_then(Value::as_str);
+        let command = COMMANDS.into_iter().find(|one| Some(*one) == name);
+        let (Some(command), Some(Value::Object(settings))) = (command, receipt.get("settings"))
+        else {
+            return Err(refuse(format!(
+                "{RECEIPT_FILE} has no `stage` of {} with its `settings`, so that nothing says how it was made",
+                COMMANDS.join(", ")
+            )));
+        };
+        let settings = settings.clone().into_iter().collect();
+        Ok(Self::Command(command, settings, file))
     }
-    let receipt: Receipt = serde_json::from_str(&read_text(&file).map_err(usage)?)
-        .map_err(|error| refuse(format!("{STAGE_FILE}: {error}")))?;
-    let Some(command) = receipt.command().filter(|command| exists(command)) else {
-        return Err(refuse(format!(
-            "made by {}, which takes no model",
-            receipt.stage
-        )));
-    };
-    let settings: BTreeMap<String, serde_json::Value> =
-        serde_json::from_value(receipt.settings.clone()).map_err(usage)?;
-    let lines: String = settings
-        .iter()
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect();
-    let document = Document::of(file, lines);
-    let mut words = vec![command.to_owned()];
+
+    /// Makes it again, of a base.
+    fn again(
+        &self,
+        common: &CommonOptions,
+        (base, out): (&Path, &Path),
+        device: &DeviceOption,
+    ) -> Result<(), Failure> {
+        let (command, settings, file) = match self {
+            Self::Goal(receipt) => return make_again(common, (base, device), receipt, out),
+            Self::Command(command, settings, file) => (*command, settings, file),
+        };
+        let lines = settings
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}\n"));
+        let document = Document::of(file.clone(), lines.collect());
+        let mut words = global(common);
+        words.push(command.to_owned());
+        words.extend([base, out].map(|path| path.to_string_lossy().into_owned()));
+        for entry in document.entries(&document.table()?)? {
+            words.extend(document.arguments_of(command, &entry)?);
+        }
+        words.push(format!("--device={device}"));
+        as_step(|| crate::run_words(&words))
+    }
+}
+
+/// Makes a model again from its base, in the way that it says, and names the tensors that are not the same bit for bit.
+fn differing(
+    common: &CommonOptions,
+    (model, base): (&Path, &Path),
+    device: &DeviceOption,
+) -> Result<Vec<String>, Failure> {
+    let made = Made::of(model)?;
     let again = std::env::temp_dir().join(format!("lapidary-again-{}", std::process::id()));
-    words.extend([base, &again].map(|path| path.to_string_lossy().into_owned()));
-    for entry in document.entries(&document.table()?)? {
-        words.extend(document.arguments_of(command, &entry)?);
-    }
-    let made = as_step(|| crate::run_words(&words));
-    let same = made.and_then(|()| {
-        let hash = |folder: &Path| file_sha256(folder.join(MODEL_FILE)).map_err(usage);
-        Ok(hash(&again)? == hash(model)?)
-    });
+    let done = made.again(common, (base, &again), device);
+    let names = done.and_then(|()| names_of_differing(model, &again));
     if again.exists() {
         std::fs::remove_dir_all(&again).map_err(usage)?;
     }
-    same
+    names
+}
+
+fn names_of_differing(model: &Path, again: &Path) -> Result<Vec<String>, Failure> {
+    let open = |folder: &Path| SafetensorsFile::open(folder.join(MODEL_FILE)).map_err(usage);
+    let (there, again) = (open(model)?, open(again)?);
+    let entries = there.tensors().iter().chain(again.tensors());
+    let names: BTreeSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+    let differs = |name: &&str| match (there.tensor(name), again.tensor(name)) {
+        (Ok(there), Ok(again)) => there != again,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => true,
+    };
+    let names = names.into_iter().filter(differs).map(str::to_owned);
+    Ok(names.collect())
 }

@@ -1,5 +1,7 @@
 //! What every stage is given, what it tells while it runs, and why it can fail.
 
+use std::path::Path;
+
 use thiserror::Error;
 
 use crate::compress::CompressError;
@@ -28,6 +30,9 @@ pub struct Context<'a> {
     pub seed: u64,
     /// Hears of progress and says whether to go on.
     pub watch: &'a dyn Fn(&Progress) -> bool,
+    /// Folder, which is there, for epochs and layers that are done: a stage that finds its own there goes on behind
+    /// them, to the same bits. `None` where nothing is kept.
+    pub kept: Option<&'a Path>,
 }
 
 /// How far a stage is.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::kept::{Kept, Notes};
 use super::quantize::{QuantizeOptions, fold_normalizations, kept_scheme, plan_quantize};
 use super::{Context, StageError};
 use crate::compress::Weights;
@@ -23,6 +24,10 @@ use crate::num::{CodeRange, Dense, Granularity, SparseMatrix, ValueFormat, Zero}
 use crate::ops::nn::{Coding, ScaleScope, ScalesOf};
 use crate::tensor::HostTensor;
 use crate::train::{Additions, Start, TrainOptions, Trainer};
+
+/// What is kept of training, and its note.
+const KEPT: &str = "training";
+const LOSSES: &str = "losses";
 
 /// Settings of [`qat`].
 #[derive(Debug, Clone, PartialEq)]
@@ -181,13 +186,25 @@ fn train(
             .collect(),
         ..TrainOptions::new(options.optimizer)
     };
+    let kept = Kept::of(context, ("qat", model), options)?;
+    let mut start = Start::Parameters(model.values());
+    if let Some(stopped) = kept.as_ref().and_then(|kept| kept.training(KEPT, network))
+        && let Some(before) = stopped.note(LOSSES)
+    {
+        *losses = before;
+        start = Start::Checkpoint(stopped.checkpoint);
+    }
+    let masks = masks(model)?;
     let additions = Additions {
-        masks: masks(model)?,
+        masks: masks.clone(),
         teacher: None,
     };
-    let start = Start::Parameters(model.values());
     let mut trainer = Trainer::with(context.engine, network, (settings, start), additions)?;
-    for epoch in 0..options.epochs {
+    let first = u32::try_from(trainer.n_steps() / n_batches).unwrap_or(u32::MAX);
+    if first > 0 {
+        context.tell("qat", format!("going on after epoch {first}"), [0, 1])?;
+    }
+    for epoch in first..options.epochs {
         let (mut sum, mut count) = (0.0, 0u32);
         for batch in loader.epoch_from(epoch, 0)? {
             let done = trainer.n_steps() as usize;
@@ -197,6 +214,10 @@ fn train(
             count += 1;
         }
         losses.push(sum / f64::from(count.max(1)));
+        if let Some(kept) = &kept {
+            let notes = Notes::default().with(LOSSES, losses)?;
+            kept.keep_training(KEPT, (&trainer, &masks), notes)?;
+        }
     }
     Ok(trainer.parameters()?)
 }

@@ -191,6 +191,7 @@ pub fn prune_sensitivity(
     let levels: Vec<String> = amounts.iter().map(ToString::to_string).collect();
     let quiet = Context {
         watch: &|_| true,
+        kept: None,
         ..*context
     };
     let change = |model: &Model, layer: &str, level: usize| {

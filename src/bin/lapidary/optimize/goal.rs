@@ -7,21 +7,22 @@ use std::sync::atomic::Ordering;
 
 use lapidary::compress::deploy::{MeasureOptions, measure};
 use lapidary::compress::model::Model;
-use lapidary::compress::outcome::{Candidate, Outcome, pareto};
-use lapidary::compress::stage::control::{Form, Trials, try_forms};
+use lapidary::compress::outcome::Outcome;
+use lapidary::compress::stage::control::{self, Choice, Form, Sensitivity, Trials, try_forms};
 use lapidary::compress::stage::{Context, Progress};
+use lapidary::data::Dataset;
 use lapidary::data::split::stratified_split;
-use lapidary::data::{Dataset, TrainTest};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Goal, OptimizeOptions};
-use crate::bench::{How, judge};
-use crate::models::{Opener, data_folder, open_model};
+use crate::bench::{How, Kept, cost, judge};
+use crate::models::{Opener, data_folder, open_model, open_with_data};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{bytes, number, print, print_json, table};
 use crate::train::{setup, stop_on_ctrl_c, usage};
+use crate::trained::ModelOptions;
 
 /// Of the training set, set aside to judge versions by.
 const VALIDATION_SHARE: f64 = 0.2;
@@ -38,8 +39,8 @@ const TIMES: MeasureOptions = MeasureOptions {
 #[derive(Debug, Clone, Serialize)]
 struct Line {
     name: String,
-    /// The form of each weight.
-    forms: BTreeMap<String, &'static str>,
+    /// The form of each weight, and what it was made by.
+    forms: BTreeMap<String, String>,
     bytes: u64,
     /// Of the model's bytes.
     size: f64,
@@ -49,7 +50,7 @@ struct Line {
     drop: f64,
     /// Median of one sample; only measured where the goal or a limit needs it.
     ms: Option<f64>,
-    /// No other is better in size, or time, and as good in accuracy.
+    /// No other is better in size, accuracy or time, and no worse in the rest.
     is_pareto: bool,
     /// By how much the limits are missed, relative to each and summed; 0 within them.
     missed: f64,
@@ -85,19 +86,19 @@ pub fn run(
     let device = options.device.clone().unwrap_or(DeviceOption::Auto);
     let opener = Opener::new(common, &device)?;
     let seed = options.seed.unwrap_or(0);
-    let validation = set_aside(&data.train, seed)?;
+    let (rest, validation) = set_aside(&data.train, seed)?;
     let trials = trials(
         &opener,
         (&model, options.max_drop),
-        (&data, &validation, seed),
+        (&rest, &validation, seed),
     )?;
     let base = options.work.join("baseline");
     let receipt = |how: &str| BTreeMap::from([("made_by".to_owned(), Value::from(how))]);
     model.save(&base, &receipt("the model as it came"))?;
 
     let lines = lines(options, goal, (&trials, &validation), &opener)?;
-    let found = best(&lines, goal);
-    let Some(chosen) = found else {
+    let best = best(&lines, goal);
+    let Some(chosen) = best else {
         return Err(Failure::Mismatch(
             "no layer of this model fits any narrower form: weights must be matrices with rows that 8 divides"
                 .to_owned(),
@@ -107,6 +108,9 @@ pub fn run(
     let kept = options.work.join("optimized");
     let mut notes = receipt("optimize");
     notes.insert("forms".to_owned(), json!(line.forms));
+    if let Some(folder) = &folder {
+        notes.insert("data".to_owned(), json!(folder.display().to_string()));
+    }
     notes.insert("validation_accuracy".to_owned(), json!(line.accuracy));
     notes.insert("seed".to_owned(), json!(seed));
     trials.tried[chosen].model.save(&kept, &notes)?;
@@ -120,6 +124,20 @@ pub fn run(
         (line.name.as_str(), kept.as_path()),
     ];
     let outcomes = judge(&versions, &data.test, &opener, how)?;
+    let costs = trials.sensitivities.iter();
+    let found = Kept {
+        outcomes: &outcomes,
+        opener: &opener,
+        class_names: data.test.class_names(),
+        seed,
+        made_by: format!(
+            "optimize --goal {}: {}",
+            format!("{goal:?}").to_lowercase(),
+            serde_json::to_string_pretty(&line.forms).map_err(usage)?
+        ),
+        sensitivities: costs.map(|one| cost(one, trials.baseline)).collect(),
+    };
+    found.write(&options.work.join("report"))?;
     let within_limits = line.missed == 0.0;
     let report = Report {
         goal: format!("{goal:?}").to_lowercase(),
@@ -148,17 +166,54 @@ pub fn run(
     }
 }
 
-/// A part of the training set in which every class has its share.
-fn set_aside(train: &Dataset, seed: u64) -> Result<Dataset, Failure> {
+/// Makes the version that a receipt tells of again, from its base.
+pub fn make_again(
+    common: &CommonOptions,
+    (base, device): (&Path, &DeviceOption),
+    receipt: &BTreeMap<String, Value>,
+    out: &Path,
+) -> Result<(), Failure> {
+    let missing = |key: &str| Failure::Usage(format!("its receipt has no `{key}`"));
+    let seed = receipt.get("seed").and_then(Value::as_u64);
+    let seed = seed.ok_or_else(|| missing("seed"))?;
+    let Some(Value::Object(named)) = receipt.get("forms") else {
+        return Err(missing("forms"));
+    };
+    let mut forms = Vec::new();
+    for (weight, name) in named {
+        let name = name.as_str().ok_or_else(|| missing(weight))?;
+        forms.push(Choice::named(weight, name)?);
+    }
+    let folder = receipt.get("data").and_then(Value::as_str);
+    let options = ModelOptions::default();
+    let (model, data) = open_with_data(base, &options, folder.map(Path::new))?;
+    let (rest, validation) = set_aside(&data.train, seed)?;
+    let engine = Opener::new(common, device)?.open()?;
+    let context = Context {
+        engine: engine.as_ref(),
+        train: &rest,
+        test: &validation,
+        seed,
+        watch: &|_| true,
+        kept: None,
+    };
+    let made = control::make_again(&context, &model, &forms)?;
+    made.save(out, &BTreeMap::new())?;
+    Ok(())
+}
+
+/// The training set in two parts, in which every class has its share: to calibrate with, and to judge by.
+pub fn set_aside(train: &Dataset, seed: u64) -> Result<(Dataset, Dataset), Failure> {
     let most = VALIDATION_SAMPLES as f64 / train.n_samples().max(1) as f64;
     let split = stratified_split(train, VALIDATION_SHARE.min(most), seed).map_err(usage)?;
-    train.select_rows(&split.validation).map_err(usage)
+    let [rest, validation] = [&split.train, &split.validation].map(|rows| train.select_rows(rows));
+    Ok((rest.map_err(usage)?, validation.map_err(usage)?))
 }
 
 fn trials(
     opener: &Opener,
     (model, max_drop): (&Model, f64),
-    (data, validation, seed): (&TrainTest, &Dataset, u64),
+    (rest, validation, seed): (&Dataset, &Dataset, u64),
 ) -> Result<Trials, Failure> {
     let engine = opener.open()?;
     let stop = stop_on_ctrl_c()?;
@@ -174,10 +229,11 @@ fn trials(
     };
     let context = Context {
         engine: engine.as_ref(),
-        train: &data.train,
-        test: &data.test,
+        train: rest,
+        test: validation,
         seed,
         watch: &watch,
+        kept: None,
     };
     Ok(try_forms(
         &context,
@@ -220,7 +276,7 @@ fn lines(
             forms: one
                 .forms
                 .iter()
-                .map(|(weight, form)| (weight.clone(), form.name()))
+                .map(|one| (one.weight.clone(), one.name()))
                 .collect(),
             bytes: one.bytes,
             size,
@@ -234,43 +290,50 @@ fn lines(
     if is_timed {
         std::fs::remove_dir_all(&scratch).map_err(usage)?;
     }
-    let candidates: Vec<Candidate> = lines
-        .iter()
-        .map(|line| Candidate {
-            cost: line.ms.unwrap_or(line.bytes as f64),
-            worth: line.accuracy,
-        })
-        .collect();
-    for (line, is_pareto) in lines.iter_mut().zip(pareto(&candidates)) {
-        line.is_pareto = is_pareto;
+    for index in 0..lines.len() {
+        lines[index].is_pareto = !lines.iter().any(|one| one.dominates(&lines[index]));
     }
     Ok(lines)
 }
 
-/// The best of those that miss the limits least.
+impl Line {
+    /// Whether it is no worse in anything that was measured, and better in something.
+    fn dominates(&self, other: &Self) -> bool {
+        let time = |line: &Self| line.ms.unwrap_or(0.0);
+        let no_worse = self.bytes <= other.bytes
+            && self.accuracy >= other.accuracy
+            && time(self) <= time(other);
+        let better =
+            self.bytes < other.bytes || self.accuracy > other.accuracy || time(self) < time(other);
+        no_worse && better
+    }
+}
+
+/// The best of those that miss the limits least: no other is better in something and no worse in the rest.
 fn best(lines: &[Line], goal: Goal) -> Option<usize> {
     let cost = |line: &Line| match goal {
         Goal::Accuracy => -line.accuracy,
         Goal::Size => line.bytes as f64,
         Goal::Latency => line.ms.unwrap_or(f64::INFINITY),
     };
-    // Equal ones: the smaller, then the first.
+    // Equal ones: the more accurate, the smaller, the faster, the first.
     let order = |a: &&(usize, &Line), b: &&(usize, &Line)| {
         a.1.missed
             .total_cmp(&b.1.missed)
             .then(cost(a.1).total_cmp(&cost(b.1)))
             .then(b.1.accuracy.total_cmp(&a.1.accuracy))
             .then(a.1.bytes.cmp(&b.1.bytes))
+            .then(a.1.ms.unwrap_or(0.0).total_cmp(&b.1.ms.unwrap_or(0.0)))
     };
     let all: Vec<(usize, &Line)> = lines.iter().enumerate().collect();
     all.iter().min_by(order).map(|(index, _)| *index)
 }
 
 fn sensitivities(trials: &Trials) -> Vec<Value> {
-    let one = |one: &lapidary::compress::stage::control::Sensitivity| {
+    let one = |one: &Sensitivity| {
         json!({
             "weight": one.weight,
-            "form": one.form.name(),
+            "form": Choice { weight: one.weight.clone(), form: one.form, by: one.by }.name(),
             "loss_rise": one.score.loss - trials.baseline.loss,
             "accuracy_drop": trials.baseline.accuracy - one.score.accuracy,
         })
@@ -328,6 +391,33 @@ mod tests {
             ms: None,
             is_pareto: false,
             missed,
+        }
+    }
+
+    #[test]
+    fn what_is_chosen_is_better_in_something_than_every_other() {
+        let mut lines = Vec::new();
+        // Few values, so that many are equal.
+        for at in 0..200u64 {
+            let few = |factor: u64, of: u64| (at * factor + at * at) % of;
+            lines.push(Line {
+                ms: Some(few(7, 4) as f64),
+                ..line("v", few(3, 5), few(5, 6) as f64, few(2, 3) as f64)
+            });
+        }
+        for goal in [Goal::Accuracy, Goal::Latency, Goal::Size] {
+            for count in 1..=lines.len() {
+                let lines = &mut lines[..count];
+                // Whoever is no worse in all misses no limit by more.
+                for line in lines.iter_mut() {
+                    line.missed = (line.bytes as f64 - 2.0).max(0.0)
+                        + (1.0 - line.accuracy).max(0.0)
+                        + (line.ms.unwrap_or(0.0) - 1.0).max(0.0);
+                }
+                let chosen = best(lines, goal).expect("there are some");
+                let dominated = lines.iter().any(|one| one.dominates(&lines[chosen]));
+                assert!(!dominated, "{goal:?} of {count}");
+            }
         }
     }
 

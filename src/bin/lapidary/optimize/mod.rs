@@ -1,6 +1,6 @@
 //! `lapidary optimize`: a model made smaller by a recipe, or within limits.
 
-mod goal;
+pub mod goal;
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ pub struct OptimizeOptions {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Goal {
+pub enum Goal {
     /// The most accurate.
     Accuracy,
     /// The fastest with one sample.
@@ -91,7 +91,7 @@ pub fn run(common: &CommonOptions, options: &OptimizeOptions) -> Result<(), Fail
         global: global(common),
     };
     if options.plan {
-        return recipe::plan(&recipe, &place);
+        return recipe::plan(common, &recipe, &place);
     }
     recipe::run(&recipe, &place).map(|_| ())
 }

@@ -5,18 +5,22 @@
 //! the parser of the command line before anything runs. `data`, `device` and `seed` above the stages go to every
 //! stage that takes them.
 
+mod plan;
+mod probe;
 mod run;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lapidary::io::near_names;
+use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{self, Document, Entry, Given, Settings};
 use crate::options::Failure;
 
-pub use run::{Place, RECIPE_FILE, Receipt, STAGE_FILE, plan, run};
+pub use plan::plan;
+pub use run::{Place, RESOLVED_FILE, Receipt, STAGE_FILE, run};
 
 /// A kind of stage, and the command that does it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +148,35 @@ impl Recipe {
         }
         drop(table);
         Ok(Self { document, stages })
+    }
+
+    /// The recipe with every setting of every stage, those by default too: a recipe for the same.
+    pub fn resolved(&self) -> String {
+        let mut text = String::new();
+        for stage in &self.stages {
+            let quoted = |value: &str| Value::from(value).to_string();
+            let mut lines = vec![
+                "[[stage]]".to_owned(),
+                format!("stage = {}", quoted(stage.kind.name)),
+                format!("name = {}", quoted(&stage.name)),
+            ];
+            let from = stage.from.and_then(|from| self.stages.get(from));
+            if let Some(from) = from.filter(|_| stage.kind.makes != Makes::Report) {
+                lines.push(format!("from = {}", quoted(&from.name)));
+            }
+            if let Some(to) = &stage.to {
+                lines.push(format!("to = {}", quoted(&to.to_string_lossy())));
+            }
+            let settings = stage.settings.toml();
+            let is_own = |line: &&str| {
+                let key = line.split(" = ").next().unwrap_or_default();
+                !GIVEN.contains(&key)
+            };
+            lines.extend(settings.lines().filter(is_own).map(str::to_owned));
+            text.push_str(&lines.join("\n"));
+            text.push_str("\n\n");
+        }
+        text
     }
 }
 
@@ -329,6 +362,21 @@ mod tests {
         assert!(train.words.contains(&"--seed=3".to_owned()));
         assert_eq!(train.settings.get("epochs"), Some(&6.into()));
         assert_eq!(evaluate.words, ["--no-speed"]);
+    }
+
+    #[test]
+    fn with_every_setting_it_is_the_same_recipe() {
+        for text in [
+            include_str!("../demo.toml"),
+            include_str!("../../../../examples/recipe.toml"),
+        ] {
+            let first = recipe(text, false).unwrap_or_else(|message| panic!("{message}"));
+            let whole = first.resolved();
+            assert!(whole.contains("learning_rate"), "{whole}");
+            let again =
+                recipe(&whole, false).unwrap_or_else(|message| panic!("{message}\n{whole}"));
+            assert_eq!(again.resolved(), whole);
+        }
     }
 
     #[test]

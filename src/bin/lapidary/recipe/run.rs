@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use lapidary::compress::model::{CONFIG_FILE, MODEL_FILE, Model};
-use lapidary::io::atomic::{create_folder, remove_if_there};
+use lapidary::io::atomic::{create_folder, remove_if_there, remove_leftovers};
 use lapidary::io::{file_sha256, read_text};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,16 +16,25 @@ use super::{Makes, Recipe, Stage};
 use crate::bench::OUTCOMES_FILE;
 use crate::models::open_with_data;
 use crate::options::Failure;
-use crate::output::{as_step, bytes, number, print, table};
+use crate::output::as_step;
 use crate::train::{stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// What a stage was, in its folder; written last.
 pub const STAGE_FILE: &str = "stage.json";
 /// The recipe, in the work folder.
-pub const RECIPE_FILE: &str = "recipe.toml";
+const RECIPE_FILE: &str = "recipe.toml";
 /// The file of a stage that trains, before it is a model's folder.
 const TRAINED_FILE: &str = "trained.safetensors";
+/// What it keeps while it trains.
+const TRAINING_FILE: &str = "training.safetensors";
+
+/// The same with every setting, beside it.
+pub const RESOLVED_FILE: &str = "resolved.toml";
+/// The folder, in the work folder, of what stages keep while they run; no stage is called so.
+const KEPT_FOLDER: &str = ".kept";
+/// In a stage's part of it: what the stage was.
+const KEPT_FILE: &str = "kept.json";
 
 /// Where a recipe starts and works.
 pub struct Place<'a> {
@@ -62,7 +71,9 @@ impl Receipt {
 /// Runs all stages whose results are not there yet. Gives the folders of models, and of the last judgement.
 pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
     create_folder(place.work).map_err(usage)?;
+    remove_leftovers(place.work).map_err(usage)?;
     write(&place.work.join(RECIPE_FILE), recipe.document.text())?;
+    write(&place.work.join(RESOLVED_FILE), &recipe.resolved())?;
     let stop = stop_on_ctrl_c()?;
     let mut done = Done::default();
     for (index, stage) in recipe.stages.iter().enumerate() {
@@ -88,13 +99,17 @@ pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
         } else {
             eprintln!("{shown}");
             let began = Instant::now();
-            make(stage, &inputs, &folder, place)?;
+            let keeping = Keeping::of(stage, &receipt, place.work)?;
+            make(stage, (&inputs, &folder), place, keeping.as_ref())?;
             let kept = Receipt {
                 output: Some(output(stage, &folder)?),
                 ..receipt
             };
             let text = serde_json::to_string_pretty(&kept).map_err(usage)?;
             write(&receipt_file(stage, &folder), &(text + "\n"))?;
+            if let Some(keeping) = keeping {
+                keeping.end()?;
+            }
             eprintln!("{shown}: {:.1} s", began.elapsed().as_secs_f64());
         }
         match stage.kind.makes {
@@ -115,101 +130,8 @@ pub struct Done {
     pub report: Option<PathBuf>,
 }
 
-/// Prints what would be done, and touches nothing.
-pub fn plan(recipe: &Recipe, place: &Place<'_>) -> Result<(), Failure> {
-    let mut rows = table(&[
-        "stage",
-        "name",
-        "from",
-        "bytes of weights",
-        "is there",
-        "settings",
-    ]);
-    let mut sizes: Vec<Option<u64>> = Vec::new();
-    let given = match place.model {
-        None => None,
-        Some(path) => {
-            let (model, _) = open_with_data(path, &ModelOptions::default(), None)?;
-            Some(model.n_parameters())
-        }
-    };
-    for stage in &recipe.stages {
-        let parameters = match (stage.kind.makes, stage.from) {
-            (Makes::First, _) => parameters(stage)?,
-            (_, Some(from)) => sizes.get(from).copied().flatten(),
-            (_, None) => given,
-        };
-        sizes.push(parameters);
-        let from = match (stage.kind.makes, stage.from) {
-            (Makes::First, _) => String::new(),
-            (Makes::Report, _) => "all before".to_owned(),
-            (_, Some(from)) => recipe.stages[from].name.clone(),
-            (_, None) => place
-                .model
-                .map(|one| one.display().to_string())
-                .unwrap_or_default(),
-        };
-        let size = match stage.kind.makes {
-            Makes::Report => String::new(),
-            Makes::First | Makes::Model | Makes::Copy => match (parameters, bits(stage)) {
-                (Some(count), Some(bits)) => {
-                    format!("about {}", bytes((count as f64 * bits / 8.0) as u64))
-                }
-                _ => "not known before".to_owned(),
-            },
-        };
-        let there = match folder(stage, place.work).exists() {
-            true => "maybe: compared when it runs",
-            false => "no",
-        };
-        rows.add_row([
-            stage.kind.name.into(),
-            stage.name.clone().into(),
-            from.into(),
-            number(size),
-            there.into(),
-            stage.words.join(" ").into(),
-        ]);
-    }
-    print(&format!(
-        "{rows}\n\nnothing was touched; times are not known before"
-    ))
-}
-
-/// Parameters of the network that a stage trains.
-fn parameters(stage: &Stage) -> Result<Option<u64>, Failure> {
-    let options = crate::config::train_command(stage.words.clone())
-        .map_err(|error| Failure::Usage(error.to_string()))?;
-    let data = crate::train::setup::load_data(options.data.as_deref())?;
-    let network = crate::train::setup::network(&options, &data.train)?;
-    let count: usize = network.summary().iter().map(|one| one.parameters).sum();
-    Ok(Some(count as u64))
-}
-
-/// Bits a weight takes after a stage, where its settings say so: `int4-g32` has 4 bits and a scale of 16 for 32.
-fn bits(stage: &Stage) -> Option<f64> {
-    match stage.kind.name {
-        "train" => Some(32.0),
-        "quantize" | "qat" => {
-            let scheme = stage.settings.get("scheme")?.as_str()?;
-            let digits = scheme.trim_start_matches(|c: char| !c.is_ascii_digit());
-            let bits: String = digits.chars().take_while(char::is_ascii_digit).collect();
-            let group = scheme.split("-g").nth(1).map(|rest| {
-                let size: String = rest.chars().take_while(char::is_ascii_digit).collect();
-                size.parse::<f64>()
-            });
-            let scale = match group {
-                None => 0.0,
-                Some(size) => 16.0 / size.ok()?.max(1.0),
-            };
-            Some(bits.parse::<f64>().ok()? + scale)
-        }
-        _ => None,
-    }
-}
-
 /// The folder, or for an export the file, that a stage makes.
-fn folder(stage: &Stage, work: &Path) -> PathBuf {
+pub(super) fn folder(stage: &Stage, work: &Path) -> PathBuf {
     match &stage.to {
         Some(to) => to.clone(),
         None => work.join(&stage.name),
@@ -228,7 +150,11 @@ fn receipt_file(stage: &Stage, made: &Path) -> PathBuf {
 }
 
 /// The models that a stage reads.
-fn inputs(recipe: &Recipe, stage: &Stage, place: &Place<'_>) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn inputs(
+    recipe: &Recipe,
+    stage: &Stage,
+    place: &Place<'_>,
+) -> Result<Vec<PathBuf>, Failure> {
     let given = || place.model.map(Path::to_owned);
     let of = |index: usize| recipe.stages.get(index).map(|one| folder(one, place.work));
     Ok(match stage.kind.makes {
@@ -251,7 +177,7 @@ fn inputs(recipe: &Recipe, stage: &Stage, place: &Place<'_>) -> Result<Vec<PathB
     })
 }
 
-fn receipt(stage: &Stage, inputs: &[PathBuf]) -> Result<Receipt, Failure> {
+pub(super) fn receipt(stage: &Stage, inputs: &[PathBuf]) -> Result<Receipt, Failure> {
     let mut hashes = Vec::new();
     for input in inputs {
         hashes.push(hash(input)?);
@@ -287,7 +213,7 @@ fn output(stage: &Stage, folder: &Path) -> Result<String, Failure> {
 }
 
 /// Whether a stage's result is there and was made as it would be now.
-fn is_there(receipt: &Receipt, stage: &Stage, folder: &Path) -> Result<bool, Failure> {
+pub(super) fn is_there(receipt: &Receipt, stage: &Stage, folder: &Path) -> Result<bool, Failure> {
     let file = receipt_file(stage, folder);
     if !file.exists() {
         return Ok(false);
@@ -303,13 +229,53 @@ fn is_there(receipt: &Receipt, stage: &Stage, folder: &Path) -> Result<bool, Fai
     Ok(kept == expected && output(stage, folder).ok() == kept.output)
 }
 
+/// Where a stage keeps what it has done, until it is whole.
+struct Keeping {
+    folder: PathBuf,
+}
+
+impl Keeping {
+    /// The place of a stage that makes a model; what another stage of that name kept there is removed.
+    fn of(stage: &Stage, receipt: &Receipt, work: &Path) -> Result<Option<Self>, Failure> {
+        if !matches!(stage.kind.makes, Makes::First | Makes::Model) {
+            return Ok(None);
+        }
+        let folder = work.join(KEPT_FOLDER).join(&stage.name);
+        let file = folder.join(KEPT_FILE);
+        let said = serde_json::to_string_pretty(&(receipt, &stage.words)).map_err(usage)? + "\n";
+        let is_same = file.exists() && read_text(&file).map_err(usage)? == said;
+        if !is_same {
+            if folder.exists() {
+                std::fs::remove_dir_all(&folder).map_err(usage)?;
+            }
+            create_folder(&folder).map_err(usage)?;
+            write(&file, &said)?;
+        }
+        remove_leftovers(&folder).map_err(usage)?;
+        Ok(Some(Self { folder }))
+    }
+
+    /// Removes what was kept, and the folder of all stages when it was the last.
+    fn end(self) -> Result<(), Failure> {
+        std::fs::remove_dir_all(&self.folder).map_err(usage)?;
+        if let Some(all) = self.folder.parent() {
+            // Others may be in it.
+            let _ = std::fs::remove_dir(all);
+        }
+        Ok(())
+    }
+}
+
 /// Runs a stage's command.
 fn make(
     stage: &Stage,
-    inputs: &[PathBuf],
-    folder: &Path,
+    (inputs, folder): (&[PathBuf], &Path),
     place: &Place<'_>,
+    keeping: Option<&Keeping>,
 ) -> Result<(), Failure> {
+    if folder.is_dir() {
+        remove_leftovers(folder).map_err(usage)?;
+    }
     remove_if_there(&receipt_file(stage, folder)).map_err(usage)?;
     let shown = |path: &Path| path.to_string_lossy().into_owned();
     let mut words = place.global.clone();
@@ -327,6 +293,13 @@ fn make(
             words.extend(inputs.iter().map(|one| shown(one)));
             words.push(format!("--report={}", shown(folder)));
         }
+    }
+    if let Some(keeping) = keeping {
+        let kept = match stage.kind.makes {
+            Makes::First => keeping.folder.join(TRAINING_FILE),
+            Makes::Model | Makes::Report | Makes::Copy => keeping.folder.clone(),
+        };
+        words.push(format!("--checkpoint={}", shown(&kept)));
     }
     words.extend(stage.words.iter().cloned());
     if stage.kind.makes == Makes::Report {

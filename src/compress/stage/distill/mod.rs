@@ -10,14 +10,16 @@ mod outputs;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::outputs::outputs;
+use super::kept::{Kept, Notes};
 use super::{Context, StageError};
 use crate::autograd::HintLoss;
 use crate::compress::model::Model;
 use crate::data::split::stratified_split;
 use crate::data::{Dataset, Loader, LoaderOptions, Standardization};
+use crate::io::sha256;
 use crate::models::{Hinted, NamedTensor, Network, Sequential};
 use crate::num::optim::{Convention, Optimizer};
 use crate::num::schedule::Schedule;
@@ -28,6 +30,8 @@ pub use outputs::{Cache, CacheUse};
 
 /// Its name in progress.
 const STAGE: &str = "distill";
+/// The note of training that is kept.
+const EPOCHS: &str = "epochs";
 
 /// The network that learns.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +88,7 @@ pub struct DistillLog {
 }
 
 /// An epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DistillEpoch {
     /// What was learned from.
     pub phase: Phase,
@@ -95,7 +99,7 @@ pub struct DistillEpoch {
 }
 
 /// What a student learns from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The teacher, and labels by their share.
@@ -176,6 +180,10 @@ pub fn distill(
         epochs: Vec::new(),
     };
 
+    let values = student.values.iter().flatten();
+    let values: Vec<String> = values.map(|(_, value)| sha256([value.bytes()])).collect();
+    let begun = (&student.network, &student.inputs, values);
+    let kept = Kept::of(context, ("distill", teacher), &(begun, options))?;
     let network: &dyn Network = match &hinted {
         Some(hinted) => hinted,
         None => &student.network,
@@ -185,6 +193,7 @@ pub fn distill(
         epochs: options.epochs,
         learning_rate: options.learning_rate,
         data,
+        kept: kept.as_ref(),
     };
     let additions = Additions {
         teacher: Some(from),
@@ -206,6 +215,7 @@ pub fn distill(
             epochs: options.fine_tune_epochs,
             learning_rate: options.fine_tune_rate,
             data: labelled,
+            kept: kept.as_ref(),
         };
         let from = (Start::Parameters(values), Additions::default());
         values = train(context, &student.network, (second, options), from, &mut log)?;
@@ -241,6 +251,7 @@ pub fn by_labels_alone(
         epochs: u32::try_from(epochs).unwrap_or(u32::MAX),
         learning_rate: options.learning_rate,
         data: Arc::new(data),
+        kept: None,
     };
     let mut log = DistillLog {
         teacher: String::new(),
@@ -291,17 +302,18 @@ fn start(network: &dyn Network, student: &Student, seed: u64) -> Result<Start, S
 }
 
 /// One course of training.
-struct Course {
+struct Course<'a> {
     phase: Phase,
     epochs: u32,
     learning_rate: f64,
     data: Arc<Dataset>,
+    kept: Option<&'a Kept<'a>>,
 }
 
 fn train(
     context: &Context<'_>,
     network: &dyn Network,
-    (course, options): (Course, &DistillOptions),
+    (course, options): (Course<'_>, &DistillOptions),
     (start, additions): (Start, Additions),
     log: &mut DistillLog,
 ) -> Result<Vec<NamedTensor>, StageError> {
@@ -310,6 +322,7 @@ fn train(
         epochs,
         learning_rate,
         data,
+        kept,
     } = course;
     let batch_size = options.batch_size.min(data.n_samples());
     let loader = Loader::new(data, LoaderOptions::learning(batch_size, context.seed))?;
@@ -334,8 +347,24 @@ fn train(
         seed: context.seed,
         ..TrainOptions::new(optimizer)
     };
+    let file = match phase {
+        Phase::Teacher => "by-teacher",
+        Phase::Labels => "by-labels",
+    };
+    let (mut start, mut done) = (start, Vec::new());
+    if let Some(stopped) = kept.and_then(|kept| kept.training(file, network))
+        && let Some(before) = stopped.note(EPOCHS)
+    {
+        done = before;
+        start = Start::Checkpoint(stopped.checkpoint);
+    }
     let mut trainer = Trainer::with(context.engine, network, (settings, start), additions)?;
-    for epoch in 0..epochs {
+    let first = u32::try_from(trainer.n_steps() / per_epoch).unwrap_or(u32::MAX);
+    if first > 0 {
+        let done = [trainer.n_steps() as usize, total as usize];
+        context.tell(STAGE, format!("going on after epoch {first}"), done)?;
+    }
+    for epoch in first..epochs {
         let mut sum = 0.0;
         for batch in loader.epoch(epoch)? {
             let what = match phase {
@@ -345,12 +374,17 @@ fn train(
             context.tell(STAGE, what, [trainer.n_steps() as usize, total as usize])?;
             sum += trainer.step(&batch)?;
         }
-        log.epochs.push(DistillEpoch {
+        done.push(DistillEpoch {
             phase,
             epoch,
             loss: sum / per_epoch as f64,
         });
+        if let Some(kept) = kept {
+            let notes = Notes::default().with(EPOCHS, &done)?;
+            kept.keep_training(file, (&trainer, &Vec::new()), notes)?;
+        }
     }
+    log.epochs.extend(done);
     log.steps += trainer.n_steps();
     Ok(trainer.parameters()?)
 }

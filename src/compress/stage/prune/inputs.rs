@@ -5,14 +5,19 @@ use std::collections::BTreeMap;
 use super::judge::Judge;
 use super::options::PruneAmount;
 use super::targets::{choose, not_zero};
+use super::tune::NamedMasks;
 use crate::compress::Weights;
 use crate::compress::model::{Model, Stored};
 use crate::compress::prune::{SparseGpt, Sparsity, sparse_gpt, wanda};
 use crate::compress::stage::StageError;
 use crate::compress::stage::calibrate::{LayerInputs, calibrate};
+use crate::compress::stage::kept::Notes;
 use crate::models::NamedTensor;
-use crate::num::mask::{Mask, magnitude};
+use crate::num::mask::magnitude;
 use crate::tensor::HostTensor;
+
+/// What is kept of layers that are done.
+const KEPT: &str = "sparsegpt";
 
 impl Judge<'_> {
     fn inputs(&self, model: &Model) -> Result<BTreeMap<String, LayerInputs>, StageError> {
@@ -42,16 +47,18 @@ impl Judge<'_> {
 
     /// Values and masks by SparseGPT, layer after layer: each is judged by the inputs that the layers pruned
     /// before it give. Convolutions of several groups lose their smallest weights.
-    pub(super) fn sparse_gpt(&self) -> Result<(Vec<NamedTensor>, Vec<Mask>), StageError> {
+    pub(super) fn sparse_gpt(&self) -> Result<(Vec<NamedTensor>, NamedMasks), StageError> {
         let stand = self.model.inputs().clone();
-        let values = self.model.values();
+        let (mut values, mut masks) = (self.model.values(), NamedMasks::new());
+        if let Some((before, done, _)) = self.kept.and_then(|kept| kept.values(KEPT, self.model)) {
+            (values, masks) = (before, done);
+        }
         let mut model = Model::new(self.model.network().clone(), stand, values)?;
         let sparsity = match self.options.amount {
             PruneAmount::Share(share) | PruneAmount::Blocks { share, .. } => Sparsity::Share(share),
             PruneAmount::NOfM { keep, group, .. } => Sparsity::NOfM { keep, group },
         };
-        let mut masks = Vec::new();
-        for (index, target) in self.targets.iter().enumerate() {
+        for (index, target) in self.targets.iter().enumerate().skip(masks.len()) {
             let name = &target.name;
             let done = [index, self.targets.len()];
             self.context
@@ -77,7 +84,10 @@ impl Judge<'_> {
                 }
             };
             model.set(name, Stored::Float(HostTensor::from_f32(shape, &pruned)?))?;
-            masks.push(mask);
+            masks.push((name.clone(), mask));
+            if let Some(kept) = self.kept {
+                kept.keep_values(KEPT, (&model.values(), &masks), Notes::default())?;
+            }
         }
         Ok((model.values(), masks))
     }

@@ -6,6 +6,7 @@ use super::targets::PruneTarget;
 use crate::compress::Weights;
 use crate::compress::model::Model;
 use crate::compress::prune::{FirstOrder, first_order, optimal_brain_damage, random};
+use crate::compress::stage::kept::Kept;
 use crate::compress::stage::{Context, StageError};
 use crate::data::Dataset;
 use crate::models::NamedTensor;
@@ -23,6 +24,7 @@ pub(super) struct Judge<'a> {
     pub targets: &'a [PruneTarget],
     /// Prepared samples of the training set.
     pub samples: &'a Dataset,
+    pub kept: Option<&'a Kept<'a>>,
 }
 
 impl Judge<'_> {

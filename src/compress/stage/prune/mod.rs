@@ -17,6 +17,7 @@ mod tune;
 
 use serde::Serialize;
 
+use super::kept::Kept;
 use super::{Context, StageError};
 use crate::compress::model::{Model, Stored};
 use crate::models::NamedTensor;
@@ -93,34 +94,34 @@ pub fn prune(
     let targets = &plan.targets;
     let train = model.prepare(context.train)?;
     let samples = train.first(options.samples.min(train.n_samples()))?;
+    let kept = Kept::of(context, ("prune", model), options)?;
     let judge = Judge {
         context,
         options,
         model,
         targets,
         samples: &samples,
+        kept: kept.as_ref(),
     };
     let names = || targets.iter().map(|one| one.name.clone());
     let before = model.values();
-    let first = not_zero(targets, &before)?;
-    let mut previous = first.clone();
-    let mut pick = |values: &[NamedTensor], sparsity: f64| -> Result<NamedMasks, StageError> {
+    let first: NamedMasks = names().zip(not_zero(targets, &before)?).collect();
+    let pick = |values: &[NamedTensor], sparsity: f64, masks: &NamedMasks| {
         let scores = judge.scores(values)?;
+        let previous: Vec<Mask> = masks.iter().map(|(_, mask)| mask.clone()).collect();
         let masks = choose(options, targets, (&scores, &previous), sparsity)?;
-        previous.clone_from(&masks);
-        Ok(names().zip(masks).collect())
+        Ok::<NamedMasks, StageError>(names().zip(masks).collect())
     };
     context.tell("prune", format!("scores by {}", options.method), [0, 1])?;
     let (share, epochs) = (options.amount.share(), options.epochs());
     let (values, masks, gradual) = match options.schedule {
         PruneSchedule::OneShot if options.method == PruneMethod::SparseGpt => {
             let (values, masks) = judge.sparse_gpt()?;
-            (values, names().zip(masks).collect(), None)
+            (values, masks, None)
         }
-        PruneSchedule::OneShot => (before.clone(), pick(&before, share)?, None),
+        PruneSchedule::OneShot => (before.clone(), pick(&before, share, &first)?, None),
         PruneSchedule::Gradual { epochs, prunings } => {
-            let masks = names().zip(first).collect();
-            (before.clone(), masks, Some((epochs, prunings)))
+            (before.clone(), first, Some((epochs, prunings)))
         }
     };
     let tuned = if epochs == 0 {
@@ -137,8 +138,9 @@ pub fn prune(
             values,
             masks,
             data: train,
+            kept: kept.as_ref(),
         };
-        let gradual = gradual.map(|gradual| (gradual, share, &mut pick as tune::Choose<'_>));
+        let gradual = gradual.map(|gradual| (gradual, share, &pick as tune::Choose<'_>));
         tune(context, &options.tuning, training, (epochs, gradual))?
     };
     finish(model, options, (&before, tuned), plan)

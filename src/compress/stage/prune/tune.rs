@@ -1,7 +1,10 @@
 //! Training with masks: weights go while it runs, or went before, and never come back.
 
+use serde::{Deserialize, Serialize};
+
 use super::options::Tuning;
 use crate::compress::prune::Gradual;
+use crate::compress::stage::kept::{Kept, Notes};
 use crate::compress::stage::{Context, StageError};
 use crate::data::{Dataset, Loader, LoaderOptions};
 use crate::models::{NamedTensor, Network};
@@ -9,15 +12,20 @@ use crate::num::mask::Mask;
 use crate::num::schedule::Schedule;
 use crate::train::{Additions, Start, TrainOptions, Trainer};
 
+/// What is kept of training, and its notes.
+const KEPT: &str = "training";
+const PRUNINGS: &str = "prunings";
+const LOSSES: &str = "losses";
+
 /// Masks by the names of their parameters.
 pub type NamedMasks = Vec<(String, Mask)>;
 
-/// Chooses masks from the parameters as they are, at a sparsity.
+/// Chooses masks from the parameters as they are, at a sparsity, among what the masks before keep.
 pub(super) type Choose<'a> =
-    &'a mut dyn FnMut(&[NamedTensor], f64) -> Result<NamedMasks, StageError>;
+    &'a dyn Fn(&[NamedTensor], f64, &NamedMasks) -> Result<NamedMasks, StageError>;
 
 /// A choice of masks while training ran.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pruning {
     /// Steps taken before it.
     pub step: u64,
@@ -43,6 +51,7 @@ pub(in crate::compress::stage) struct Training<'a> {
     pub values: Vec<NamedTensor>,
     pub masks: NamedMasks,
     pub data: Dataset,
+    pub kept: Option<&'a Kept<'a>>,
 }
 
 /// The epochs of pruning, how often in them, the last sparsity, and who chooses.
@@ -61,6 +70,7 @@ pub(in crate::compress::stage) fn tune(
         values,
         mut masks,
         data,
+        kept,
     } = start;
     let batch_size = tuning.batch_size.min(data.n_samples()).max(1);
     let loader = Loader::new(
@@ -69,7 +79,7 @@ pub(in crate::compress::stage) fn tune(
     )?;
     let steps_per_epoch = loader.n_batches() as u64;
     let total = u64::from(epochs) * steps_per_epoch;
-    let mut choose = match gradual {
+    let choose = match gradual {
         None => None,
         Some(((epochs, prunings), last, choose)) => {
             let steps = u64::from(epochs) * steps_per_epoch;
@@ -90,38 +100,56 @@ pub(in crate::compress::stage) fn tune(
         seed: context.seed,
         ..TrainOptions::new(tuning.optimizer)
     };
+    let (mut prunings, mut losses) = (Vec::<Pruning>::new(), Vec::<f64>::new());
+    let mut begin = Start::Parameters(values);
+    if let Some(stopped) = kept.and_then(|kept| kept.training(KEPT, network))
+        && let (Some(before), Some(of_epochs)) = (stopped.note(PRUNINGS), stopped.note(LOSSES))
+    {
+        (prunings, losses, masks) = (before, of_epochs, stopped.masks);
+        begin = Start::Checkpoint(stopped.checkpoint);
+    }
     let additions = Additions {
         masks: masks.clone(),
         teacher: None,
     };
-    let begin = (options, Start::Parameters(values));
-    let mut trainer = Trainer::with(context.engine, network, begin, additions)?;
-    let (mut prunings, mut losses) = (Vec::new(), Vec::new());
-    let mut prune = |trainer: &mut Trainer<'_>, masks: &mut NamedMasks| -> Result<(), StageError> {
+    let mut trainer = Trainer::with(context.engine, network, (options, begin), additions)?;
+    let prune = |trainer: &mut Trainer<'_>,
+                 masks: &mut NamedMasks,
+                 prunings: &mut Vec<Pruning>|
+     -> Result<(), StageError> {
         let step = trainer.n_steps();
-        if let Some((schedule, choose)) = &mut choose
+        if let Some((schedule, choose)) = &choose
             && step > 0
             && schedule.prunes_at(step)
         {
-            *masks = choose(&trainer.parameters()?, schedule.sparsity(step))?;
+            *masks = choose(&trainer.parameters()?, schedule.sparsity(step), masks)?;
             trainer.set_masks(masks)?;
             let sparsity = pruned_share(masks);
             prunings.push(Pruning { step, sparsity });
         }
         Ok(())
     };
-    for epoch in 0..epochs {
+    let first = u32::try_from(trainer.n_steps() / steps_per_epoch).unwrap_or(u32::MAX);
+    if first > 0 {
+        let done = [trainer.n_steps() as usize, total as usize];
+        context.tell(stage, format!("going on after epoch {first}"), done)?;
+    }
+    for epoch in first..epochs {
         let mut sum = 0.0;
         for batch in loader.epoch(epoch)? {
-            prune(&mut trainer, &mut masks)?;
+            prune(&mut trainer, &mut masks, &mut prunings)?;
             sum += trainer.step(&batch)?;
             let done = [trainer.n_steps() as usize, total as usize];
             context.tell(stage, format!("epoch {} of {epochs}", epoch + 1), done)?;
         }
         losses.push(sum / steps_per_epoch as f64);
+        if let Some(kept) = kept {
+            let notes = Notes::default().with(PRUNINGS, &prunings)?;
+            kept.keep_training(KEPT, (&trainer, &masks), notes.with(LOSSES, &losses)?)?;
+        }
     }
     // The last pruning may be due after the last step.
-    prune(&mut trainer, &mut masks)?;
+    prune(&mut trainer, &mut masks, &mut prunings)?;
     Ok(Tuned {
         values: trainer.parameters()?,
         masks,

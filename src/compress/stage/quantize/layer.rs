@@ -50,6 +50,11 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// As far as it is.
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
     pub fn finish(self) -> Model {
         self.model
     }

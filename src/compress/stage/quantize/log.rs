@@ -1,9 +1,9 @@
 //! What quantization did, layer by layer.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One weight.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LayerLog {
     /// Name of the tensor.
     pub name: String,

@@ -17,6 +17,7 @@ use crate::models::{Layer, fold};
 use crate::num::{Granularity, Values};
 
 use super::calibrate::calibrate;
+use super::kept::{Kept, Notes};
 use super::{Context, StageError};
 use layer::Work;
 
@@ -24,6 +25,9 @@ pub(super) use layer::kept_scheme;
 
 pub use log::{LayerLog, QuantizeLog};
 pub use scheme::{Codes, QuantizeScheme};
+
+/// The note of layers that are kept.
+const LAYERS: &str = "layers";
 
 /// How codes are found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -222,13 +226,24 @@ pub fn quantize(
             options.samples, log.samples
         ));
     }
-    let mut work = Work::new(folded, &inputs, options);
-    // From the last layer to the first: factors moved into a layer come before its own codes.
     let n_layers = planned.len();
-    for (done, planned) in planned.iter().rev().enumerate() {
+    let kept = Kept::of(context, ("quantize", model), options)?;
+    let (mut begun, mut first) = (folded, 0);
+    if let Some((done, before, notes)) = kept.as_ref().and_then(|kept| kept.model(n_layers))
+        && let Some(layers) = notes.get(LAYERS)
+    {
+        (begun, first, log.layers) = (before, done, layers);
+    }
+    let mut work = Work::new(begun, &inputs, options);
+    // From the last layer to the first: factors moved into a layer come before its own codes.
+    for (done, planned) in planned.iter().rev().enumerate().skip(first) {
         context.tell("quantize", planned.name.clone(), [done, n_layers])?;
         let layer = work.layer(planned)?;
         log.layers.insert(0, layer);
+        if let Some(kept) = &kept {
+            let notes = Notes::default().with(LAYERS, &log.layers)?;
+            kept.keep_model(done + 1, work.model(), &notes)?;
+        }
     }
     Ok((work.finish(), log))
 }

@@ -11,6 +11,7 @@ mod layers;
 
 use serde::Serialize;
 
+use super::kept::Kept;
 use super::prune::{Training, Tuning, check_patterns, gradients, setting, tune};
 use super::{Context, StageError};
 use crate::compress::Weights;
@@ -239,6 +240,7 @@ pub fn shrink(
     }
     let mut losses = Vec::new();
     let epochs = options.tuning.epochs;
+    let keeping = Kept::of(context, ("shrink", model), options)?;
     if epochs > 0 {
         let training = Training {
             stage: "shrink",
@@ -246,6 +248,7 @@ pub fn shrink(
             values: small.values(),
             masks: Vec::new(),
             data: small.prepare(context.train)?,
+            kept: keeping.as_ref(),
         };
         let tuned = tune(context, &options.tuning, training, (epochs, None))?;
         losses = tuned.losses;
