@@ -361,7 +361,7 @@ mod tests {
         );
         assert!(train.words.contains(&"--seed=3".to_owned()));
         assert_eq!(train.settings.get("epochs"), Some(&6.into()));
-        assert_eq!(evaluate.words, ["--no-speed"]);
+        assert_eq!(evaluate.words, ["--no-speed", "--seed=3"]);
     }
 
     #[test]
