@@ -147,6 +147,18 @@ impl Hessian {
         Ok(quadratic(d, &self.matrix(), self.k))
     }
 
+    /// The part of each row in [`Self::loss`], which is their sum.
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn row_losses(&self, tensor: &str, d: &[f64]) -> Result<Vec<f64>, CompressError> {
+        let rows = d.len() / self.k.max(1);
+        CompressError::check_len(tensor, "changes", d.len(), rows * self.k)?;
+        let matrix = self.matrix();
+        let row = |row| quadratic(row, &matrix, self.k);
+        Ok(d.chunks_exact(self.k.max(1)).map(row).collect())
+    }
+
     /// Refuses a layer of another width, and a Hessian without samples.
     pub(super) fn check(&self, tensor: &str, k: usize) -> Result<(), CompressError> {
         CompressError::check_len(tensor, "columns of the Hessian", self.k, k)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use lapidary::compress::prune::{SparseGpt, Sparsity, sparse_gpt, wanda};
 use lapidary::compress::quantize::{
     Awq, Gptq, Hqq, Linear, Order, RangeChoice, Route, Width, awq, corrected_bias, gptq, hqq,
-    round_to_nearest,
+    hqq_judged, round_to_nearest,
 };
 use lapidary::compress::{Calibration, Hessian, Weights};
 use lapidary::data::fashion_mnist_subset;
@@ -148,37 +148,44 @@ fn gptq_and_awq_lose_less_than_rounding_to_nearest_on_every_layer() {
     }
 }
 
-/// HQQ does not see the inputs, so a layer of ten rows is a matter of luck: of the six schemes the last layer loses
-/// at int2 in groups of 16 (12.7 against 12.0 of rounding to nearest). Hidden layers must gain under every scheme,
-/// and so must the network as a whole.
+/// HQQ does not see the inputs, so by itself it loses on the last layer, of ten rows, at int2 in groups of 16. Judged
+/// by the inputs each row is the better of the two, and every layer gains under every scheme.
 #[test]
-fn hqq_loses_less_than_rounding_to_nearest_on_hidden_layers_and_in_all() {
-    let layers = layers();
-    for width in WIDTHS {
-        for granularity in [Granularity::Group(16), Granularity::Channel] {
-            let linear = Linear::asymmetric(width, granularity);
-            let (mut total, mut nearest_total) = (0.0, 0.0);
-            for layer in &layers {
-                let nearest = round_to_nearest(&layer.weights(), &linear).expect("fits");
-                let found = hqq(&layer.weights(), width, granularity, &Hqq::default());
-                let nearest = layer.loss(&nearest.dequantize());
-                let own = layer.loss(&found.expect("fits").dequantize());
+fn hqq_and_gptq_lose_less_than_rounding_to_nearest_on_every_layer_under_every_scheme() {
+    let mut judged = 0;
+    for (layer, held_out) in layers().iter().zip(&held_out()) {
+        let weights = layer.weights();
+        for width in WIDTHS {
+            for granularity in [Granularity::Group(16), Granularity::Channel] {
+                let linear = Linear::asymmetric(width, granularity);
+                let nearest = round_to_nearest(&weights, &linear)
+                    .expect("fits")
+                    .dequantize();
+                let options = Hqq::default();
+                let blind = hqq(&weights, width, granularity, &options).expect("fits");
+                let how = (width, granularity);
+                let own = hqq_judged(&weights, &layer.hessian, how, &options).expect("fits");
+                let solved = gptq(&weights, &layer.hessian, &linear, &Gptq::default());
+                let solved = solved.expect("fits");
+                let own = own.dequantize();
+                let losses = [&nearest, &blind.dequantize(), &own].map(|values| layer.loss(values));
+                let [to_nearest, blind, loss] = losses;
                 println!(
-                    "{} {linear}: to nearest {nearest:.4}, hqq {own:.4}",
-                    layer.name
+                    "{} {linear}: to nearest {to_nearest:.4}, hqq {blind:.4}, judged {loss:.4}, gptq {:.4}; unseen \
+                     {:.4}, judged {:.4}",
+                    layer.name,
+                    solved.loss,
+                    held_out.loss(&nearest),
+                    held_out.loss(&own)
                 );
-                let hidden = layer.n > 10;
-                assert!(
-                    !hidden || own < nearest,
-                    "{} {linear}: {own} {nearest}",
-                    layer.name
-                );
-                total += own;
-                nearest_total += nearest;
+                assert!(loss < to_nearest, "{} {linear}", layer.name);
+                assert!(loss <= blind, "{} {linear}", layer.name);
+                assert!(solved.loss < to_nearest, "{} {linear}", layer.name);
+                judged += 1;
             }
-            assert!(total < nearest_total, "{linear}: {total} {nearest_total}");
         }
     }
+    assert_eq!(judged, 18);
 }
 
 #[test]

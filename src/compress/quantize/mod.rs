@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`round_to_nearest`] | weights | [`LinearMatrix`] |
 //! | [`hqq()`] | weights | [`LinearMatrix`] |
+//! | [`hqq_judged`] | weights and the inputs' Hessian | [`LinearMatrix`], each row the better of [`hqq()`] and to nearest |
 //! | [`gptq()`] | the inputs' Hessian | [`LinearMatrix`], its loss, and how it came about |
 //! | [`awq()`] | the inputs' Hessian and mean magnitudes | [`LinearMatrix`] and factors for the inputs |
 //! | [`nf4()`], [`logarithmic()`] | weights | [`CodebookMatrix`] |
@@ -33,7 +34,7 @@ pub use bias::{BatchNorm, corrected_bias, fold_batch_norm};
 pub use codebook::{Codebook, CodebookMatrix};
 pub use gptq::{Gptq, GptqResult, Order, Route, gptq};
 pub use grid::Grid;
-pub use hqq::{Hqq, hqq};
+pub use hqq::{Hqq, hqq, hqq_judged};
 pub use linear::Linear;
 pub use logarithmic::{LogRounding, LogWidth, logarithmic};
 pub use matrix::LinearMatrix;

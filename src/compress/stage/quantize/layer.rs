@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::compress::model::{Activations, Model, Stored, layer_of, matrix_shape};
 use crate::compress::quantize::{
     Action, Awq, Codebook, CodebookMatrix, Gptq, Hqq, Linear, LinearMatrix, LogRounding, Planned,
-    RangeChoice, Route, Smoothing, Width, awq, corrected_bias, gptq, hqq, logarithmic,
+    RangeChoice, Route, Smoothing, Width, awq, corrected_bias, gptq, hqq, hqq_judged, logarithmic,
     matches_pattern, nf4, round_to_nearest,
 };
 use crate::compress::{CompressError, Hessian, Weights};
@@ -180,12 +180,17 @@ impl<'a> Work<'a> {
             }
             Method::Hqq => {
                 let options = Hqq::default();
-                let fitted = hqq(weights, linear.width, linear.granularity, &options)?;
+                let how = (linear.width, linear.granularity);
+                let fitted = match inputs.hessian.n_samples() {
+                    0 => hqq(weights, how.0, how.1, &options)?,
+                    _ => hqq_judged(weights, &inputs.hessian, how, &options)?,
+                };
                 let asked = Linear {
                     rule: crate::num::ScaleRule::MinMax,
                     ..*linear
                 };
-                let mut note = "zero points fitted by HQQ".to_owned();
+                let mut note =
+                    "zero points fitted by HQQ, in rows where the outputs gain".to_owned();
                 if linear.rule.zero() == Zero::Symmetric {
                     note.push_str(", which always has them");
                 }

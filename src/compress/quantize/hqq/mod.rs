@@ -17,16 +17,23 @@
 //!   and have a mean as large as their deviation, as pixels and what follows a ReLU nearly do. A float zero
 //!   point makes `sum e` vanish by itself.
 //!
+//! No group loses by these measures of the weights, but outputs of a layer may, since HQQ sees no inputs.
+//! [`hqq_judged`] does, and leaves the rows that it would not help rounded to nearest.
+//!
 //! Source: Badri, Shaji, "Half-Quadratic Quantization of Large Machine Learning Models" (2023) and its
 //! code (`optimize.py`).
+
+mod judged;
 
 use super::grid::{round_scale, scale_floor};
 use super::linear::Linear;
 use super::matrix::LinearMatrix;
 use super::range::{Range, RangeChoice};
-use super::width::Width;
 use crate::compress::{CompressError, Weights};
+use super::width::Width;
 use crate::num::{Granularity, QuantError, QuantizedMatrix, QuantizedParts, ScaleRule, ScaleType};
+
+pub use judged::hqq_judged;
 
 /// Shares of the full range that scales are started from: close together near the whole, where the best
 /// int4 scales lie. HQQ itself has the first.
