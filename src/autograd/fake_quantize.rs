@@ -1,9 +1,10 @@
 //! Fake quantization, straight through: `dx = dy` where clamping changed nothing, and learned scales.
 
 use crate::kernels::FloatType;
-use crate::num::Scheme;
-use crate::ops::OpError;
+use crate::kernels::elementwise::{Binary, Broadcast};
+use crate::num::{ScaleType, Scheme};
 use crate::ops::nn::{self, Coding, FakeQuantizeGradients, Scales, ScalesOf};
+use crate::ops::{OpError, binary};
 use crate::record::{Recording, Tensor};
 
 use super::tape::{Backward, Tape, Var};
@@ -15,6 +16,12 @@ struct FakeQuantize {
     zeros: Option<Tensor>,
     coding: Coding,
     out: FloatType,
+}
+
+/// Rounding of learned scales, which their gradient goes straight through.
+#[derive(Debug)]
+struct StoredScales {
+    signs: Tensor,
 }
 
 impl Tape {
@@ -65,6 +72,25 @@ impl Tape {
         self.fake_quantize(x, scales, None, coding)
     }
 
+    /// Learned scales, f32 `[scales]`, as they are stored: positive, rounded to their type, then of the `signs` 1 and
+    /// -1. Gradients go straight through to what is learned, also where it has fallen below the smallest scale.
+    ///
+    /// # Errors
+    /// [`OpError`] for scales and signs that are not f32, have no elements or other shapes.
+    pub fn stored_scales(
+        &mut self,
+        learned: Var,
+        signs: &Tensor,
+        scale_type: ScaleType,
+    ) -> Result<Var, OpError> {
+        let value = self.value(learned).clone();
+        let stored = nn::stored_scales(self.recording(), &value, signs, scale_type)?;
+        let backward = StoredScales {
+            signs: signs.clone(),
+        };
+        Ok(self.push(stored, &[learned], Box::new(backward)))
+    }
+
     /// A weight with the values that quantizing it under `scheme` gives, bit for bit where results are stored
     /// as f32: what is exported under the scheme computes what was trained.
     ///
@@ -104,5 +130,18 @@ impl Backward for FakeQuantize {
             gradients,
         )?;
         Ok(vec![Some(dx), dscale])
+    }
+}
+
+impl Backward for StoredScales {
+    fn backward(
+        &self,
+        recording: &mut Recording,
+        gradient: &Tensor,
+        _: &[bool],
+    ) -> Result<Vec<Option<Tensor>>, OpError> {
+        let signed = (Binary::Mul, Broadcast::Full);
+        let learned = binary(recording, gradient, &self.signs, signed, FloatType::F32)?;
+        Ok(vec![Some(learned)])
     }
 }

@@ -36,7 +36,7 @@ pub use cnn::cnn;
 pub use decoder::{DecoderSizes, SelfAttention, decoder};
 pub use described::described;
 pub use error::ModelError;
-pub use fake_quantized::FakeQuantized;
+pub use fake_quantized::{FakeQuantized, SeenScales, learned_scale_name};
 pub use fold::{check_values, fold};
 pub use hinted::Hinted;
 pub use initial::{First, Initial};

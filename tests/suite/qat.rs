@@ -7,12 +7,20 @@ use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::kernels::{Activation, FloatType, U, gamma};
 use lapidary::models::{
-    FakeQuantized, First, LayerSummary, Mlp, NamedTensor, Network, Pass, Role, TensorSpec,
+    FakeQuantized, First, LayerSummary, Mlp, NamedTensor, Network, Pass, Role, SeenScales,
+    TensorSpec, learned_scale_name,
 };
 use lapidary::num::optim::{Convention, Optimizer};
-use lapidary::num::quant::fake::{fake_quantize as definition, learned_scale_factor};
-use lapidary::num::{CodeRange, QuantizedMatrix, Rounding, ScaleRule, ScaleType, Scheme, quantize};
-use lapidary::ops::nn::{Coding, Curve, ScaleScope, Scales, ScalesOf, fake_quantize, quant_scales};
+use lapidary::num::quant::fake::{
+    fake_quantize as definition, first_learned_scale, learned_scale_factor, stored_learned_scale,
+};
+use lapidary::num::{
+    Bits, CodeRange, Granularity, QuantizedMatrix, QuantizedParts, Rounding, ScaleRule, ScaleType,
+    Scheme, quantize,
+};
+use lapidary::ops::nn::{
+    Coding, Curve, ScaleScope, Scales, ScalesOf, fake_quantize, quant_scales, stored_scales,
+};
 use lapidary::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
 use lapidary::record::Recording;
 use lapidary::tensor::HostTensor;
@@ -273,6 +281,45 @@ fn gradients_are_the_clamp_mask_and_the_learned_step_sizes_of_their_definition()
 }
 
 #[test]
+fn scales_are_stored_as_their_definition_says_and_gradients_go_straight_through() {
+    let learned = [0.1, 3.0, -2.0, 0.0, 1e-7, 1e-41, 65_000.0];
+    let signs = [1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0];
+    let dy = values(5, learned.len());
+    let adapter = gpu(options());
+    for scale_type in [ScaleType::F32, ScaleType::F16] {
+        let mut tape = Tape::new();
+        let scales = tape.recording().upload(&host(&[7], &learned));
+        let signed = tape.recording().upload(&host(&[7], &signs));
+        let arriving = tape.recording().upload(&host(&[7], &dy));
+        let scales = tape.parameter(&scales);
+        let stored = tape
+            .stored_scales(scales, &signed, scale_type)
+            .expect("fits");
+        let value = tape.value(stored).clone();
+        let gradients = tape.backward(&[(stored, &arriving)]).expect("recorded");
+        let gradient = gradients.get(scales).expect("used").clone();
+        tape.recording().download(&value);
+        tape.recording().download(&gradient);
+        let recording = tape.into_recording();
+        let pairs = || learned.iter().zip(&signs);
+        let expected: Vec<u32> = pairs()
+            .map(|(&one, sign)| stored_learned_scale(one, *sign < 0.0, scale_type).to_bits())
+            .collect();
+        let straight: Vec<f32> = dy.iter().zip(&signs).map(|(dy, sign)| dy * sign).collect();
+        for engine in [&CpuEngine::new() as &dyn Engine, &adapter] {
+            let made = engine.run(&recording).expect("runs");
+            assert_eq!(bits(&made[0]), expected, "{scale_type:?} {}", engine.name());
+            assert_eq!(made[1].to_f32().expect("f32"), straight);
+        }
+    }
+    let mut recording = Recording::new();
+    let scales = recording.upload(&host(&[3], &[1.0; 3]));
+    let signs = recording.upload(&host(&[2], &[1.0; 2]));
+    let refused = stored_scales(&mut recording, &scales, &signs, ScaleType::F16);
+    assert!(matches!(refused, Err(OpError::Shape { .. })));
+}
+
+#[test]
 fn a_learned_scale_goes_down_the_error_it_makes() {
     // 4 bits of uniform elements in [-2, 2]: plain descent on the squared error from a scale far too large.
     let mut case = learned(ScaleScope::Tensor, 4);
@@ -479,7 +526,10 @@ fn an_exported_integer_network_computes_what_the_fake_quantized_one_does() {
         let parameters = trainer.parameters().expect("downloads");
         let x = data().inputs()[..80 * INPUTS].to_vec();
         let fake = trainer.predictor().logits(&x).expect("runs");
-        check_export(&adapter, &parameters, &network, &x, &fake);
+        let layers = exported(&parameters, |layer, name, values, [n, k]| {
+            quantize(name, values, n, k, &scheme[layer]).expect("finite")
+        });
+        check_export(&adapter, &layers, &network.describe(), &x, &fake);
         if scheme[0] == scheme[1] {
             check_wrapper(&adapter, &parameters, scheme[0], &x, &fake);
         }
@@ -510,27 +560,134 @@ fn check_wrapper(
     assert_eq!(trainer.predictor().logits(x).expect("runs"), fake);
 }
 
+/// The layers of trained parameters, weights made codes by `how` from their index, name, values and extents.
+fn exported(
+    parameters: &[NamedTensor],
+    how: impl Fn(usize, &str, &[f32], [usize; 2]) -> QuantizedMatrix,
+) -> Vec<Exported> {
+    let value = |index: usize| parameters[index].1.to_f32().expect("f32");
+    let extents = [[HIDDEN, INPUTS], [CLASSES, HIDDEN]];
+    let layer = |layer: usize| Exported {
+        weight: how(
+            layer,
+            &parameters[2 * layer].0,
+            &value(2 * layer),
+            extents[layer],
+        ),
+        bias: value(2 * layer + 1),
+    };
+    (0..2).map(layer).collect()
+}
+
+#[test]
+fn learned_scales_are_trained_and_exported_to_an_integer_network_within_the_same_bound() {
+    let adapter = gpu(options());
+    let x = data().inputs()[..80 * INPUTS].to_vec();
+    for (scope, bits, scale_type) in [
+        (ScaleScope::Channel, 8, ScaleType::F32),
+        (ScaleScope::Group(32), 4, ScaleType::F16),
+        (ScaleScope::Group(16), 2, ScaleType::F16),
+    ] {
+        let range = CodeRange::of_bits(bits).expect("a width");
+        let coding = Coding { scope, range };
+        let plain = Mlp::new(&[INPUTS], &[HIDDEN], CLASSES, Curve::Relu).expect("sizes");
+        let start = plain.parameters(0).expect("fit");
+        // Every other group has the sign that gives its largest weight the extra code.
+        let firsts = |name: &str| -> Option<Vec<f32>> {
+            let (_, value) = start.iter().find(|(one, _)| one == name)?;
+            let count = coding.n_scales(value.shape()).expect("divides");
+            let values = value.to_f32().expect("f32");
+            let groups = values.chunks(values.len() / count).enumerate();
+            let first = |(at, group): (usize, &[f32])| {
+                let scale = first_learned_scale(group, range);
+                if at % 2 == 0 { scale } else { -scale }
+            };
+            Some(groups.map(first).collect())
+        };
+        let choose = |spec: &TensorSpec| {
+            if spec.shape.len() != 2 {
+                return None;
+            }
+            let first = firsts(&spec.name)?;
+            Some((coding, SeenScales::Learned { first, scale_type }))
+        };
+        let network = FakeQuantized::with_codings(plain.clone(), choose).expect("served");
+        let network = network.with_inputs(Coding::INT8_ROWS);
+        let settings = TrainOptions {
+            learning_rate: 0.01,
+            batch_size: 24,
+            steps_per_epoch: 10,
+            evaluation_batch: 80,
+            ..TrainOptions::new(Optimizer::named("adam", Convention::PyTorch).expect("a name"))
+        };
+        let mut trainer = Trainer::new(&adapter, &network, settings, Start::Seed).expect("fits");
+        let loader = Loader::new(data().into(), LoaderOptions::learning(24, 0)).expect("valid");
+        let mut losses = Vec::new();
+        for epoch in 0..4 {
+            for batch in loader.epoch(epoch).expect("starts") {
+                losses.push(trainer.step(&batch).expect("steps"));
+            }
+        }
+        assert!(losses[losses.len() - 1] < 0.8 * losses[0], "{losses:?}");
+        let parameters = trainer.parameters().expect("downloads");
+        let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let weights = [names[0], names[2]];
+        assert_eq!(
+            names[4..],
+            weights.map(learned_scale_name),
+            "scales are behind the network's own"
+        );
+        let fake = trainer.predictor().logits(&x).expect("runs");
+        let layers = exported(&parameters, |layer, name, values, [n, k]| {
+            let learned = parameters[4 + layer].1.to_f32().expect("f32");
+            let first = firsts(name).expect("there");
+            let moved = learned.iter().zip(&first).filter(|(a, b)| **a != b.abs());
+            assert!(moved.count() > 0, "{name} learned nothing");
+            let stored = learned.iter().zip(&first).map(|(&learned, first)| {
+                stored_learned_scale(learned, first.is_sign_negative(), scale_type)
+            });
+            let scales: Vec<f32> = stored.collect();
+            let run = values.len() / scales.len();
+            let code = |(at, &value): (usize, &f32)| {
+                definition(value, scales[at / run], 0, range).code as i8
+            };
+            let codes: Vec<i8> = values.iter().enumerate().map(code).collect();
+            let parts = QuantizedParts {
+                bits: if bits == 8 { Bits::Int8 } else { Bits::Int4 },
+                granularity: match scope {
+                    ScaleScope::Group(size) => Granularity::Group(size),
+                    _ => Granularity::Channel,
+                },
+                n,
+                k,
+                codes: &codes,
+                scales: &scales,
+                scale_type,
+                zeros: None,
+            };
+            QuantizedMatrix::from_codes(name, &parts).expect("fits")
+        });
+        check_export(&adapter, &layers, &format!("{coding:?}"), &x, &fake);
+    }
+    let plain = Mlp::new(&[INPUTS], &[HIDDEN], CLASSES, Curve::Relu).expect("sizes");
+    let refused = FakeQuantized::with_codings(plain, |spec| {
+        let range = CodeRange::of_bits(4).expect("a width");
+        let scope = ScaleScope::Channel;
+        let (first, scale_type) = (vec![1.0; 5], ScaleType::F32);
+        let scales = SeenScales::Learned { first, scale_type };
+        (spec.shape.len() == 2).then_some((Coding { scope, range }, scales))
+    });
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("first scales has shape [5]"), "{refused}");
+}
+
 fn check_export(
     adapter: &dyn Engine,
-    parameters: &[NamedTensor],
-    network: &Quantized,
+    layers: &[Exported],
+    described: &str,
     x: &[f32],
     fake: &[f32],
 ) {
-    let value = |index: usize| parameters[index].1.to_f32().expect("f32");
-    let extents = [[HIDDEN, INPUTS], [CLASSES, HIDDEN]];
-    let layers: Vec<Exported> = (0..2)
-        .map(|layer| {
-            let [n, k] = extents[layer];
-            let name = &parameters[2 * layer].0;
-            let weight = quantize(name, &value(2 * layer), n, k, &network.scheme[layer]);
-            Exported {
-                weight: weight.expect("finite"),
-                bias: value(2 * layer + 1),
-            }
-        })
-        .collect();
-
     // The integer network on the adapter.
     let rows = x.len() / INPUTS;
     let mut recording = Recording::new();
@@ -581,10 +738,7 @@ fn check_export(
         }
     }
     let share = tight as f64 / fake.len() as f64;
-    println!(
-        "{}: worst {worst:.3} of the bound, {share:.2} below a thousandth",
-        network.describe()
-    );
+    println!("{described}: worst {worst:.3} of the bound, {share:.2} below a thousandth");
     assert!(
         share > 0.5,
         "ties leave few bounds that say something: {share}"

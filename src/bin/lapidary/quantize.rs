@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use lapidary::compress::model::{Activations, Model};
 use lapidary::compress::quantize::{Action, Misfit, Planned};
 use lapidary::compress::stage::Context;
-use lapidary::compress::stage::qat::{QatLog, QatOptions, qat};
+use lapidary::compress::stage::qat::{QatLog, QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
     Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
 };
@@ -84,11 +84,15 @@ pub struct QuantizeCommand {
     /// Train for so many epochs with weights as they will be stored, and store them rounded to nearest.
     #[arg(long, default_value_t = 0, value_name = "N")]
     qat_epochs: u32,
+    /// With --qat-epochs: learned, as parameters of their own from the scales of least squared error on, or fixed, by
+    /// the largest magnitudes of each step.
+    #[arg(long, default_value = "learned", value_name = "NAME", value_parser = scales)]
+    scales: QatScales,
     /// With --qat-epochs: as `train --optimizer`.
     #[arg(long, default_value = "adam", value_name = "NAME")]
     optimizer: String,
     /// With --qat-epochs: rate of the first step; it falls to 0 in a line.
-    #[arg(long, default_value_t = 0.001, value_name = "RATE")]
+    #[arg(long, default_value_t = 0.0005, value_name = "RATE")]
     learning_rate: f64,
     /// With --qat-epochs: samples of a step.
     #[arg(long, default_value_t = 128, value_name = "N")]
@@ -170,6 +174,7 @@ impl QuantizeCommand {
         let optimizer = Optimizer::named(&self.optimizer, Convention::PyTorch).map_err(usage)?;
         let settings = QatOptions {
             quantize: settings,
+            scales: self.scales,
             epochs: self.qat_epochs,
             optimizer,
             learning_rate: self.learning_rate,
@@ -183,6 +188,10 @@ impl QuantizeCommand {
 fn scheme(name: &str) -> Result<QuantizeScheme, String> {
     name.parse::<QuantizeScheme>()
         .map_err(|error| error.to_string())
+}
+
+fn scales(name: &str) -> Result<QatScales, String> {
+    name.parse::<QatScales>().map_err(|error| error.to_string())
 }
 
 fn method(name: &str) -> Result<Method, String> {
@@ -278,7 +287,12 @@ fn text(log: &Log) -> Vec<String> {
                 shown.add_row([name, format, why]);
             }
             let losses: Vec<String> = log.losses.iter().map(|loss| format!("{loss:.4}")).collect();
-            let title = format!("{}, trained; losses {}", log.scheme, losses.join(", "));
+            let title = format!(
+                "{}, trained with {} scales; losses {}",
+                log.scheme,
+                log.scales,
+                losses.join(", ")
+            );
             (title, &log.notes)
         }
     };

@@ -164,6 +164,27 @@ pub fn first_learned_scale(elements: &[f32], range: CodeRange) -> f32 {
     usable_scale((2.0 * mean / f64::from(range.max).sqrt()) as f32)
 }
 
+/// A learned scale as it is stored: of at least the smallest normal number of its type, so that it stays positive,
+/// rounded to it, and of the sign that the largest weight of its group gives it.
+#[must_use]
+pub fn stored_learned_scale(learned: f32, is_negative: bool, scale_type: ScaleType) -> f32 {
+    let magnitude = learned.max(least_learned_scale(scale_type));
+    let stored = match scale_type {
+        ScaleType::F32 => magnitude,
+        ScaleType::F16 => round_to_f16(f64::from(magnitude)) as f32,
+    };
+    if is_negative { -stored } else { stored }
+}
+
+/// The smallest learned scale of a type, its smallest normal number.
+#[must_use]
+pub const fn least_learned_scale(scale_type: ScaleType) -> f32 {
+    match scale_type {
+        ScaleType::F32 => f32::MIN_POSITIVE,
+        ScaleType::F16 => F16_MIN_NORMAL as f32,
+    }
+}
+
 /// What the gradient of a learned scale is multiplied by, `1 / sqrt(elements max)` (Esser et al., section 2.2).
 #[must_use]
 pub fn learned_scale_factor(elements: usize, range: CodeRange) -> f32 {
@@ -270,5 +291,18 @@ mod tests {
             first_learned_scale(&[], CodeRange { min: -2, max: 1 }),
             f32::MIN_POSITIVE
         );
+    }
+
+    #[test]
+    fn learned_scales_are_stored_positive_and_rounded_to_their_type() {
+        let stored = |learned, scale_type| stored_learned_scale(learned, false, scale_type);
+        assert_eq!(stored(0.1, ScaleType::F32), 0.1);
+        assert_eq!(stored(0.1, ScaleType::F16), 0.099_975_586);
+        assert_eq!(stored_learned_scale(0.25, true, ScaleType::F16), -0.25);
+        for learned in [0.0, -3.0, 1e-42] {
+            assert_eq!(stored(learned, ScaleType::F16), 6.103_515_6e-5);
+            assert_eq!(stored(learned, ScaleType::F32), f32::MIN_POSITIVE);
+        }
+        assert_eq!(stored(1e6, ScaleType::F16), f32::INFINITY);
     }
 }

@@ -1,11 +1,12 @@
 //! Fake quantization: floats that take only the values of a quantized tensor, for training that sees the
 //! rounding. The maths is in [`crate::num::quant::fake`].
 
+use crate::kernels::elementwise::{Binary, Broadcast};
 use crate::kernels::fake_quantize::{CodedRuns, FakeQuantize};
 use crate::kernels::fake_quantize_backward::FakeQuantizeBackward;
 use crate::kernels::quant_scales::QuantScales;
 use crate::kernels::{FloatType, ShapeError};
-use crate::num::quant::fake::learned_scale_factor;
+use crate::num::quant::fake::{learned_scale_factor, least_learned_scale};
 use crate::num::quant::{
     CodeRange, CodeScale, Granularity, Rounding, ScaleRule, ScaleType, Scheme,
 };
@@ -13,7 +14,7 @@ use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
 use super::super::matmul::float;
-use super::super::{OpError, check_shape, check_type, extent};
+use super::super::{OpError, binary, cast, check_shape, check_type, extent};
 use super::column_sums;
 
 /// Which elements share a scale.
@@ -204,6 +205,39 @@ pub fn quant_scales(
     let scales = recording.tensor(DType::F32, &[rows]);
     recording.dispatch(launch, &[(1, x.buffer()), (8, scales.buffer())])?;
     Ok(scales)
+}
+
+/// Learned scales as they are stored, f32 `[scales]`: [`stored_learned_scale`] of each, bit for bit. `signs` are 1 and
+/// -1, of the same shape.
+///
+/// # Errors
+/// [`OpError`] for scales and signs that are not f32, have no elements or other shapes.
+///
+/// [`stored_learned_scale`]: crate::num::quant::fake::stored_learned_scale
+pub fn stored_scales(
+    recording: &mut Recording,
+    learned: &Tensor,
+    signs: &Tensor,
+    scale_type: ScaleType,
+) -> Result<Tensor, OpError> {
+    const OP: &str = "stored_scales";
+    check_type(OP, "scales", learned, DType::F32)?;
+    check_type(OP, "signs", signs, DType::F32)?;
+    check_shape(OP, "signs", signs, learned.shape())?;
+    let smallest = least_learned_scale(scale_type);
+    let least = recording.tensor(DType::F32, &[1]);
+    recording.upload_words(least.buffer(), vec![smallest.to_bits()])?;
+    let largest = (Binary::Max, Broadcast::Scalar);
+    let positive = binary(recording, learned, &least, largest, FloatType::F32)?;
+    let rounded = match scale_type {
+        ScaleType::F32 => positive,
+        ScaleType::F16 => {
+            let narrow = cast(recording, &positive, FloatType::F16)?;
+            cast(recording, &narrow, FloatType::F32)?
+        }
+    };
+    let signed = (Binary::Mul, Broadcast::Full);
+    binary(recording, &rounded, signs, signed, FloatType::F32)
 }
 
 /// `scale (clamp(round(x / scale) + zero) - zero)`, shaped as x and of the type `out`. Scales are taken as at

@@ -45,7 +45,7 @@ pub use embedding::{embedding, embedding_backward, embedding_of, embedding_quant
 pub use energy::{channel_energy, channel_energy_backward};
 pub use fake_quantize::{
     Coding, FakeQuantizeGradients, ScaleScope, Scales, ScalesOf, fake_quantize,
-    fake_quantize_backward, quant_scales,
+    fake_quantize_backward, quant_scales, stored_scales,
 };
 pub use indices::Indices;
 pub use int8_cache::{Int8Cache, append_to_int8_cache, attention_over_int8};

@@ -1,9 +1,14 @@
 //! Quantization-aware training: a network is trained with its weights as their scheme would store them, then
 //! stored under it.
 //!
-//! Weights are trained as f32 and rounded in every pass under scales of their largest magnitudes; gradients go
-//! straight through. What is stored is what the last pass would have seen, bit for bit. Normalizations are folded
-//! before, so they do not move. What a pruned weight does not keep stays 0.
+//! Weights are trained as f32 and rounded in every pass; gradients go straight through. Scales are learned with them
+//! (Esser et al., "Learned Step Size Quantization", 2020), from those of least squared error on, or follow from the
+//! largest magnitudes. What is stored is what the last pass would have seen, bit for bit. Normalizations are folded
+//! before, so they do not move. What a pruned weight does not keep stays 0; without its zeros it has groups of its own,
+//! whose scales follow from the largest magnitudes.
+
+mod scales;
+mod store;
 
 use std::sync::Arc;
 
@@ -12,18 +17,57 @@ use serde::Serialize;
 use super::kept::{Kept, Notes};
 use super::quantize::{QuantizeOptions, fold_normalizations, kept_scheme, plan_quantize};
 use super::{Context, StageError};
-use crate::compress::Weights;
 use crate::compress::model::{Activations, Model, Stored, matrix_shape};
-use crate::compress::quantize::{Action, Linear, Planned, RangeChoice, round_to_nearest};
+use crate::compress::quantize::{Action, Linear, Planned, RangeChoice};
 use crate::data::{Loader, LoaderOptions};
-use crate::models::{FakeQuantized, NamedTensor, Sequential, TensorSpec};
+use crate::models::{FakeQuantized, NamedTensor, SeenScales, Sequential, TensorSpec};
+use crate::num::Granularity;
 use crate::num::mask::Mask;
 use crate::num::optim::Optimizer;
 use crate::num::schedule::Schedule;
-use crate::num::{CodeRange, Dense, Granularity, SparseMatrix, ValueFormat, Zero};
-use crate::ops::nn::{Coding, ScaleScope, ScalesOf};
-use crate::tensor::HostTensor;
+use crate::ops::nn::Coding;
 use crate::train::{Additions, Start, TrainOptions, Trainer};
+
+use scales::{Firsts, firsts};
+use store::store;
+
+pub use scales::{coding_of, learned_coding_of};
+
+/// Where scales come from in training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum QatScales {
+    /// They are parameters with gradients and a state of the optimizer of their own.
+    #[default]
+    Learned,
+    /// The largest magnitudes, in every pass.
+    Fixed,
+}
+
+impl QatScales {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Learned, Self::Fixed];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Learned => "learned",
+            Self::Fixed => "fixed",
+        }
+    }
+}
+
+impl std::str::FromStr for QatScales {
+    type Err = StageError;
+
+    fn from_str(text: &str) -> Result<Self, StageError> {
+        let found = Self::ALL.into_iter().find(|one| one.name() == text);
+        found.ok_or_else(|| StageError::Setting {
+            what: "scales".to_owned(),
+            given: text.to_owned(),
+            allowed: Self::ALL.map(Self::name).join(", "),
+        })
+    }
+}
 
 /// What is kept of training, and its note.
 const KEPT: &str = "training";
@@ -34,6 +78,8 @@ const LOSSES: &str = "losses";
 pub struct QatOptions {
     /// Scheme, weights to keep and the policy for misfits; the method and calibration are not used.
     pub quantize: QuantizeOptions,
+    /// Where scales come from.
+    pub scales: QatScales,
     /// Epochs over the training set.
     pub epochs: u32,
     /// The optimizer.
@@ -49,34 +95,17 @@ pub struct QatOptions {
 pub struct QatLog {
     /// The scheme as it was understood.
     pub scheme: String,
+    /// `learned` or `fixed`.
+    pub scales: String,
     /// Mean training loss of each epoch.
     pub losses: Vec<f64>,
     /// What concerns the whole network.
     pub notes: Vec<String>,
     /// Name, format and reason of each weight.
     pub layers: Vec<(String, String, String)>,
-    /// Values as they were trained, before they were rounded.
+    /// Values as they were trained, before they were rounded, learned scales behind them.
     #[serde(skip)]
     pub trained: Vec<NamedTensor>,
-}
-
-/// Coding and scales under which training sees a weight as [`round_to_nearest`] stores it under `linear`, bit for
-/// bit. `None` for zero points, and ranges that leave values out.
-pub fn coding_of(linear: &Linear) -> Option<(Coding, ScalesOf)> {
-    if linear.rule.zero() != Zero::Symmetric || linear.range != RangeChoice::MinMax {
-        return None;
-    }
-    let scope = match linear.granularity {
-        Granularity::Tensor => ScaleScope::Tensor,
-        Granularity::Channel => ScaleScope::Channel,
-        Granularity::Group(size) => ScaleScope::Group(size),
-    };
-    let range = CodeRange::of_bits(linear.width.bits()).ok()?;
-    let scales = ScalesOf {
-        rule: linear.rule,
-        scale_type: linear.scale_type,
-    };
-    Some((Coding { scope, range }, scales))
 }
 
 /// Trains a model on its way to codes and stores them.
@@ -90,22 +119,32 @@ pub fn qat(
     options: &QatOptions,
 ) -> Result<(Model, QatLog), StageError> {
     let scheme = &options.quantize.scheme;
-    if scheme.as_linear().and_then(coding_of).is_none() {
+    let (is_served, allowed) = match options.scales {
+        QatScales::Learned => (
+            scheme.as_linear().and_then(learned_coding_of).is_some(),
+            "symmetric integer codes, such as int8, int4-g32, int2-g16",
+        ),
+        QatScales::Fixed => (
+            scheme.as_linear().and_then(coding_of).is_some(),
+            "symmetric integer codes over the full range, such as int8, int4-g32, int2-g16",
+        ),
+    };
+    if !is_served {
         return Err(StageError::Setting {
             what: "scheme of quantization-aware training".to_owned(),
             given: scheme.to_string(),
-            allowed:
-                "symmetric integer codes over the full range, such as int8, int4-g32, int2-g16"
-                    .to_owned(),
+            allowed: allowed.to_owned(),
         });
     }
     let mut log = QatLog {
         scheme: scheme.to_string(),
+        scales: options.scales.name().to_owned(),
         ..QatLog::default()
     };
     let folded = fold_normalizations(model, &mut log.notes)?;
     let planned = plan_quantize(&folded, &options.quantize)?;
-    let network = seen_quantized(&folded, &planned)?;
+    let firsts = firsts(&folded, &planned, options.scales)?;
+    let network = seen_quantized(&folded, &planned, &firsts)?;
     let network = match scheme.activations {
         Activations::Float => network,
         Activations::Int8PerRow | Activations::Int8PerBlock(_) => {
@@ -129,7 +168,7 @@ pub fn qat(
         }
     }
     log.trained = train(context, &folded, &network, options, &mut log.losses)?;
-    let made = store(&folded, &planned, options, &log.trained)?;
+    let made = store((&folded, &planned), options, &log.trained, &firsts)?;
     for one in &planned {
         let format = made
             .tensor(&one.name)
@@ -144,11 +183,30 @@ pub fn qat(
 fn seen_quantized(
     model: &Model,
     planned: &[Planned],
+    firsts: &Firsts,
 ) -> Result<FakeQuantized<Sequential>, StageError> {
-    let choose = |spec: &TensorSpec| match planned.iter().find(|one| one.name == spec.name)?.action
-    {
-        Action::Quantize(linear) => coding_of(&linear),
-        Action::Keep => None,
+    let choose = |spec: &TensorSpec| {
+        let planned = planned.iter().find(|one| one.name == spec.name)?;
+        let Action::Quantize(linear) = planned.action else {
+            return None;
+        };
+        match firsts.get(&spec.name) {
+            Some((first, scale_type)) => {
+                let scales = SeenScales::Learned {
+                    first: first.clone(),
+                    scale_type: *scale_type,
+                };
+                Some((learned_coding_of(&linear)?, scales))
+            }
+            None => {
+                let full = Linear {
+                    range: RangeChoice::MinMax,
+                    ..linear
+                };
+                let (coding, of) = coding_of(&full)?;
+                Some((coding, SeenScales::ByLargest(of)))
+            }
+        }
     };
     Ok(FakeQuantized::with_codings(
         model.network().clone(),
@@ -187,7 +245,9 @@ fn train(
         ..TrainOptions::new(options.optimizer)
     };
     let kept = Kept::of(context, ("qat", model), options)?;
-    let mut start = Start::Parameters(model.values());
+    let mut values = model.values();
+    values.extend(network.first_scales()?);
+    let mut start = Start::Parameters(values);
     if let Some(stopped) = kept.as_ref().and_then(|kept| kept.training(KEPT, network))
         && let Some(before) = stopped.note(LOSSES)
     {
@@ -239,76 +299,4 @@ fn masks(model: &Model) -> Result<Vec<(String, Mask)>, StageError> {
         masks.push((spec.name, mask));
     }
     Ok(masks)
-}
-
-/// Trained values in the formats planned.
-fn store(
-    model: &Model,
-    planned: &[Planned],
-    options: &QatOptions,
-    trained: &[NamedTensor],
-) -> Result<Model, StageError> {
-    let mut made = model.clone();
-    for (name, value) in trained {
-        let values = value.to_f32()?;
-        let [n, k] = matrix_shape(value.shape());
-        let action = planned
-            .iter()
-            .find(|one| one.name == *name)
-            .map(|one| one.action);
-        let stored = match (action, model.tensor(name)) {
-            (Some(Action::Quantize(linear)), Some(Stored::Sparse { shape, matrix, .. })) => {
-                let dense = Dense {
-                    name,
-                    n,
-                    k,
-                    weights: &values,
-                };
-                let format = kept_scheme(&linear).map_or(ValueFormat::F32, ValueFormat::Quantized);
-                Stored::Sparse {
-                    shape: shape.clone(),
-                    matrix: SparseMatrix::compress(&dense, matrix.format().layout, format)?,
-                    activations: Activations::Float,
-                }
-            }
-            (Some(Action::Quantize(linear)), _) => {
-                let weights = Weights::new(name, n, k, &values)?;
-                Stored::Quantized {
-                    shape: value.shape().to_vec(),
-                    matrix: round_to_nearest(&weights, &linear)?.matrix().clone(),
-                    // Training knows scales of rows.
-                    activations: match options.quantize.scheme.activations {
-                        Activations::Float => Activations::Float,
-                        Activations::Int8PerRow | Activations::Int8PerBlock(_) => {
-                            Activations::Int8PerRow
-                        }
-                    },
-                }
-            }
-            (_, Some(Stored::Sparse { shape, matrix, .. })) => {
-                let dense = Dense {
-                    name,
-                    n,
-                    k,
-                    weights: &values,
-                };
-                Stored::Sparse {
-                    shape: shape.clone(),
-                    matrix: SparseMatrix::compress(
-                        &dense,
-                        matrix.format().layout,
-                        ValueFormat::F32,
-                    )?,
-                    activations: Activations::Float,
-                }
-            }
-            // Frozen: see `train`.
-            (_, Some(Stored::Quantized { .. })) => continue,
-            (_, Some(Stored::Float(_)) | None) => {
-                Stored::Float(HostTensor::from_f32(value.shape().to_vec(), &values)?)
-            }
-        };
-        made.set(name, stored)?;
-    }
-    Ok(made)
 }
