@@ -45,7 +45,7 @@ fn stored(how: impl Fn(&str, &[f32], [usize; 2]) -> Stored) -> Model {
 fn quantized(scheme: Scheme, activations: Activations) -> Model {
     stored(|name, values, [n, k]| Stored::Quantized {
         shape: vec![n, k],
-        matrix: quantize(name, values, n, k, &scheme).expect("fits"),
+        matrix: quantize(name, values, n, k, &scheme).expect("fits").into(),
         activations,
     })
 }

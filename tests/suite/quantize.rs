@@ -435,8 +435,8 @@ fn check_stored(engine: &dyn Engine, asked: &QatOptions, made: &Model, trained: 
         let scale = format!("{name}_scale");
         let learned = learned.iter().find(|(name, _)| *name == scale);
         assert_eq!(learned.is_some(), asked.scales == QatScales::Learned);
-        let learned = learned.map(|(_, value)| (value, matrix.scales()));
-        let extents = [matrix.n(), matrix.k()];
+        let learned = learned.map(|(_, value)| (value, matrix.matrix().scales()));
+        let extents = [matrix.matrix().n(), matrix.matrix().k()];
         let seen = seen(engine, (value, extents), &linear, learned);
         assert_eq!(seen, bits(&stored.values()), "{name}");
     }

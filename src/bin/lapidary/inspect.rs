@@ -106,6 +106,8 @@ struct ModelReport {
     n_parameters: u64,
     n_bytes: u64,
     bits_per_weight: f64,
+    /// Codes of 2 and 3 bits take 4 on a device, levels 32.
+    device_bits_per_weight: f64,
     receipt: serde_json::Value,
 }
 
@@ -132,6 +134,7 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
         });
     }
     let n_bytes: u64 = tensors.iter().map(|row| row.n_bytes).sum();
+    let bits = |bytes: u64| 8.0 * bytes as f64 / model.n_parameters().max(1) as f64;
     // A folder without a receipt is a model all the same.
     let receipt = read_text(folder.join(RECEIPT_FILE)).ok();
     let receipt = receipt.and_then(|text| serde_json::from_str(&text).ok());
@@ -140,7 +143,8 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
         network: model.network().describe(),
         n_parameters: model.n_parameters(),
         n_bytes,
-        bits_per_weight: 8.0 * n_bytes as f64 / model.n_parameters().max(1) as f64,
+        bits_per_weight: bits(n_bytes),
+        device_bits_per_weight: bits(model.bytes()),
         receipt: receipt.unwrap_or_default(),
         tensors,
     };
@@ -159,10 +163,11 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
         ]);
     }
     print(&format!(
-        "{rows}\n{}: {} parameters, {}, {:.2} bits a parameter",
+        "{rows}\n{}: {} parameters, {}, {:.2} bits a parameter on disk, {:.2} on a device",
         report.network,
         report.n_parameters,
         bytes(report.n_bytes),
-        report.bits_per_weight
+        report.bits_per_weight,
+        report.device_bits_per_weight
     ))
 }

@@ -258,7 +258,8 @@ fn text(log: &Log) -> Vec<String> {
     let mut shown = table(&[
         "weight",
         "format",
-        "bits",
+        "bits on disk",
+        "on device",
         "output error",
         "to nearest",
         "how",
@@ -273,6 +274,7 @@ fn text(log: &Log) -> Vec<String> {
                     layer.name.as_str().into(),
                     layer.format.as_str().into(),
                     number(format!("{:.2}", layer.bits_per_weight)),
+                    number(format!("{:.2}", layer.device_bits_per_weight)),
                     percent(layer.error),
                     percent(layer.nearest_error),
                     layer.notes.join("; ").into(),

@@ -91,14 +91,16 @@ impl Judge<'_> {
         let stored = model.stored_bytes()?;
         let layers = layers(&model, &stored, baseline.map(|one| &one.model))?;
         let bytes: u64 = stored.iter().map(|(_, bytes)| bytes).sum();
+        let bits = |bytes: u64| 8.0 * bytes as f64 / model.n_parameters().max(1) as f64;
         let mut outcome = Outcome {
             name: name.to_owned(),
             network: network.describe(),
             layers,
             file_bytes,
-            bits_per_weight: 8.0 * bytes as f64 / model.n_parameters().max(1) as f64,
+            bits_per_weight: bits(bytes),
+            device_bits_per_weight: bits(model.bytes()),
             quality,
-            notes: Vec::new(),
+            notes: widened(&model, [bits(bytes), bits(model.bytes())]),
             speed,
             verification,
             sha256,
@@ -110,6 +112,21 @@ impl Judge<'_> {
             logits,
         })
     }
+}
+
+/// What takes more bits on a device than in the file, and why: bits of a weight in both come first.
+fn widened(model: &Model, [disk, device]: [f64; 2]) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    for (_, stored) in model.tensors() {
+        if let Some(reason) = stored.widened()
+            && !reasons.contains(&reason)
+        {
+            reasons.push(reason);
+        }
+    }
+    let note =
+        |reason| format!("{disk:.2} bits a weight on disk, {device:.2} on the device: {reason}");
+    reasons.into_iter().map(note).collect()
 }
 
 fn layers(

@@ -123,12 +123,19 @@ fn place(uploads: &mut Recording, stored: &Stored, routes: &Routes) -> Placed {
     };
     match stored {
         Stored::Float(tensor) => Placed::Dense(uploads.upload(tensor)),
+        Stored::Levels { .. } => match stored.levels_as_int8() {
+            Some(int8) => Placed::Weight {
+                weight: Weight::upload_quantized(uploads, &int8),
+                activations: ActivationPath::Float,
+            },
+            None => Placed::Dense(uploads.upload(&stored.values())),
+        },
         Stored::Quantized {
             matrix,
             activations,
             ..
         } => Placed::Weight {
-            weight: Weight::upload_quantized(uploads, matrix),
+            weight: Weight::upload_quantized(uploads, matrix.matrix()),
             activations: path(activations),
         },
         Stored::Sparse {

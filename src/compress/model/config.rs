@@ -40,7 +40,8 @@ pub(super) struct Config {
 /// How one weight is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct WeightConfig {
-    /// `pack-quantized`, `int-quantized`, `sparse-24-bitmask`, `sparse-bitmask` or `lapidary-sparse`.
+    /// `pack-quantized`, `int-quantized`, `sparse-24-bitmask`, `sparse-bitmask`, `lapidary-sparse`, `lapidary-spread`
+    /// or `lapidary-levels`.
     pub storage: String,
     pub shape: Vec<usize>,
     /// Codes, of the weight or of its kept values.
@@ -54,6 +55,9 @@ pub(super) struct WeightConfig {
     /// Of a pruned weight's float values: `f32` or `f16`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<String>,
+    /// Of codes of levels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub levels: Option<storage::Levels>,
 }
 
 impl Config {
@@ -92,13 +96,26 @@ impl WeightConfig {
                 shape,
                 matrix,
                 activations,
-            } => Some(Self {
-                storage: storage::codes_format(matrix.format()).to_string(),
+            } => {
+                let (storage, args) = storage::codes_args(matrix);
+                Some(Self {
+                    storage,
+                    shape: shape.clone(),
+                    weights: Some(args.to_json()),
+                    input_activations: input_activations(activations),
+                    layout: None,
+                    values: None,
+                    levels: None,
+                })
+            }
+            Stored::Levels { shape, matrix } => Some(Self {
+                storage: storage::LAPIDARY_LEVELS.to_owned(),
                 shape: shape.clone(),
-                weights: Some(WeightArgs::of(matrix.format()).to_json()),
-                input_activations: input_activations(activations),
+                weights: None,
+                input_activations: None,
                 layout: None,
                 values: None,
+                levels: Some(storage::Levels::of(matrix)),
             }),
             Stored::Sparse {
                 shape,
@@ -121,6 +138,7 @@ impl WeightConfig {
                     input_activations: input_activations(activations),
                     layout: Some(storage::Layout::of(matrix)),
                     values,
+                    levels: None,
                 })
             }
         }
@@ -145,7 +163,7 @@ fn quantization_config(model: &Model, weights: &BTreeMap<String, WeightConfig>) 
                 Some((_, targets)) => targets.push(layer),
                 None => groups.push((group, vec![layer])),
             }
-        } else if one.storage != storage::LAPIDARY_SPARSE {
+        } else if !storage::OWN.contains(&one.storage.as_str()) {
             sparse.push((layer, &one.storage));
         }
     }

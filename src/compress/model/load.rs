@@ -9,6 +9,7 @@ use super::{
     ARTIFACT_FORMAT, Activations, CONFIG_FILE, MODEL_FILE, Model, ModelFileError, Stored, layer_of,
     storage,
 };
+use crate::compress::quantize::LinearMatrix;
 use crate::data::{Standardization, StandardizeBy};
 use crate::io::compressed_tensors::codes::{ActivationArgs, WeightArgs, read_codes_file};
 use crate::io::read_text;
@@ -131,8 +132,12 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
         Some(ActivationArgs::Group(size)) => Activations::Int8PerBlock(size),
     };
     let shape = one.shape.clone();
+    if let (storage::LAPIDARY_LEVELS, Some(levels)) = (one.storage.as_str(), &one.levels) {
+        let matrix = storage::read_levels(file, layer, (&shape, levels))?;
+        return Ok(Stored::Levels { shape, matrix });
+    }
     match (one.storage.as_str(), args, one.layout) {
-        ("pack-quantized" | "int-quantized", Some(args), None) => {
+        ("pack-quantized" | "int-quantized" | storage::LAPIDARY_SPREAD, Some(args), None) => {
             let matrix = read_codes_file(file, layer, &args).map_err(|error| error.to_string())?;
             let found = [matrix.n(), matrix.k()];
             if found != super::matrix_shape(&shape) {
@@ -142,7 +147,7 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
             }
             Ok(Stored::Quantized {
                 shape,
-                matrix,
+                matrix: LinearMatrix::new(matrix, args.width, args.spacing),
                 activations,
             })
         }
@@ -165,8 +170,8 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
             })
         }
         (other, ..) => Err(format!(
-            "weights.{layer}.storage is {:?}; allowed: pack-quantized and int-quantized with weights, \
-             sparse-24-bitmask, sparse-bitmask and lapidary-sparse with a layout",
+            "weights.{layer}.storage is {:?}; allowed: pack-quantized, int-quantized and lapidary-spread with \
+             weights, sparse-24-bitmask, sparse-bitmask and lapidary-sparse with a layout, lapidary-levels with levels",
             crate::io::safetensors::shown(other)
         )),
     }

@@ -1,7 +1,12 @@
 //! How weights lie in `model.safetensors`.
 //!
 //! * f32 tensors under their own names.
-//! * Codes as `pack-quantized` (int4) or `int-quantized` (int8) of compressed-tensors.
+//! * Codes as `pack-quantized` (int4, and int3 and int2 at their own width) or `int-quantized` (int8) of
+//!   compressed-tensors.
+//! * Codes of HQQ at int3 and int2, whose zero points are finer than a code and so have no place there, as
+//!   `lapidary-spread`: as `pack-quantized`, with zero points of 4 bits in units of a half or a quarter code.
+//! * Codes of levels, for which it has no layout either, as `lapidary-levels`: `X.level_codes` u8, two of 4 bits to a
+//!   byte, the first in the high half, and `X.level_scale` f32.
 //! * Pruned float weights as `sparse-24-bitmask` or `sparse-bitmask` of compressed-tensors.
 //! * Pruned weights with quantized values, for which it has no layout, as `lapidary-sparse`: the kept values
 //!   as `X.sparse.weight..` in the code layouts above, and the places as the words that kernels read:
@@ -11,13 +16,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ModelFileError, Stored, layer_of};
+use crate::compress::quantize::{Codebook, CodebookMatrix, LinearMatrix};
 use crate::io::compressed_tensors::codes::{CodesFormat, WeightArgs, code_parts, read_codes_file};
 use crate::io::compressed_tensors::{BitmaskFormat, bitmask_parts, read_bitmask_file};
-use crate::io::safetensors::SafetensorsFile;
+use crate::io::safetensors::{SafetensorsFile, shown};
 use crate::num::sparse::{BlockParts, DeltaParts, NmParts};
 use crate::num::{
-    Bits, BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, NmMatrix, NmPattern, QuantFormat,
-    SparseLayout, SparseMatrix, ValueFormat, Values,
+    Bits, BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Granularity, NmMatrix, NmPattern,
+    QuantFormat, SparseLayout, SparseMatrix, ValueFormat, Values,
 };
 use crate::tensor::{DType, HostTensor};
 
@@ -25,6 +31,62 @@ use super::stored::matrix_shape;
 
 /// Our own extension.
 pub const LAPIDARY_SPARSE: &str = "lapidary-sparse";
+
+/// As `pack-quantized`, with zero points that are finer than a code.
+pub const LAPIDARY_SPREAD: &str = "lapidary-spread";
+/// Codes of levels of a table.
+pub const LAPIDARY_LEVELS: &str = "lapidary-levels";
+
+/// What compressed-tensors does not have.
+pub const OWN: [&str; 3] = [LAPIDARY_SPARSE, LAPIDARY_SPREAD, LAPIDARY_LEVELS];
+
+/// A table of levels and what shares a scale, in `config.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Levels {
+    /// `nf4`, `log4` or `log8`.
+    pub table: String,
+    /// `tensor`, `channel` or `group`.
+    pub strategy: String,
+    /// Of groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_size: Option<u32>,
+}
+
+impl Levels {
+    /// Those of a matrix.
+    pub fn of(matrix: &CodebookMatrix) -> Self {
+        let (strategy, group_size) = match matrix.granularity() {
+            Granularity::Tensor => ("tensor", None),
+            Granularity::Channel => ("channel", None),
+            Granularity::Group(size) => ("group", Some(size)),
+        };
+        Self {
+            table: matrix.codebook().to_string(),
+            strategy: strategy.to_owned(),
+            group_size,
+        }
+    }
+
+    fn parsed(&self) -> Result<(Codebook, Granularity), String> {
+        let mut tables = Codebook::ALL.into_iter();
+        let table = tables.find(|one| one.to_string() == self.table);
+        let granularity = match (self.strategy.as_str(), self.group_size) {
+            ("tensor", None) => Some(Granularity::Tensor),
+            ("channel", None) => Some(Granularity::Channel),
+            ("group", Some(size)) => Some(Granularity::Group(size)),
+            _ => None,
+        };
+        table.zip(granularity).ok_or_else(|| {
+            format!(
+                "levels are of table {:?}, strategy {:?}, group_size {:?}; allowed: table nf4, log4 or log8, strategy \
+                 tensor, channel, or group with a group_size",
+                shown(&self.table),
+                shown(&self.strategy),
+                self.group_size
+            )
+        })
+    }
+}
 
 /// Which weights are kept, in `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +155,17 @@ pub fn codes_format(format: QuantFormat) -> CodesFormat {
     }
 }
 
+/// How codes are stored, for the configuration.
+pub fn codes_args(matrix: &LinearMatrix) -> (String, WeightArgs) {
+    let format = matrix.matrix().format();
+    let args = WeightArgs::narrow(format, matrix.width(), matrix.spacing());
+    let storage = match matrix.spacing() {
+        1 => codes_format(format).to_string(),
+        _ => LAPIDARY_SPREAD.to_owned(),
+    };
+    (storage, args)
+}
+
 /// The layout for a pruned matrix.
 pub fn sparse_storage(matrix: &SparseMatrix) -> &'static str {
     match (matrix.values(), matrix.format().layout) {
@@ -113,7 +186,22 @@ pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, M
     match stored {
         Stored::Float(tensor) => Ok(vec![(name.to_owned(), tensor.clone())]),
         Stored::Quantized { matrix, .. } => {
-            Ok(code_parts(layer, matrix, codes_format(matrix.format()))?)
+            let (_, args) = codes_args(matrix);
+            let matrix = matrix.matrix();
+            Ok(code_parts(
+                layer,
+                (matrix, &args),
+                codes_format(matrix.format()),
+            )?)
+        }
+        Stored::Levels { matrix, .. } => {
+            let codes = matrix.packed_codes();
+            let codes = HostTensor::new(DType::U8, vec![codes.len()], codes)?;
+            let scales = HostTensor::from_f32(vec![matrix.scales().len()], matrix.scales())?;
+            Ok(vec![
+                (format!("{layer}.level_codes"), codes),
+                (format!("{layer}.level_scale"), scales),
+            ])
         }
         Stored::Sparse { matrix, .. } => match matrix.values() {
             Values::Float(_) => {
@@ -131,7 +219,8 @@ pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, M
             }
             Values::Quantized(codes) => {
                 let format = codes_format(codes.format());
-                let mut parts = code_parts(&format!("{layer}.sparse"), codes, format)?;
+                let args = WeightArgs::of(codes.format());
+                let mut parts = code_parts(&format!("{layer}.sparse"), (codes, &args), format)?;
                 for (part, words) in places(matrix) {
                     let tensor = HostTensor::from_words_u32(vec![words.len()], words)?;
                     parts.push((format!("{layer}.sparse_{part}"), tensor));
@@ -156,6 +245,35 @@ fn places(matrix: &SparseMatrix) -> Vec<(&'static str, &[u32])> {
             vec![("deltas", delta.deltas()), ("starts", delta.row_starts())]
         }
     }
+}
+
+/// Reads the codes of levels of a weight of `shape`.
+///
+/// # Errors
+/// What is wrong, with the tensor's name.
+pub(super) fn read_levels(
+    file: &SafetensorsFile,
+    layer: &str,
+    (shape, levels): (&[usize], &Levels),
+) -> Result<CodebookMatrix, String> {
+    let (table, granularity) = levels
+        .parsed()
+        .map_err(|reason| format!("weight {layer}: {reason}"))?;
+    let part = |part: &str, dtype: DType| -> Result<HostTensor, String> {
+        let name = format!("{layer}.{part}");
+        let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+        if tensor.dtype() == dtype {
+            return Ok(tensor);
+        }
+        let found = tensor.dtype();
+        Err(format!("tensor {name} is {found}; expected {dtype}"))
+    };
+    let codes = part("level_codes", DType::U8)?;
+    let scales = part("level_scale", DType::F32)?;
+    let scales = scales.to_f32().map_err(|error| error.to_string())?;
+    let extents = matrix_shape(shape);
+    CodebookMatrix::from_packed(layer, table, granularity, extents, codes.bytes(), scales)
+        .map_err(|error| error.to_string())
 }
 
 /// Reads a pruned weight of `shape`; `values` are the arguments of its codes, or whether its floats are f16.

@@ -1,5 +1,6 @@
 //! How a tensor of a network is stored.
 
+use crate::compress::quantize::{CodebookMatrix, LinearMatrix};
 use crate::num::{QuantizedMatrix, SparseMatrix};
 use crate::tensor::{DType, HostTensor};
 
@@ -14,7 +15,7 @@ pub enum Activations {
     Int8PerBlock(u32),
 }
 
-/// A tensor in one of the formats that kernels read.
+/// A tensor in one of the formats that files hold.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stored {
     /// f32, of any shape.
@@ -24,9 +25,17 @@ pub enum Stored {
         /// The weight's shape.
         shape: Vec<usize>,
         /// Its codes.
-        matrix: QuantizedMatrix,
+        matrix: LinearMatrix,
         /// How activations meet it.
         activations: Activations,
+    },
+    /// Codes of levels of a table: a weight `[outputs, ..]` as a matrix of `outputs` rows. No kernel reads them, so a
+    /// device is given the values, or int8 codes where these are the same.
+    Levels {
+        /// The weight's shape.
+        shape: Vec<usize>,
+        /// Its codes.
+        matrix: CodebookMatrix,
     },
     /// Pruned, without its zeros: a weight `[outputs, ..]` as a matrix of `outputs` rows.
     Sparse {
@@ -44,7 +53,9 @@ impl Stored {
     pub fn shape(&self) -> &[usize] {
         match self {
             Self::Float(tensor) => tensor.shape(),
-            Self::Quantized { shape, .. } | Self::Sparse { shape, .. } => shape,
+            Self::Quantized { shape, .. }
+            | Self::Sparse { shape, .. }
+            | Self::Levels { shape, .. } => shape,
         }
     }
 
@@ -54,6 +65,7 @@ impl Stored {
             Self::Float(tensor) => return tensor.clone(),
             Self::Quantized { shape, matrix, .. } => (shape, matrix.dequantize()),
             Self::Sparse { shape, matrix, .. } => (shape, matrix.decompress()),
+            Self::Levels { shape, matrix } => (shape, matrix.dequantize()),
         };
         let bytes = values
             .iter()
@@ -64,15 +76,17 @@ impl Stored {
             .unwrap_or_else(|error| unreachable!("{error}"))
     }
 
-    /// `f32`, `int4-g64`, `2:4 int8-channel`, with ` x int8` where activations are quantized too.
+    /// `f32`, `int4-g64`, `int2-g16`, `2:4 int8-channel`, `nf4-g32`, with ` x int8` where activations are quantized
+    /// too.
     pub fn format(&self) -> String {
         let (name, activations) = match self {
             Self::Float(tensor) => return tensor.dtype().to_string(),
+            Self::Levels { matrix, .. } => return matrix.to_string(),
             Self::Quantized {
                 matrix,
                 activations,
                 ..
-            } => (matrix.format().to_string(), activations),
+            } => (matrix.to_string(), activations),
             Self::Sparse {
                 matrix,
                 activations,
@@ -86,12 +100,48 @@ impl Stored {
         }
     }
 
-    /// Bytes on a device.
+    /// Bytes on a device, where codes have the width that kernels read and levels are f32.
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Float(tensor) => tensor.bytes().len() as u64,
-            Self::Quantized { matrix, .. } => matrix.bytes() as u64,
+            Self::Quantized { matrix, .. } => matrix.matrix().bytes() as u64,
+            Self::Levels { matrix, .. } => match self.levels_as_int8() {
+                Some(int8) => int8.bytes() as u64,
+                None => 4 * matrix.codes().len() as u64,
+            },
             Self::Sparse { matrix, .. } => matrix.bytes() as u64,
+        }
+    }
+
+    /// Levels as the int8 codes that a device is given, of a matrix whose levels are such.
+    pub fn levels_as_int8(&self) -> Option<QuantizedMatrix> {
+        match self {
+            // Of convolutions there may be several groups, which have no kernel for codes.
+            Self::Levels { shape, matrix } if shape.len() == 2 => matrix.as_int8(),
+            _ => None,
+        }
+    }
+
+    /// What is wider on a device than in a file, and why, as part of a sentence.
+    pub fn widened(&self) -> Option<String> {
+        match self {
+            Self::Quantized { matrix, .. } => {
+                let (own, read) = (matrix.width(), matrix.width().container());
+                (own.bits() != read.bits()).then(|| {
+                    format!("{own} codes are widened to {read}, which kernels read, at load")
+                })
+            }
+            Self::Levels { matrix, .. } => {
+                let to = match self.levels_as_int8() {
+                    Some(_) => "int8",
+                    None => "f32",
+                };
+                let table = matrix.codebook();
+                Some(format!(
+                    "weights of {table} are widened to {to} at load; no kernel of their own"
+                ))
+            }
+            Self::Float(_) | Self::Sparse { .. } => None,
         }
     }
 
@@ -99,7 +149,7 @@ impl Stored {
     pub fn sparsity(&self) -> f64 {
         match self {
             Self::Sparse { matrix, .. } => matrix.sparsity(),
-            Self::Float(_) | Self::Quantized { .. } => {
+            Self::Float(_) | Self::Quantized { .. } | Self::Levels { .. } => {
                 let values = self.values();
                 let zeros = values
                     .bytes()

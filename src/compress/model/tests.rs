@@ -1,11 +1,15 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::compress::Weights;
+use crate::compress::quantize::{
+    Hqq, Linear, LogRounding, LogWidth, Width, hqq, logarithmic, nf4, round_to_nearest,
+};
 use crate::data::StandardizeBy;
 use crate::models::Layer;
 use crate::num::{
-    BlockShape, DeltaBits, Dense, NmPattern, Scheme, SparseLayout, SparseMatrix, ValueFormat,
-    quantize,
+    BlockShape, DeltaBits, Dense, Granularity, NmPattern, Scheme, SparseLayout, SparseMatrix,
+    ValueFormat, quantize,
 };
 use crate::ops::nn::Curve;
 
@@ -45,8 +49,146 @@ fn quantized(model: &Model, name: &str, scheme: &Scheme, activations: Activation
     let matrix = quantize(name, &values, shape[0], shape[1], scheme).unwrap();
     Stored::Quantized {
         shape,
-        matrix,
+        matrix: matrix.into(),
         activations,
+    }
+}
+
+/// A weight in a scheme of any width, or HQQ's codes of it.
+fn narrow(model: &Model, name: &str, linear: &Linear, is_hqq: bool) -> Stored {
+    let (values, shape) = weight(model, name);
+    let weights = Weights::new(name, shape[0], shape[1], &values).unwrap();
+    let matrix = match is_hqq {
+        true => hqq(&weights, linear.width, linear.granularity, &Hqq::default()),
+        false => round_to_nearest(&weights, linear),
+    };
+    Stored::Quantized {
+        shape,
+        matrix: matrix.unwrap(),
+        activations: Activations::Float,
+    }
+}
+
+/// Every way of storing fewer than 4 bits, and levels.
+fn narrow_formats(model: &Model, name: &str) -> Vec<Stored> {
+    let mut stored = Vec::new();
+    for width in [Width::Int2, Width::Int3] {
+        for granularity in [
+            Granularity::Tensor,
+            Granularity::Channel,
+            Granularity::Group(8),
+        ] {
+            for linear in [
+                Linear::symmetric(width, granularity),
+                Linear::asymmetric(width, granularity),
+            ] {
+                stored.push(narrow(model, name, &linear, false));
+            }
+        }
+        let linear = Linear::asymmetric(width, Granularity::Group(16));
+        stored.push(narrow(model, name, &linear, true));
+    }
+    let (values, shape) = weight(model, name);
+    let weights = Weights::new(name, shape[0], shape[1], &values).unwrap();
+    let rounding = LogRounding::default();
+    for granularity in [
+        Granularity::Tensor,
+        Granularity::Channel,
+        Granularity::Group(16),
+    ] {
+        let four = logarithmic(&weights, LogWidth::Four, granularity, rounding);
+        let eight = logarithmic(&weights, LogWidth::Eight, granularity, rounding);
+        for matrix in [nf4(&weights, granularity), four, eight] {
+            stored.push(Stored::Levels {
+                shape: shape.clone(),
+                matrix: matrix.unwrap(),
+            });
+        }
+    }
+    stored
+}
+
+#[test]
+fn files_hold_codes_at_their_own_width_and_levels_as_codes() {
+    let base = model();
+    let disk = |stored: &Stored| -> usize {
+        let parts = storage::parts("1.weight", stored).unwrap();
+        parts.iter().map(|(_, part)| part.bytes().len()).sum()
+    };
+    // 16 x 32 weights; extents take 16 bytes, f32 scales of rows 64, f16 scales of groups of 8 128.
+    for (width, code_bytes) in [(Width::Int2, 16 * 8), (Width::Int3, 16 * 16)] {
+        let channel = Linear::symmetric(width, Granularity::Channel);
+        let stored = narrow(&base, "1.weight", &channel, false);
+        assert_eq!(disk(&stored), code_bytes + 16 + 64, "{width}");
+        // 4 bits a weight on a device.
+        assert_eq!(stored.bytes(), 16 * 32 / 2 + 64, "{width}");
+        assert!(stored.widened().unwrap().starts_with(&width.to_string()));
+        assert_eq!(stored.format(), format!("{width}-channel"));
+        let group = Linear::symmetric(width, Granularity::Group(8));
+        let stored = narrow(&base, "1.weight", &group, false);
+        assert_eq!(disk(&stored), code_bytes + 16 + 128, "{width}");
+    }
+    let (values, _) = weight(&base, "1.weight");
+    let weights = Weights::new("w", 16, 32, &values).unwrap();
+    let stored = Stored::Levels {
+        shape: vec![16, 32],
+        matrix: nf4(&weights, Granularity::Group(16)).unwrap(),
+    };
+    assert_eq!(disk(&stored), 16 * 32 / 2 + 4 * 32);
+    assert_eq!(stored.bytes(), 4 * 16 * 32);
+    assert!(stored.widened().unwrap().contains("no kernel of their own"));
+}
+
+#[test]
+fn tools_are_told_of_the_width_and_not_of_what_they_do_not_know() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = model();
+    let config = |stored: Stored| -> serde_json::Value {
+        let mut model = base.clone();
+        model.set("1.weight", stored).unwrap();
+        model.save(folder.path(), &BTreeMap::new()).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(CONFIG_FILE)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let linear = Linear::asymmetric(Width::Int2, Granularity::Group(16));
+    let known = config(narrow(&base, "1.weight", &linear, false));
+    let group = &known["quantization_config"]["config_groups"]["group_0"];
+    assert_eq!(group["weights"]["num_bits"], 2);
+    assert_eq!(group["format"], "pack-quantized");
+    let own = config(narrow(&base, "1.weight", &linear, true));
+    assert_eq!(own["weights"]["1"]["storage"], "lapidary-spread");
+    assert_eq!(own["weights"]["1"]["weights"]["spacing"], 4);
+    assert!(own.get("quantization_config").is_none(), "{own}");
+}
+
+#[test]
+fn levels_that_contradict_themselves_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = model();
+    let (values, shape) = weight(&model, "1.weight");
+    let weights = Weights::new("w", shape[0], shape[1], &values).unwrap();
+    let matrix = nf4(&weights, Granularity::Group(16)).unwrap();
+    model
+        .set("1.weight", Stored::Levels { shape, matrix })
+        .unwrap();
+    model.save(folder.path(), &BTreeMap::new()).unwrap();
+    let path = folder.path().join(CONFIG_FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (from, to, message) in [
+        (
+            "\"nf4\"",
+            "\"nf5\"",
+            "weight 1: levels are of table \"nf5\"",
+        ),
+        ("\"group\"", "\"channel\"", "strategy \"channel\""),
+        ("\"nf4\"", "\"log8\"", "1: 256 codes"),
+        ("\"group_size\": 16", "\"group_size\": 5", "1: k = 32"),
+        ("\"group_size\": 16", "\"group_size\": 8", "1: 32 scales"),
+    ] {
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        let refused = Model::load(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(message), "{refused}");
     }
 }
 
@@ -107,6 +249,7 @@ fn a_model_comes_back_as_it_was_in_every_format() {
         }
     }
     stored.push(sparse(&base, SparseLayout::Nm(NmPattern::TWO_FOUR), int8));
+    stored.extend(narrow_formats(&base, "1.weight"));
     for one in stored {
         let mut model = base.clone();
         let format = one.format();
@@ -199,7 +342,7 @@ fn folders_that_are_no_model_or_contradict_themselves_are_named() {
         (
             "\"num_bits\": 4",
             "\"num_bits\": 5",
-            "weights.1.weights.num_bits is 5; allowed: 4, 8",
+            "weights.1.weights.num_bits is 5; allowed: 2, 3, 4, 8",
         ),
         ("\"group_size\": 32", "\"group_size\": 16", "weight_scale"),
         (

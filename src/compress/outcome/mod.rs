@@ -23,6 +23,8 @@ pub struct Outcome {
     pub file_bytes: u64,
     /// Of weights and biases in the file, without its header.
     pub bits_per_weight: f64,
+    /// The same on a device, where codes have the width that kernels read.
+    pub device_bits_per_weight: f64,
     /// On the test set.
     pub quality: Quality,
     /// `None` when it was not measured.

@@ -4,10 +4,12 @@
 //! largest weight of a group is exact where 1 is a level of its sign. Values are one f32 product, which is
 //! the whole definition.
 
+use std::fmt;
+
 use super::logarithmic::LogWidth;
 use super::{logarithmic, nf4};
 use crate::compress::{CompressError, Weights};
-use crate::num::{Granularity, QuantError};
+use crate::num::{Bits, Granularity, QuantError, QuantizedMatrix, QuantizedParts, ScaleType};
 
 /// A table of levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +21,13 @@ pub enum Codebook {
 }
 
 impl Codebook {
+    /// Every table.
+    pub const ALL: [Self; 3] = [
+        Self::Nf4,
+        Self::Log2(LogWidth::Four),
+        Self::Log2(LogWidth::Eight),
+    ];
+
     /// Bits of a code.
     #[must_use]
     pub const fn bits(self) -> u32 {
@@ -34,6 +43,28 @@ impl Codebook {
         match self {
             Self::Nf4 => nf4::NF4_LEVELS.to_vec(),
             Self::Log2(width) => logarithmic::levels(width),
+        }
+    }
+}
+
+/// Displays as `nf4`, `log4` and `log8`.
+impl fmt::Display for Codebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nf4 => "nf4",
+            Self::Log2(LogWidth::Four) => "log4",
+            Self::Log2(LogWidth::Eight) => "log8",
+        })
+    }
+}
+
+/// Displays as `nf4-g32`, `log8-channel`.
+impl fmt::Display for CodebookMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.granularity {
+            Granularity::Tensor => write!(f, "{}-tensor", self.codebook),
+            Granularity::Channel => write!(f, "{}-channel", self.codebook),
+            Granularity::Group(size) => write!(f, "{}-g{size}", self.codebook),
         }
     }
 }
@@ -160,6 +191,34 @@ impl CodebookMatrix {
         values
     }
 
+    /// The same values as int8 codes, where the levels are whole multiples of the smallest: `log4`, whose levels are
+    /// 64ths. A 64th of a scale is exact, and so is every product. `None` for other tables, and for groups that no
+    /// whole words hold.
+    #[must_use]
+    pub fn as_int8(&self) -> Option<QuantizedMatrix> {
+        if self.codebook != Codebook::Log2(LogWidth::Four) {
+            return None;
+        }
+        let levels = self.codebook.levels();
+        let steps = |code: &u8| (64.0 * levels[usize::from(*code)]) as i8;
+        let codes: Vec<i8> = self.codes.iter().map(steps).collect();
+        let scales: Vec<f32> = self.scales.iter().map(|scale| scale / 64.0).collect();
+        let parts = QuantizedParts {
+            bits: Bits::Int8,
+            granularity: self.granularity,
+            n: self.n,
+            k: self.k,
+            codes: &codes,
+            scales: &scales,
+            scale_type: ScaleType::F32,
+            zeros: None,
+        };
+        // Groups that are no multiple of four are refused.
+        let made = QuantizedMatrix::from_codes("levels", &parts).ok()?;
+        // A 64th of a tiny scale may not be exact.
+        (made.dequantize() == self.dequantize()).then_some(made)
+    }
+
     /// The codes as bytes: one each at 8 bits; at 4 bits two to a byte, the first in the *high* nibble as
     /// bitsandbytes has them, with a zero nibble after an odd count.
     #[must_use]
@@ -169,6 +228,43 @@ impl CodebookMatrix {
         }
         let pair = |pair: &[u8]| pair[0] << 4 | pair.get(1).copied().unwrap_or(0);
         self.codes.chunks(2).map(pair).collect()
+    }
+
+    /// A matrix of codes as [`Self::packed_codes`] has them.
+    ///
+    /// # Errors
+    /// [`CompressError`] naming `tensor`: what [`Self::from_parts`] refuses, bytes that are not the codes, and a nibble
+    /// that is set after the last.
+    pub fn from_packed(
+        tensor: &str,
+        codebook: Codebook,
+        granularity: Granularity,
+        [n, k]: [usize; 2],
+        bytes: &[u8],
+        scales: Vec<f32>,
+    ) -> Result<Self, CompressError> {
+        let count = n.saturating_mul(k);
+        let codes = match codebook.bits() {
+            8 => bytes.to_vec(),
+            _ => {
+                let expected = count.div_ceil(2);
+                CompressError::check_len(tensor, "bytes of codes", bytes.len(), expected)?;
+                let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+                let mut codes: Vec<u8> = nibbles.collect();
+                if codes
+                    .split_off(count.min(codes.len()))
+                    .iter()
+                    .any(|&code| code != 0)
+                {
+                    return Err(CompressError::Packed {
+                        tensor: tensor.to_owned(),
+                        problem: format!("bits are set after the last of {count} codes"),
+                    });
+                }
+                codes
+            }
+        };
+        Self::from_parts(tensor, codebook, granularity, [n, k], codes, scales)
     }
 
     /// Bits a weight takes, its part of an f32 scale included.
@@ -233,6 +329,55 @@ mod tests {
         assert_eq!(matrix.dequantize(), [-2.0, 0.0, 0.5, 0.5 * 0.079_580_3]);
         assert_eq!(matrix.packed_codes(), [0x07, 0xf8]);
         assert_eq!(matrix.bits_per_weight(), 4.0 + 32.0 / 2.0);
+    }
+
+    #[test]
+    fn packed_codes_come_back_and_what_follows_them_must_be_zero() {
+        let group = Granularity::Tensor;
+        let made = |codes: &[u8], table| {
+            let (codes, scales) = (codes.to_vec(), vec![0.5]);
+            CodebookMatrix::from_parts("w", table, group, [1, 3], codes, scales).unwrap()
+        };
+        let packed = |bytes: &[u8], table| {
+            CodebookMatrix::from_packed("w", table, group, [1, 3], bytes, vec![0.5])
+        };
+        for table in Codebook::ALL {
+            let matrix = made(&[3, 15, 9], table);
+            assert_eq!(packed(&matrix.packed_codes(), table), Ok(matrix));
+        }
+        let refused = |bytes: &[u8]| packed(bytes, Codebook::Nf4).unwrap_err().to_string();
+        assert!(refused(&[0x12, 0x34]).contains("after the last of 3 codes"));
+        assert!(refused(&[0x12]).contains("1 bytes of codes"));
+    }
+
+    #[test]
+    fn levels_that_are_whole_steps_are_int8_codes_of_the_same_values() {
+        let values: Vec<f32> = (0..64).map(|i| 0.3 * (i as f32 - 30.5) / 31.0).collect();
+        let weights = Weights::new("w", 4, 16, &values).unwrap();
+        let rounding = logarithmic::LogRounding::default();
+        for granularity in [
+            Granularity::Tensor,
+            Granularity::Channel,
+            Granularity::Group(8),
+        ] {
+            let four = logarithmic(&weights, LogWidth::Four, granularity, rounding);
+            let four = four.unwrap();
+            let int8 = four.as_int8().unwrap();
+            assert_eq!(int8.dequantize(), four.dequantize());
+            assert_eq!(int8.unpacked_codes().iter().max(), Some(&64));
+            let eight = logarithmic(&weights, LogWidth::Eight, granularity, rounding);
+            assert_eq!(eight.unwrap().as_int8(), None);
+            assert_eq!(nf4(&weights, granularity).unwrap().as_int8(), None);
+        }
+        // Two codes are half a word; a 64th of the scale is no f32.
+        let two = Granularity::Group(2);
+        let four = logarithmic(&weights, LogWidth::Four, two, rounding);
+        assert_eq!(four.unwrap().as_int8(), None);
+        let tiny = vec![3e-45; 64];
+        let weights = Weights::new("w", 4, 16, &tiny).unwrap();
+        let granularity = Granularity::Channel;
+        let four = logarithmic(&weights, LogWidth::Four, granularity, rounding);
+        assert_eq!(four.unwrap().as_int8(), None);
     }
 
     #[test]

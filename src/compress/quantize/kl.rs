@@ -9,7 +9,7 @@
 //! Source: Migacz, "8-bit inference with TensorRT" (GTC 2017), with the bins of a level cut at
 //! `floor(level * i / levels)` instead of giving all that is left over to the last.
 
-use super::width::Width;
+use crate::num::Width;
 
 /// Fewer values than this do not make a histogram to choose by.
 pub(crate) const MIN_VALUES: u64 = 2048;

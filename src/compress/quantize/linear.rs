@@ -1,8 +1,8 @@
 //! Linear schemes of every width.
 
 use super::range::RangeChoice;
-use super::width::Width;
 use crate::compress::CompressError;
+use crate::num::Width;
 use crate::num::{Granularity, QuantError, ScaleRule, ScaleType, Zero};
 
 /// How a matrix is quantized to integer codes: `w ~= scale * (q - zero)`. Start from a preset and change a

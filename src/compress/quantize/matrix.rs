@@ -1,8 +1,10 @@
 //! Matrices in codes of any width.
 
-use super::width::{Width, pack_codes, unpack_codes};
+use std::fmt;
+
+use super::width::{pack_codes, unpack_codes};
 use crate::compress::CompressError;
-use crate::num::{QuantizedMatrix, QuantizedParts};
+use crate::num::{QuantizedMatrix, QuantizedParts, Width};
 
 /// A quantized matrix that may use only some of the codes its kernels read.
 ///
@@ -16,9 +18,33 @@ pub struct LinearMatrix {
     spacing: i32,
 }
 
+/// A matrix whose codes may take all that kernels read.
+impl From<QuantizedMatrix> for LinearMatrix {
+    fn from(matrix: QuantizedMatrix) -> Self {
+        let width = Width::of(matrix.format().bits);
+        Self::new(matrix, width, 1)
+    }
+}
+
+/// Displays as its format with the width of its own codes: `int2-g16-zp`.
+impl fmt::Display for LinearMatrix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let format = self.matrix.format().to_string();
+        let read = self.width.container().to_string();
+        match format.strip_prefix(&read) {
+            Some(rest) => write!(f, "{}{rest}", self.width),
+            None => f.write_str(&format),
+        }
+    }
+}
+
 impl LinearMatrix {
     /// A matrix whose codes are known to be of `width` at `spacing`.
-    pub(super) const fn new(matrix: QuantizedMatrix, width: Width, spacing: i32) -> Self {
+    pub(in crate::compress) const fn new(
+        matrix: QuantizedMatrix,
+        width: Width,
+        spacing: i32,
+    ) -> Self {
         Self {
             matrix,
             width,

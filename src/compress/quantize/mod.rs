@@ -29,6 +29,7 @@ mod range;
 mod smooth;
 mod width;
 
+pub use crate::num::Width;
 pub use awq::{Awq, AwqResult, Clip, awq};
 pub use bias::{BatchNorm, corrected_bias, fold_batch_norm};
 pub use codebook::{Codebook, CodebookMatrix};
@@ -43,4 +44,4 @@ pub use nf4::{NF4_LEVELS, nf4};
 pub use plan::{Action, Layer, Misfit, Planned, matches_pattern, plan};
 pub use range::{KL_BINS, Range, RangeChoice};
 pub use smooth::Smoothing;
-pub use width::{Width, pack_codes, unpack_codes};
+pub use width::{pack_codes, unpack_codes};

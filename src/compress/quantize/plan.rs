@@ -5,9 +5,8 @@
 //! policy. Each answer carries its reason.
 
 use super::linear::Linear;
-use super::width::Width;
 use crate::compress::CompressError;
-use crate::num::{Granularity, QuantError};
+use crate::num::{Granularity, QuantError, Width, Zero};
 
 /// What becomes of a layer that does not fit the scheme.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,29 +159,34 @@ fn smaller_group(scheme: &Linear, k: usize) -> Option<Linear> {
     })
 }
 
-/// Bytes of a layer on disk.
+/// Bytes of a layer in a file: `int-quantized` at 8 bits, else `pack-quantized`, whose rows are whole words.
 fn bytes(n: usize, k: usize, action: Action) -> u64 {
-    let (n, k) = (n as u64, k as u64);
-    let weights = n.saturating_mul(k);
+    let (rows, k) = (n as u64, k as u64);
+    let weights = rows.saturating_mul(k);
     let linear = match action {
         Action::Keep => return weights.saturating_mul(4),
         Action::Quantize(linear) => linear,
     };
-    let scales = match linear.granularity {
-        Granularity::Tensor => 1,
-        Granularity::Channel => n,
-        Granularity::Group(size) => weights / u64::from(size.max(1)),
+    let (scale_rows, groups) = match linear.granularity {
+        Granularity::Tensor => (1, 1),
+        Granularity::Channel => (rows, 1),
+        Granularity::Group(size) => (rows, k / u64::from(size.max(1))),
     };
-    let zero_bits = match linear.rule.zero() {
-        crate::num::Zero::Symmetric => 0,
-        crate::num::Zero::ZeroPoint => 8,
-        crate::num::Zero::FloatMinimum => u64::from(linear.scale_type.bits()),
+    let is_packed = linear.width != Width::Int8;
+    // A word holds codes of a row, or zero points of a column.
+    let packed = |extent: u64, by: u64| match is_packed {
+        true => 4 * extent.div_ceil(linear.width.per_word() as u64) * by,
+        false => extent.saturating_mul(by),
     };
-    let code_bytes = weights
-        .saturating_mul(u64::from(linear.width.bits()))
-        .div_ceil(8);
-    let scale_bits = u64::from(linear.scale_type.bits()) + zero_bits;
-    code_bytes.saturating_add(scales.saturating_mul(scale_bits).div_ceil(8))
+    let has_zeros = linear.rule.zero() != Zero::Symmetric;
+    let zeros = if has_zeros {
+        packed(scale_rows, groups)
+    } else {
+        0
+    };
+    let scales = scale_rows * groups * u64::from(linear.scale_type.bits()) / 8;
+    let extents = if is_packed { 16 } else { 0 };
+    packed(k, rows) + scales + zeros + extents
 }
 
 /// Whether a name matches a pattern: `*` stands for any characters, also none, `?` for one; everything else
@@ -221,6 +225,7 @@ mod tests {
     use super::*;
     use crate::compress::Weights;
     use crate::compress::quantize::{RangeChoice, round_to_nearest};
+    use crate::io::compressed_tensors::codes::{CodesFormat, WeightArgs, code_parts};
 
     const LAYERS: [Layer<'static>; 3] = [
         Layer {
@@ -260,8 +265,8 @@ mod tests {
         assert_eq!(lines, expected);
         assert_eq!(planned[2].action, Action::Keep);
         assert_eq!(planned[2].bytes, 4 * 360);
-        // Half a byte a weight and 2 bytes a group.
-        assert_eq!(planned[1].bytes, 64 * 128 / 2 + 64 * 4 * 2);
+        // Half a byte a weight, 2 bytes a group, and the extents.
+        assert_eq!(planned[1].bytes, 64 * 128 / 2 + 64 * 4 * 2 + 16);
     }
 
     #[test]
@@ -282,6 +287,45 @@ mod tests {
         );
     }
 
+    /// Bytes of the parts of a matrix in a file.
+    fn in_file(weights: &Weights<'_>, linear: &Linear) -> u64 {
+        let made = round_to_nearest(weights, linear).unwrap();
+        let args = WeightArgs::narrow(made.matrix().format(), made.width(), made.spacing());
+        let format = match linear.width {
+            Width::Int8 => CodesFormat::Bytes,
+            Width::Int4 | Width::Int3 | Width::Int2 => CodesFormat::Packed,
+        };
+        let parts = code_parts("w", (made.matrix(), &args), format).unwrap();
+        parts
+            .iter()
+            .map(|(_, part)| part.bytes().len() as u64)
+            .sum()
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_file_at_every_width() {
+        let (n, k) = (9, 72);
+        let values: Vec<f32> = (0..n * k).map(|i| (i % 13) as f32 - 5.0).collect();
+        let weights = Weights::new("w", n, k, &values).unwrap();
+        let layer = Layer { name: "w", n, k };
+        for width in Width::ALL {
+            for granularity in [
+                Granularity::Tensor,
+                Granularity::Channel,
+                Granularity::Group(24),
+            ] {
+                for scheme in [
+                    Linear::symmetric(width, granularity),
+                    Linear::asymmetric(width, granularity),
+                ] {
+                    let planned = plan(&[layer], &scheme, &[], Misfit::Error).unwrap();
+                    let expected = in_file(&weights, &scheme);
+                    assert_eq!(planned[0].bytes, expected, "{scheme}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_layer_fits_int8_channels_and_what_is_planned_can_be_done() {
         let scheme = Linear {
@@ -297,11 +341,8 @@ mod tests {
                 .map(|i| (i % 17) as f32 - 8.0)
                 .collect();
             let weights = Weights::new(layer.name, layer.n, layer.k, &values).unwrap();
-            let bits = round_to_nearest(&weights, &linear)
-                .unwrap()
-                .bits_per_weight();
-            let expected = bits * values.len() as f64 / 8.0;
-            assert_eq!(planned.bytes as f64, expected);
+            round_to_nearest(&weights, &linear).unwrap();
+            assert_eq!(planned.bytes, in_file(&weights, &linear));
         }
         assert_eq!(
             planned[2].reason,

@@ -1,76 +1,7 @@
-//! Widths of integer codes, and codes narrower than a kernel reads.
-//!
-//! Kernels read int8 and int4 ([`crate::num::Bits`]). int3 and int2 codes are computed with as int4 ones
-//! of a smaller range: -4..=3 and -2..=1 lie within -8..=7, so a matrix of them runs on every int4 kernel
-//! as it is. On disk they are packed densely ([`pack_codes`]), which loses nothing.
-
-use std::fmt;
+//! Codes as a stream of bits of their own [`Width`], without padding.
 
 use crate::compress::CompressError;
-use crate::num::Bits;
-
-/// Width of integer codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Width {
-    /// -2..=1.
-    Int2,
-    /// -4..=3.
-    Int3,
-    /// -8..=7.
-    Int4,
-    /// -128..=127.
-    Int8,
-}
-
-impl Width {
-    /// Every width, narrowest first.
-    pub const ALL: [Self; 4] = [Self::Int2, Self::Int3, Self::Int4, Self::Int8];
-
-    /// Bits of a code.
-    #[must_use]
-    pub const fn bits(self) -> u32 {
-        match self {
-            Self::Int2 => 2,
-            Self::Int3 => 3,
-            Self::Int4 => 4,
-            Self::Int8 => 8,
-        }
-    }
-
-    /// Smallest code, `-2^(bits - 1)`.
-    #[must_use]
-    pub const fn min(self) -> i32 {
-        -(1 << (self.bits() - 1))
-    }
-
-    /// Largest code, `2^(bits - 1) - 1`.
-    #[must_use]
-    pub const fn max(self) -> i32 {
-        (1 << (self.bits() - 1)) - 1
-    }
-
-    /// The width that kernels read such codes as.
-    #[must_use]
-    pub const fn container(self) -> Bits {
-        match self {
-            Self::Int2 | Self::Int3 | Self::Int4 => Bits::Int4,
-            Self::Int8 => Bits::Int8,
-        }
-    }
-
-    /// How many container codes lie between neighbouring codes when they are spread over the whole
-    /// container: 4, 2, 1, 1.
-    #[must_use]
-    pub const fn widest_spacing(self) -> i32 {
-        1 << (self.container().bits() - self.bits())
-    }
-}
-
-impl fmt::Display for Width {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "int{}", self.bits())
-    }
-}
+use crate::num::Width;
 
 /// Packs signed codes as one little-endian stream of `code - min`, `bits` each, the first in the lowest
 /// bits of the first byte; unused bits of the last byte are zero.
@@ -142,21 +73,6 @@ pub fn unpack_codes(
 mod tests {
     use super::*;
     use crate::num::Philox;
-
-    #[test]
-    fn ranges_lie_within_their_containers() {
-        for width in Width::ALL {
-            let container = width.container();
-            assert!(width.min() >= container.min() && width.max() <= container.max());
-            assert_eq!(
-                width.min() * width.widest_spacing(),
-                container.min(),
-                "spread codes begin with the container's first"
-            );
-        }
-        assert_eq!((Width::Int3.min(), Width::Int3.max()), (-4, 3));
-        assert_eq!(Width::Int2.to_string(), "int2");
-    }
 
     #[test]
     fn every_width_packs_and_unpacks_at_every_length() {

@@ -210,10 +210,10 @@ fn chosen(weights: &Weights<'_>, scores: &[f32], pattern: &Pattern) -> Result<Ma
 }
 
 fn quantized(made: &LinearMatrix) -> Stored {
-    let matrix = made.matrix().clone();
+    let shape = vec![made.matrix().n(), made.matrix().k()];
     Stored::Quantized {
-        shape: vec![matrix.n(), matrix.k()],
-        matrix,
+        shape,
+        matrix: made.clone(),
         activations: Activations::Float,
     }
 }

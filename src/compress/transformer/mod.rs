@@ -183,11 +183,18 @@ fn place(
             Weight::upload_dense(uploads, tensor)?,
             ActivationPath::Float,
         ),
+        Stored::Levels { .. } => (
+            Weight::upload_dense(uploads, &compressed.stored.values())?,
+            ActivationPath::Float,
+        ),
         Stored::Quantized {
             matrix,
             activations,
             ..
-        } => (Weight::upload_quantized(uploads, matrix), path(activations)),
+        } => (
+            Weight::upload_quantized(uploads, matrix.matrix()),
+            path(activations),
+        ),
         Stored::Sparse {
             matrix,
             activations,

@@ -16,6 +16,7 @@ pub mod matrix;
 pub mod quantize;
 pub mod rule;
 pub mod scheme;
+pub mod width;
 
 pub use activation::{QuantizedRows, quantize_rows_reference};
 pub use error::QuantError;
@@ -25,3 +26,4 @@ pub use import::{MinimumParts, QuantizedParts};
 pub use matrix::QuantizedMatrix;
 pub use quantize::quantize;
 pub use scheme::{CodeScale, Rounding, ScaleRule, Scheme};
+pub use width::Width;

@@ -29,6 +29,7 @@ fn outcome(name: &str, bytes: u64, accuracy: f64) -> Outcome {
         ],
         file_bytes: bytes,
         bits_per_weight: 8.2,
+        device_bits_per_weight: 8.2,
         quality: Quality {
             samples: 1000,
             accuracy: wilson(accuracy, 1000),

@@ -5,7 +5,7 @@ use super::super::matrix::LinearMatrix;
 use super::super::nearest::round_to_nearest;
 use super::{Hqq, hqq};
 use crate::compress::{CompressError, Hessian, Weights};
-use super::super::width::Width;
+use crate::num::Width;
 use crate::num::{Granularity, QuantizedMatrix, QuantizedParts};
 
 /// [`hqq()`] of a layer whose inputs are known.

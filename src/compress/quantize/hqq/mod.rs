@@ -30,7 +30,7 @@ use super::linear::Linear;
 use super::matrix::LinearMatrix;
 use super::range::{Range, RangeChoice};
 use crate::compress::{CompressError, Weights};
-use super::width::Width;
+use crate::num::Width;
 use crate::num::{Granularity, QuantError, QuantizedMatrix, QuantizedParts, ScaleRule, ScaleType};
 
 pub use judged::hqq_judged;

@@ -82,7 +82,7 @@ impl Form {
             };
             Ok(Some(Stored::Quantized {
                 shape: shape.clone(),
-                matrix: matrix.matrix().clone(),
+                matrix,
                 activations,
             }))
         };

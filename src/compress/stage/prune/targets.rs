@@ -52,7 +52,7 @@ pub fn prune_plan(model: &Model, options: &PruneOptions) -> Result<PrunePlan, St
         }
         let is_float = match stored {
             Stored::Float(_) => true,
-            Stored::Quantized { .. } => false,
+            Stored::Quantized { .. } | Stored::Levels { .. } => false,
             Stored::Sparse { matrix, .. } => matches!(matrix.values(), Values::Float(_)),
         };
         if !is_float {

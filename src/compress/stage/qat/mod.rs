@@ -239,7 +239,9 @@ fn train(
         freeze: model
             .tensors()
             .iter()
-            .filter(|(_, stored)| matches!(stored, Stored::Quantized { .. }))
+            .filter(|(_, stored)| {
+                matches!(stored, Stored::Quantized { .. } | Stored::Levels { .. })
+            })
             .map(|(name, _)| name.clone())
             .collect(),
         ..TrainOptions::new(options.optimizer)

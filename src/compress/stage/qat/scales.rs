@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::compress::model::{Model, Stored, matrix_shape};
-use crate::compress::quantize::{Action, Linear, Planned, RangeChoice, round_to_nearest};
+use crate::compress::quantize::{
+    Action, Linear, LinearMatrix, Planned, RangeChoice, round_to_nearest,
+};
 use crate::compress::{CompressError, Weights};
 use crate::num::quant::fake::{fake_quantize, stored_learned_scale};
 use crate::num::{
@@ -65,7 +67,7 @@ pub(super) fn learned_matrix(
     weights: &Weights<'_>,
     linear: &Linear,
     (first, learned): (&[f32], &[f32]),
-) -> Result<Option<QuantizedMatrix>, CompressError> {
+) -> Result<Option<LinearMatrix>, CompressError> {
     let Some(coding) = learned_coding_of(linear) else {
         return Ok(None);
     };
@@ -93,7 +95,8 @@ pub(super) fn learned_matrix(
         scale_type,
         zeros: None,
     };
-    Ok(Some(QuantizedMatrix::from_codes(weights.name(), &parts)?))
+    let matrix = QuantizedMatrix::from_codes(weights.name(), &parts)?;
+    Ok(Some(LinearMatrix::new(matrix, linear.width, 1)))
 }
 
 /// What learned scales begin with, by the weight's name.

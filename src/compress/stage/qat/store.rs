@@ -57,7 +57,7 @@ pub(super) fn store(
                     shape: value.shape().to_vec(),
                     matrix: match matrix {
                         Some(matrix) => matrix,
-                        None => round_to_nearest(&weights, &linear)?.matrix().clone(),
+                        None => round_to_nearest(&weights, &linear)?,
                     },
                     // Training knows scales of rows.
                     activations: match options.quantize.scheme.activations {
@@ -86,7 +86,7 @@ pub(super) fn store(
                 }
             }
             // Frozen: see `train`.
-            (_, Some(Stored::Quantized { .. })) => continue,
+            (_, Some(Stored::Quantized { .. } | Stored::Levels { .. })) => continue,
             (_, Some(Stored::Float(_)) | None) => {
                 Stored::Float(HostTensor::from_f32(value.shape().to_vec(), &values)?)
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::compress::model::{Activations, Model, Stored, layer_of, matrix_shape};
+use crate::compress::model::{Activations, Model, Stored, layer_of, matrix_shape, storage};
 use crate::compress::quantize::{
     Action, Awq, Codebook, CodebookMatrix, Gptq, Hqq, Linear, LinearMatrix, LogRounding, Planned,
     RangeChoice, Route, Smoothing, Width, awq, corrected_bias, gptq, hqq, hqq_judged, logarithmic,
@@ -74,6 +74,7 @@ impl<'a> Work<'a> {
             dead_inputs: 0,
             bytes: 0,
             bits_per_weight: 0.0,
+            device_bits_per_weight: 0.0,
         };
         let Some(stored) = self.model.tensor(name).cloned() else {
             return Ok(log);
@@ -88,7 +89,7 @@ impl<'a> Work<'a> {
             (Action::Quantize(linear), Stored::Sparse { .. }, inputs) => {
                 self.quantize_kept(&mut log, &stored, &linear, inputs)?;
             }
-            (Action::Keep, Stored::Float(tensor), Some(inputs)) => {
+            (Action::Keep, Stored::Float(tensor), inputs) => {
                 self.levels(&mut log, tensor, inputs)?;
             }
             (Action::Quantize(_), Stored::Float(_), None) => {
@@ -99,8 +100,15 @@ impl<'a> Work<'a> {
         }
         if let Some(stored) = self.model.tensor(name) {
             log.format = stored.format();
-            log.bytes = stored.bytes();
-            log.bits_per_weight = 8.0 * stored.bytes() as f64 / (log.n * log.k).max(1) as f64;
+            let parts = storage::parts(name, stored)?;
+            log.bytes = parts
+                .iter()
+                .map(|(_, part)| part.bytes().len() as u64)
+                .sum();
+            let bits = |bytes: u64| 8.0 * bytes as f64 / (log.n * log.k).max(1) as f64;
+            log.bits_per_weight = bits(log.bytes);
+            log.device_bits_per_weight = bits(stored.bytes());
+            log.notes.extend(stored.widened());
         }
         Ok(log)
     }
@@ -122,14 +130,6 @@ impl<'a> Work<'a> {
         log.error = Some(relative_error(&inputs.hessian, &weights, &found.values)?);
         log.damping = found.damping;
         log.notes.extend(found.notes);
-        let width = found.matrix.width();
-        if matches!(width, Width::Int2 | Width::Int3) {
-            log.notes.push(format!(
-                "{width} codes are stored as int4 codes, which kernels read: {:.2} bits a weight packed to their \
-                 width, more in this file",
-                found.matrix.bits_per_weight()
-            ));
-        }
         if self.options.bias_correction {
             let bias = self.correct_bias(&weights, &found.values, inputs)?;
             log.notes.push(bias);
@@ -137,7 +137,7 @@ impl<'a> Work<'a> {
         let activations = self.activations(log, linear);
         let stored = Stored::Quantized {
             shape,
-            matrix: found.matrix.matrix().clone(),
+            matrix: found.matrix,
             activations,
         };
         self.model.set(&name, stored)?;
@@ -343,12 +343,12 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Values of a table of levels, where the scheme is one.
+    /// Codes of levels of a table, where the scheme is one.
     fn levels(
         &mut self,
         log: &mut LayerLog,
         tensor: &HostTensor,
-        inputs: &LayerInputs,
+        inputs: Option<&LayerInputs>,
     ) -> Result<(), StageError> {
         let Codes::Levels(codebook, granularity) = self.options.scheme.codes else {
             return Ok(());
@@ -369,18 +369,21 @@ impl<'a> Work<'a> {
             }
         };
         let nearest = matrix.dequantize();
-        let error = relative_error(&inputs.hessian, &weights, &nearest)?;
-        (log.nearest_error, log.error) = (Some(error), Some(error));
-        log.notes.push(format!(
-            "{:.2} bits a weight as codes, which this file does not hold",
-            matrix.bits_per_weight()
-        ));
-        if self.options.bias_correction {
-            let note = self.correct_bias(&weights, &nearest, inputs)?;
-            log.notes.push(note);
+        if let Some(inputs) = inputs {
+            let error = relative_error(&inputs.hessian, &weights, &nearest)?;
+            (log.nearest_error, log.error) = (Some(error), Some(error));
+            if self.options.bias_correction {
+                let note = self.correct_bias(&weights, &nearest, inputs)?;
+                log.notes.push(note);
+            }
         }
-        let tensor = HostTensor::from_f32(tensor.shape().to_vec(), &nearest)?;
-        self.model.set(&log.name.clone(), Stored::Float(tensor))?;
+        if self.options.scheme.activations != Activations::Float {
+            log.notes
+                .push("activations stay float: levels are no integers".to_owned());
+        }
+        let shape = tensor.shape().to_vec();
+        self.model
+            .set(&log.name.clone(), Stored::Levels { shape, matrix })?;
         Ok(())
     }
 }

@@ -25,10 +25,12 @@ pub struct LayerLog {
     pub damping: Option<f64>,
     /// Input features that were zero in every sample.
     pub dead_inputs: usize,
-    /// Bytes on a device.
+    /// Bytes in the file.
     pub bytes: u64,
-    /// Bits a weight, scales and zero points included.
+    /// Bits a weight in the file, scales and zero points included.
     pub bits_per_weight: f64,
+    /// The same on a device, where codes have the width that kernels read.
+    pub device_bits_per_weight: f64,
 }
 
 /// All weights.

@@ -166,7 +166,7 @@ pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Pla
             Some(Layer::Conv2d { groups, .. }) => *groups,
             _ => 1,
         };
-        if groups != 1 {
+        if groups != 1 && options.scheme.as_linear().is_some() {
             planned.push(kept(format!(
                 "kept: no kernel takes codes for a convolution of {groups} groups"
             )));
@@ -190,8 +190,7 @@ pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Pla
                 planned.push(kept(match pattern {
                     Some(pattern) => format!("kept: its name matches `{pattern}`"),
                     None => format!(
-                        "values of {}, stored as f32: no kernel reads these codes, so it becomes neither smaller nor \
-                         faster",
+                        "codes of {} on disk; weights widened at load, no kernel of its own",
                         options.scheme
                     ),
                 }));

@@ -48,7 +48,7 @@ const KNOWN: [&str; 21] = [
 pub enum Codes {
     /// Integers times a scale.
     Linear(Linear),
-    /// Levels of a table times a scale. No kernel reads these codes: the values are stored.
+    /// Levels of a table times a scale. No kernel reads these codes: the values are given to a device.
     Levels(Codebook, Granularity),
 }
 
@@ -95,11 +95,7 @@ impl fmt::Display for QuantizeScheme {
                 }
             }
             Codes::Levels(codebook, granularity) => {
-                f.write_str(match codebook {
-                    Codebook::Nf4 => "nf4",
-                    Codebook::Log2(LogWidth::Four) => "log4",
-                    Codebook::Log2(LogWidth::Eight) => "log8",
-                })?;
+                write!(f, "{codebook}")?;
                 match granularity {
                     Granularity::Tensor => f.write_str("-tensor")?,
                     Granularity::Channel => f.write_str("-channel")?,

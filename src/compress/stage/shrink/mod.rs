@@ -217,7 +217,7 @@ pub fn shrink(
     options: &ShrinkOptions,
 ) -> Result<(Model, ShrinkLog), StageError> {
     for (name, stored) in model.tensors() {
-        if matches!(stored, Stored::Quantized { .. }) {
+        if matches!(stored, Stored::Quantized { .. } | Stored::Levels { .. }) {
             let allowed = "f32: networks are cut before they are quantized";
             return Err(setting(
                 format!("format of {name}"),

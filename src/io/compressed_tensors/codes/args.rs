@@ -3,13 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use super::CodesError;
-use crate::num::{Bits, Granularity, QuantFormat, Zero};
+use crate::num::{Granularity, QuantFormat, Width, Zero};
 
 /// How the weights of a config group are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightArgs {
-    /// `num_bits`.
-    pub bits: Bits,
+    /// `num_bits`: the width of codes in the file. What kernels read is [`Width::container`].
+    pub width: Width,
+    /// Container codes from one code to the next: 1, or [`Width::widest_spacing`] where zero points are finer than the
+    /// codes. compressed-tensors has 1; more is an extension, its key `spacing`.
+    pub spacing: i32,
     /// `strategy` and `group_size`.
     pub granularity: Granularity,
     /// `symmetric`.
@@ -26,12 +29,27 @@ pub enum ActivationArgs {
 }
 
 impl WeightArgs {
-    /// Those of a matrix.
+    /// Those of a matrix whose codes take all that kernels read.
     pub const fn of(format: QuantFormat) -> Self {
+        Self::narrow(format, Width::of(format.bits), 1)
+    }
+
+    /// Those of a matrix whose codes are the multiples of `spacing` in a width.
+    pub const fn narrow(format: QuantFormat, width: Width, spacing: i32) -> Self {
         Self {
-            bits: format.bits,
+            width,
+            spacing,
             granularity: format.granularity,
             zero: format.zero,
+        }
+    }
+
+    /// The width of zero points in the file: where codes are apart, that of what kernels read.
+    pub(super) const fn zero_width(&self) -> Width {
+        if self.spacing == 1 {
+            self.width
+        } else {
+            Width::of(self.width.container())
         }
     }
 
@@ -42,27 +60,40 @@ impl WeightArgs {
             Granularity::Channel => ("channel", None),
             Granularity::Group(size) => ("group", Some(size)),
         };
-        json!({
-            "num_bits": self.bits.bits(),
+        let mut made = json!({
+            "num_bits": self.width.bits(),
             "type": "int",
             "symmetric": self.zero == Zero::Symmetric,
             "strategy": strategy,
             "group_size": group_size,
             "dynamic": false,
-        })
+        });
+        if self.spacing != 1 {
+            made["spacing"] = json!(self.spacing);
+        }
+        made
     }
 
     /// Reads the `weights` of a config group; `path` names it in errors.
     ///
     /// # Errors
-    /// [`CodesError::Argument`] for what is missing or is no int8 or int4 scheme.
+    /// [`CodesError::Argument`] for what is missing or is no scheme of a [`Width`].
     pub fn from_json(path: &str, value: &Value) -> Result<Self, CodesError> {
         let args = Args::of(path, value)?;
         args.expect("type", &json!("int"), "\"int\"")?;
-        let bits = match args.get("num_bits").as_u64() {
-            Some(8) => Bits::Int8,
-            Some(4) => Bits::Int4,
-            _ => return Err(args.refuse("num_bits", "4, 8")),
+        let bits = args.get("num_bits").as_u64();
+        let bits = bits.and_then(|bits| u32::try_from(bits).ok());
+        let width = match bits.and_then(Width::of_bits) {
+            Some(width) => width,
+            None => return Err(args.refuse("num_bits", "2, 3, 4, 8")),
+        };
+        let spacing = match args.get("spacing") {
+            Value::Null => 1,
+            value if value.as_i64() == Some(1) => 1,
+            value if value.as_i64() == Some(width.widest_spacing().into()) => {
+                width.widest_spacing()
+            }
+            _ => return Err(args.refuse("spacing", "1; at 3 bits also 2, at 2 bits also 4")),
         };
         let granularity = match args.get("strategy").as_str() {
             Some("tensor") => Granularity::Tensor,
@@ -87,7 +118,8 @@ impl WeightArgs {
             return Err(args.refuse("actorder", "null, \"static\""));
         }
         Ok(Self {
-            bits,
+            width,
+            spacing,
             granularity,
             zero,
         })

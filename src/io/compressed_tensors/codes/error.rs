@@ -1,7 +1,7 @@
 //! What can be wrong with quantized tensors of a file, or with the arguments that describe them.
 
 use crate::io::safetensors::SafetensorsError;
-use crate::num::QuantError;
+use crate::num::{QuantError, Width};
 use crate::tensor::TensorError;
 
 /// Quantized tensors that cannot be read or written. Names are those of the parts in the file.
@@ -60,6 +60,32 @@ pub enum CodesError {
     FloatMinimum {
         /// The layer.
         layer: String,
+    },
+    /// A code or zero point outside the width that the file is to have.
+    #[error("layer {layer:?}: {what} {value} at {index} is outside {}..={}, the range of {width}", Width::min(*width), Width::max(*width))]
+    Range {
+        /// The layer.
+        layer: String,
+        /// `code` or `zero point`.
+        what: &'static str,
+        /// Its value, at the width of the file.
+        value: i32,
+        /// Where it is.
+        index: usize,
+        /// The width of the file.
+        width: Width,
+    },
+    /// A code between those that the file can hold.
+    #[error("layer {layer:?}: code {value} at {index} is no multiple of {spacing}")]
+    Spacing {
+        /// The layer.
+        layer: String,
+        /// Its value.
+        value: i32,
+        /// Where it is.
+        index: usize,
+        /// Container codes from one code to the next.
+        spacing: i32,
     },
     /// An argument of a config group is not understood.
     #[error("config: {key} is {found}; allowed: {allowed}")]

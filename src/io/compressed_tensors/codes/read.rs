@@ -5,7 +5,7 @@ use super::{CodesError, CodesFormat, WeightArgs};
 use crate::io::IoError;
 use crate::io::safetensors::{Safetensors, SafetensorsFile, shown};
 use crate::num::{
-    Bits, Granularity, QuantizedMatrix, QuantizedParts, ScaleType, Zero, round_to_f16,
+    Granularity, QuantizedMatrix, QuantizedParts, ScaleType, Width, Zero, round_to_f16,
 };
 use crate::tensor::{DType, HostTensor};
 
@@ -25,7 +25,7 @@ pub fn read_codes<B: AsRef<[u8]>>(
     } else {
         CodesFormat::Bytes
     };
-    let bits = args.bits;
+    let (width, spacing) = (args.width, args.spacing);
     let part = |part: &str| -> Result<(String, HostTensor), CodesError> {
         let name = name(part);
         let tensor = file.tensor(&name)?;
@@ -41,13 +41,13 @@ pub fn read_codes<B: AsRef<[u8]>>(
             let [n, k] = stored_shape(&part("weight_shape")?)?;
             let (name, tensor) = part("weight_packed")?;
             let words = words(&name, &tensor)?;
-            let width = k.div_ceil(bits.per_word());
-            check_shape(&name, &tensor, &[n, width], || {
-                format!("{n} x {k} of {bits}")
+            let row_words = k.div_ceil(width.per_word());
+            check_shape(&name, &tensor, &[n, row_words], || {
+                format!("{n} x {k} of {width}")
             })?;
             let mut codes = Vec::with_capacity(n * k);
-            for (row, words) in words.chunks_exact(width).enumerate() {
-                unpack(bits, words, k, &mut codes).map_err(|()| CodesError::Padding {
+            for (row, words) in words.chunks_exact(row_words).enumerate() {
+                unpack(width, words, k, &mut codes).map_err(|()| CodesError::Padding {
                     name: name.clone(),
                     row,
                 })?;
@@ -55,6 +55,19 @@ pub fn read_codes<B: AsRef<[u8]>>(
             ([n, k], codes)
         }
     };
+    if let Some(index) = codes.iter().position(|&code| !width.holds(code.into())) {
+        return Err(CodesError::Range {
+            layer: shown(layer),
+            what: "code",
+            value: codes[index].into(),
+            index,
+            width,
+        });
+    }
+    let codes: Vec<i8> = codes
+        .into_iter()
+        .map(|code| (i32::from(code) * spacing) as i8)
+        .collect();
     let (rows, groups) = match args.granularity {
         Granularity::Tensor => (1, 1),
         Granularity::Channel => (n, 1),
@@ -86,9 +99,10 @@ pub fn read_codes<B: AsRef<[u8]>>(
                     bytes(&name, &tensor)?
                 }
                 CodesFormat::Packed => {
-                    let height = rows.div_ceil(bits.per_word());
+                    let zero_width = args.zero_width();
+                    let height = rows.div_ceil(zero_width.per_word());
                     check_shape(&name, &tensor, &[height, groups], why)?;
-                    packed_zeros(&name, bits, &words(&name, &tensor)?, [rows, groups])?
+                    packed_zeros(&name, zero_width, &words(&name, &tensor)?, [rows, groups])?
                 }
             })
         }
@@ -96,7 +110,7 @@ pub fn read_codes<B: AsRef<[u8]>>(
     Ok(QuantizedMatrix::from_codes(
         &shown(layer),
         &QuantizedParts {
-            bits,
+            bits: width.container(),
             granularity: args.granularity,
             n,
             k,
@@ -230,13 +244,17 @@ fn words(name: &str, tensor: &HostTensor) -> Result<Vec<u32>, CodesError> {
 }
 
 /// Appends `count` signed codes; refuses words whose unused bits are set.
-fn unpack(bits: Bits, words: &[u32], count: usize, codes: &mut Vec<i8>) -> Result<(), ()> {
-    let (width, per_word) = (bits.bits(), bits.per_word());
-    let mask = (1u32 << width) - 1;
-    let code = |index: usize| words[index / per_word] >> ((index % per_word) as u32 * width) & mask;
-    codes.extend((0..count).map(|index| (code(index) as i32 + bits.min()) as i8));
+fn unpack(width: Width, words: &[u32], count: usize, codes: &mut Vec<i8>) -> Result<(), ()> {
+    let (bits, per_word) = (width.bits(), width.per_word());
+    let mask = (1u32 << bits) - 1;
+    let code = |index: usize| words[index / per_word] >> ((index % per_word) as u32 * bits) & mask;
+    codes.extend((0..count).map(|index| (code(index) as i32 + width.min()) as i8));
     let padding = count..words.len() * per_word;
-    if padding.into_iter().any(|index| code(index) != 0) {
+    // At 3 bits a word has two more.
+    let rest = words
+        .iter()
+        .map(|word| u64::from(*word) >> (bits as usize * per_word));
+    if padding.into_iter().any(|index| code(index) != 0) || rest.into_iter().any(|bits| bits != 0) {
         return Err(());
     }
     Ok(())
@@ -245,7 +263,7 @@ fn unpack(bits: Bits, words: &[u32], count: usize, codes: &mut Vec<i8>) -> Resul
 /// Zero points `[rows, groups]` of words that run along the rows.
 fn packed_zeros(
     name: &str,
-    bits: Bits,
+    width: Width,
     words: &[u32],
     [rows, groups]: [usize; 2],
 ) -> Result<Vec<i8>, CodesError> {
@@ -253,7 +271,7 @@ fn packed_zeros(
     for group in 0..groups {
         let column: Vec<u32> = words.iter().skip(group).step_by(groups).copied().collect();
         let mut codes = Vec::with_capacity(rows);
-        unpack(bits, &column, rows, &mut codes).map_err(|()| CodesError::Padding {
+        unpack(width, &column, rows, &mut codes).map_err(|()| CodesError::Padding {
             name: name.to_owned(),
             row: words.len() / groups - 1,
         })?;

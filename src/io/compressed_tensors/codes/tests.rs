@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::io::safetensors::{parse, write_safetensors};
 use crate::num::{
-    Bits, Granularity, QuantizedMatrix, QuantizedParts, ScaleType, Scheme, Zero, quantize,
+    Bits, Granularity, QuantizedMatrix, QuantizedParts, ScaleType, Scheme, Width, Zero, quantize,
 };
 use crate::tensor::{DType, HostTensor};
 
@@ -44,8 +44,8 @@ fn a_matrix_comes_back_as_it_was_in_both_formats() {
     ] {
         for format in [CodesFormat::Packed, CodesFormat::Bytes] {
             let before = matrix(&scheme, 11, 24);
-            let bytes = file(&code_parts("a.b", &before, format).unwrap());
             let args = WeightArgs::of(before.format());
+            let bytes = file(&code_parts("a.b", (&before, &args), format).unwrap());
             let after = read_codes(&parse(&bytes[..]).unwrap(), "a.b", &args).unwrap();
             assert_eq!(after, before, "{scheme} {format}");
         }
@@ -72,7 +72,8 @@ fn golden_words_of_a_packed_matrix_with_zero_points() {
         },
     )
     .unwrap();
-    let parts = code_parts("w", &before, CodesFormat::Packed).unwrap();
+    let args = WeightArgs::of(before.format());
+    let parts = code_parts("w", (&before, &args), CodesFormat::Packed).unwrap();
     let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -95,6 +96,111 @@ fn golden_words_of_a_packed_matrix_with_zero_points() {
     assert_eq!(parts[3].1.words(), [0xf0, 0x81]);
 }
 
+/// A matrix of int4 codes.
+fn narrow(codes: &[i8], k: usize, zeros: Option<&[i8]>) -> QuantizedMatrix {
+    let parts = QuantizedParts {
+        bits: Bits::Int4,
+        granularity: Granularity::Channel,
+        n: codes.len() / k,
+        k,
+        codes,
+        scales: &vec![0.5; codes.len() / k],
+        scale_type: ScaleType::F32,
+        zeros,
+    };
+    QuantizedMatrix::from_codes("w", &parts).unwrap()
+}
+
+#[test]
+fn golden_bytes_of_two_and_three_bits() {
+    // 16 codes a word at 2 bits: -2, -1, 0, 1 are 0, 1, 2, 3. The 17th of a row begins another word.
+    let row: Vec<i8> = (0..17).map(|at| at % 4 - 2).collect();
+    let codes = [row.clone(), row.iter().map(|code| -1 - code).collect()].concat();
+    let before = narrow(&codes, 17, Some(&[-2, 1]));
+    let args = WeightArgs::narrow(before.format(), Width::Int2, 1);
+    let parts = code_parts("w", (&before, &args), CodesFormat::Packed).unwrap();
+    assert_eq!(parts[0].1.shape(), [2, 2]);
+    assert_eq!(
+        parts[0].1.bytes(),
+        [
+            0xe4, 0xe4, 0xe4, 0xe4, 0x00, 0, 0, 0, //
+            0x1b, 0x1b, 0x1b, 0x1b, 0x03, 0, 0, 0
+        ]
+    );
+    // Zero points at the same width along the rows: 0 and 3.
+    assert_eq!(parts[3].1.words(), [0b1100]);
+    let read =
+        |parts: &Parts, args: &WeightArgs| read_codes(&parse(&file(parts)[..]).unwrap(), "w", args);
+    assert_eq!(read(&parts, &args).unwrap(), before);
+
+    // 10 codes a word at 3 bits, -4 to 3 as 0 to 7: octal digits from the right, the two highest bits 0.
+    let codes: Vec<i8> = (0..12).map(|at| at % 8 - 4).collect();
+    let before = narrow(&codes, 12, None);
+    let args = WeightArgs::narrow(before.format(), Width::Int3, 1);
+    let mut parts = code_parts("w", (&before, &args), CodesFormat::Packed).unwrap();
+    assert_eq!(parts[0].1.words(), [0o1_076_543_210, 0o32]);
+    assert_eq!(
+        parts[0].1.bytes(),
+        [0x88, 0xc6, 0xfa, 0x08, 0x1a, 0, 0, 0],
+        "little end first"
+    );
+    assert_eq!(read(&parts, &args).unwrap(), before);
+    parts[0].1 = HostTensor::from_i32(vec![1, 2], &[i32::MIN, 0]).unwrap();
+    let refused = read(&parts, &args).unwrap_err().to_string();
+    assert!(refused.contains("codes past the end of row 0"), "{refused}");
+}
+
+#[test]
+fn codes_that_are_apart_keep_fine_zero_points() {
+    // Every fourth code of int4, and zero points between them.
+    let codes = [-8, -4, 0, 4, 4, 0, -4, -8];
+    let before = narrow(&codes, 4, Some(&[-7, 3]));
+    let args = WeightArgs::narrow(before.format(), Width::Int2, 4);
+    for format in [CodesFormat::Packed, CodesFormat::Bytes] {
+        let parts = code_parts("w", (&before, &args), format).unwrap();
+        if format == CodesFormat::Packed {
+            assert_eq!(parts[0].1.bytes(), [0xe4, 0, 0, 0, 0x1b, 0, 0, 0]);
+            assert_eq!(parts[3].1.words(), [0xb1], "zero points of 4 bits");
+        }
+        let after = read_codes(&parse(&file(&parts)[..]).unwrap(), "w", &args);
+        assert_eq!(after.unwrap(), before);
+    }
+}
+
+#[test]
+fn codes_that_a_width_cannot_hold_are_named() {
+    let refused = |codes: &[i8], zeros: Option<&[i8]>, width, spacing| {
+        let matrix = narrow(codes, 4, zeros);
+        let args = WeightArgs::narrow(matrix.format(), width, spacing);
+        code_parts("w", (&matrix, &args), CodesFormat::Packed)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        refused(&[0, 1, 2, 0], None, Width::Int2, 1),
+        "layer \"w\": code 2 at 2 is outside -2..=1, the range of int2"
+    );
+    assert_eq!(
+        refused(&[0, 4, 2, 0], None, Width::Int2, 4),
+        "layer \"w\": code 2 at 2 is no multiple of 4"
+    );
+    assert_eq!(
+        refused(&[0; 4], Some(&[3]), Width::Int2, 1),
+        "layer \"w\": zero point 3 at 0 is outside -2..=1, the range of int2"
+    );
+    // Bytes of a file that says fewer bits than they have.
+    let matrix = narrow(&[0, 1, 7, 0], 4, None);
+    let parts = code_parts(
+        "w",
+        (&matrix, &WeightArgs::of(matrix.format())),
+        CodesFormat::Bytes,
+    );
+    let args = WeightArgs::narrow(matrix.format(), Width::Int3, 1);
+    let bytes = file(&parts.unwrap());
+    let refused = read_codes(&parse(&bytes[..]).unwrap(), "w", &args).unwrap_err();
+    assert!(refused.to_string().contains("code 7 at 2"), "{refused}");
+}
+
 #[test]
 fn arguments_come_back_as_they_were_and_others_are_refused() {
     for scheme in [
@@ -105,6 +211,11 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
         let args = WeightArgs::of(scheme.format());
         assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
     }
+    for (width, spacing) in [(Width::Int2, 4), (Width::Int3, 2), (Width::Int3, 1)] {
+        let format = Scheme::int4_group_zero_point(64).format();
+        let args = WeightArgs::narrow(format, width, spacing);
+        assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
+    }
     for activations in [ActivationArgs::Token, ActivationArgs::Group(32)] {
         let read = ActivationArgs::from_json("input_activations", &activations.to_json());
         assert_eq!(read, Ok(Some(activations)));
@@ -113,13 +224,15 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
     assert_eq!(
         WeightArgs::from_json("weights", &old),
         Ok(WeightArgs {
-            bits: Bits::Int4,
+            width: Width::Int4,
+            spacing: 1,
             granularity: Granularity::Group(128),
             zero: Zero::Symmetric
         })
     );
     for (key, value) in [
         ("num_bits", json!(5)),
+        ("spacing", json!(2)),
         ("type", json!("float")),
         ("strategy", json!("block")),
         ("group_size", json!(0)),
@@ -142,7 +255,7 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
 fn parts_that_contradict_each_other_are_named() {
     let before = matrix(&Scheme::int4_group_zero_point(8), 3, 24);
     let args = WeightArgs::of(before.format());
-    let good = code_parts("w", &before, CodesFormat::Packed).unwrap();
+    let good = code_parts("w", (&before, &args), CodesFormat::Packed).unwrap();
     let refused = |change: Change<'_>| {
         let mut parts = good.clone();
         change(&mut parts);

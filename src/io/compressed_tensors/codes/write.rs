@@ -1,18 +1,18 @@
 //! Writing quantized matrices: the parts to hand to
 //! [`write_safetensors`](crate::io::safetensors::write_safetensors).
 
-use super::{CodesError, CodesFormat};
-use crate::num::{Bits, Granularity, QuantizedMatrix, ScaleType, Zero};
+use super::{CodesError, CodesFormat, WeightArgs};
+use crate::num::{Granularity, QuantizedMatrix, ScaleType, Width, Zero};
 use crate::tensor::{DType, HostTensor};
 
-/// The parts of a matrix under the name of its layer, sorted by name.
+/// The parts of a matrix under the name of its layer, sorted by name. Of `args` the width and the spacing are used.
 ///
 /// # Errors
-/// [`CodesError::FloatMinimum`] for a matrix with float minima, [`CodesError::Tensor`] for one past the address
-/// space.
+/// [`CodesError::FloatMinimum`] for a matrix with float minima, [`CodesError::Range`] and [`CodesError::Spacing`] for
+/// codes that the width and spacing cannot hold, [`CodesError::Tensor`] for a matrix past the address space.
 pub fn code_parts(
     layer: &str,
-    matrix: &QuantizedMatrix,
+    (matrix, args): (&QuantizedMatrix, &WeightArgs),
     format: CodesFormat,
 ) -> Result<Vec<(String, HostTensor)>, CodesError> {
     if matrix.format().zero == Zero::FloatMinimum {
@@ -21,12 +21,12 @@ pub fn code_parts(
         });
     }
     let (n, k) = (matrix.n(), matrix.k());
-    let bits = matrix.format().bits;
+    let width = args.width;
     let scale_shape = match matrix.format().granularity {
         Granularity::Tensor => vec![1],
         Granularity::Channel | Granularity::Group(_) => vec![n, matrix.groups_per_row()],
     };
-    let codes = matrix.unpacked_codes();
+    let codes = own_codes(layer, &matrix.unpacked_codes(), args)?;
     let mut parts = Vec::new();
     match format {
         CodesFormat::Bytes => {
@@ -35,9 +35,9 @@ pub fn code_parts(
         CodesFormat::Packed => {
             let words: Vec<i32> = codes
                 .chunks_exact(k)
-                .flat_map(|row| pack(bits, row.iter().copied()))
+                .flat_map(|row| pack(width, row.iter().copied()))
                 .collect();
-            let shape = vec![n, k.div_ceil(bits.per_word())];
+            let shape = vec![n, k.div_ceil(width.per_word())];
             parts.push(("weight_packed", HostTensor::from_i32(shape, &words)?));
         }
     }
@@ -53,17 +53,29 @@ pub fn code_parts(
         parts.push(("weight_shape", shape));
     }
     if let Some(zeros) = matrix.zeros() {
+        let zero_width = args.zero_width();
+        let is_outside = |zero: &&i32| !zero_width.holds(**zero);
+        if let Some(&value) = zeros.iter().find(is_outside) {
+            let index = zeros.iter().position(|&zero| zero == value);
+            return Err(CodesError::Range {
+                layer: layer.to_owned(),
+                what: "zero point",
+                value,
+                index: index.unwrap_or_default(),
+                width: zero_width,
+            });
+        }
         let zeros: Vec<i8> = zeros.iter().map(|&zero| zero as i8).collect();
         let tensor = match format {
             CodesFormat::Bytes => HostTensor::from_i8(scale_shape, &zeros)?,
             CodesFormat::Packed => {
                 let groups = zeros.len() / scale_shape[0].max(1);
-                let (rows, per_word) = (scale_shape[0], bits.per_word());
+                let (rows, per_word) = (scale_shape[0], zero_width.per_word());
                 // Words run along the rows: a word holds the zero points of one group of several rows.
                 let mut words = vec![0; rows.div_ceil(per_word) * groups];
                 for group in 0..groups {
                     let column = (0..rows).map(|row| zeros[row * groups + group]);
-                    for (at, word) in pack(bits, column).into_iter().enumerate() {
+                    for (at, word) in pack(zero_width, column).into_iter().enumerate() {
                         words[at * groups + group] = word;
                     }
                 }
@@ -76,17 +88,45 @@ pub fn code_parts(
     Ok(parts.into_iter().map(named).collect())
 }
 
+/// Codes at the width of the file.
+fn own_codes(layer: &str, codes: &[i8], args: &WeightArgs) -> Result<Vec<i8>, CodesError> {
+    let spacing = args.spacing.max(1);
+    let own = |(index, &code): (usize, &i8)| {
+        let code = i32::from(code);
+        if code % spacing != 0 {
+            return Err(CodesError::Spacing {
+                layer: layer.to_owned(),
+                value: code,
+                index,
+                spacing,
+            });
+        }
+        let value = code / spacing;
+        if !args.width.holds(value) {
+            return Err(CodesError::Range {
+                layer: layer.to_owned(),
+                what: "code",
+                value,
+                index,
+                width: args.width,
+            });
+        }
+        Ok(value as i8)
+    };
+    codes.iter().enumerate().map(own).collect()
+}
+
 /// Words of unsigned codes, low bits first; the last is filled up with 0.
-fn pack(bits: Bits, codes: impl Iterator<Item = i8>) -> Vec<i32> {
+fn pack(width: Width, codes: impl Iterator<Item = i8>) -> Vec<i32> {
     let mut words: Vec<u32> = Vec::new();
     for (index, code) in codes.enumerate() {
-        let place = index % bits.per_word();
+        let place = index % width.per_word();
         if place == 0 {
             words.push(0);
         }
-        let unsigned = (i32::from(code) - bits.min()) as u32;
+        let unsigned = (i32::from(code) - width.min()) as u32;
         if let Some(word) = words.last_mut() {
-            *word |= unsigned << (place as u32 * bits.bits());
+            *word |= unsigned << (place as u32 * width.bits());
         }
     }
     words.into_iter().map(|word| word as i32).collect()
