@@ -143,7 +143,7 @@ impl<'a> TextStream<'a> {
     ///
     /// # Errors
     /// As [`Tokenizer::decode`].
-    pub fn finish(mut self) -> Result<String, TextError> {
+    pub fn finish(&mut self) -> Result<String, TextError> {
         let text = self.tokenizer.decode(&self.tokens)?;
         Ok(self.give(&text))
     }

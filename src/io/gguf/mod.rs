@@ -9,6 +9,7 @@
 //! [`GgufFile`] maps a file and checks its header; data is read when a tensor is asked for.
 //! [`Gguf::matrix`] repacks codes without loss and never makes floats of them.
 
+mod convert;
 mod error;
 mod file;
 mod header;
@@ -21,6 +22,7 @@ use crate::num::QuantizedMatrix;
 use crate::num::ggml::{GgmlType, decode, repack};
 use crate::tensor::{DType, HostTensor};
 
+pub use convert::Conversion;
 pub use error::GgufError;
 pub use file::GgufFile;
 pub use value::{Array, Metadata, Value, ValueType};

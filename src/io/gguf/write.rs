@@ -1,5 +1,6 @@
 //! Writing a GGUF file: version 3, tensors in the order given, the same bytes for the same arguments.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -82,6 +83,15 @@ impl GgufData {
         }))
     }
 
+    fn entry(&self) -> Entry<'_> {
+        Entry {
+            name: &self.name,
+            kind: self.kind,
+            shape: &self.shape,
+            n_bytes: self.bytes.len(),
+        }
+    }
+
     fn new(name: &str, kind: GgmlType, shape: &[usize], bytes: Vec<u8>) -> Self {
         Self {
             name: name.to_owned(),
@@ -126,14 +136,37 @@ pub fn write_gguf(
     metadata: &Metadata,
     tensors: &[GgufData],
 ) -> Result<(), IoError> {
-    let path = path.as_ref();
+    let entries: Vec<Entry<'_>> = tensors.iter().map(GgufData::entry).collect();
+    write_streamed(path.as_ref(), metadata, &entries, |index| {
+        Ok(Cow::Borrowed(tensors[index].bytes.as_slice()))
+    })
+}
+
+/// A tensor in a header.
+pub(super) struct Entry<'a> {
+    pub name: &'a str,
+    pub kind: GgmlType,
+    /// Slowest first.
+    pub shape: &'a [usize],
+    pub n_bytes: usize,
+}
+
+/// As [`write_gguf`], with the bytes of one tensor at a time: `bytes` gives those of a tensor by its index, the
+/// same whenever it is asked.
+pub(super) fn write_streamed<'a>(
+    path: &Path,
+    metadata: &Metadata,
+    entries: &[Entry<'_>],
+    bytes: impl Fn(usize) -> Result<Cow<'a, [u8]>, GgufError>,
+) -> Result<(), IoError> {
     let (header, alignment) =
-        header(metadata, tensors).map_err(|reason| IoError::gguf(path, reason))?;
+        header(metadata, entries).map_err(|reason| IoError::gguf(path, reason))?;
     atomic::write_with(path, |writer| {
         writer.write_all(&header)?;
-        for tensor in tensors {
-            writer.write_all(&tensor.bytes)?;
-            pad(writer, tensor.bytes.len(), alignment)?;
+        for index in 0..entries.len() {
+            let bytes = bytes(index).map_err(io::Error::other)?;
+            writer.write_all(&bytes)?;
+            pad(writer, bytes.len(), alignment)?;
         }
         Ok(())
     })
@@ -145,9 +178,9 @@ fn pad(writer: &mut dyn Write, length: usize, alignment: usize) -> io::Result<()
 }
 
 /// Everything in front of the data, padded, and the alignment.
-fn header(metadata: &Metadata, tensors: &[GgufData]) -> Result<(Vec<u8>, usize), GgufError> {
+fn header(metadata: &Metadata, tensors: &[Entry<'_>]) -> Result<(Vec<u8>, usize), GgufError> {
     let alignment = alignment_of(metadata)?;
-    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+    let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(GgufError::DuplicateTensor {
@@ -165,14 +198,14 @@ fn header(metadata: &Metadata, tensors: &[GgufData]) -> Result<(Vec<u8>, usize),
     }
     let mut offset = 0usize;
     for tensor in tensors {
-        put_text(&mut out, &tensor.name);
+        put_text(&mut out, tensor.name);
         out.extend((tensor.shape.len() as u32).to_le_bytes());
         for &extent in tensor.shape.iter().rev() {
             out.extend((extent as u64).to_le_bytes());
         }
         out.extend(tensor.kind.id().to_le_bytes());
         out.extend((offset as u64).to_le_bytes());
-        offset += tensor.bytes.len().next_multiple_of(alignment);
+        offset += tensor.n_bytes.next_multiple_of(alignment);
     }
     out.resize(out.len().next_multiple_of(alignment), 0);
     Ok((out, alignment))

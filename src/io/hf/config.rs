@@ -234,6 +234,18 @@ impl Fields {
         }
     }
 
+    /// An object within another.
+    pub fn of(value: &Value, field: &'static str) -> Result<Self, ConfigError> {
+        match value {
+            Value::Object(map) => Ok(Self(map.clone())),
+            other => Err(ConfigError::Field {
+                field,
+                found: shown(&other.to_string()),
+                expected: "an object",
+            }),
+        }
+    }
+
     /// A field; `None` if it is missing or null.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
@@ -290,6 +302,16 @@ impl Fields {
                 Some("default") => {}
                 Some(other) => return Err(unsupported_rope(other)),
                 None => return Err(unsupported_rope(&scaling.to_string())),
+            }
+        }
+        // Qwen2 has biases that its configuration does not speak of.
+        for field in ["attention_bias", "mlp_bias"] {
+            if kind != DecoderKind::Qwen2 && self.flag(field, false)? {
+                return Err(ConfigError::Unsupported {
+                    feature: field,
+                    found: "true".to_owned(),
+                    allowed: "false",
+                });
             }
         }
         let (width, n_heads) = (

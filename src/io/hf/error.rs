@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::LinearError;
 use crate::io::IoError;
 use crate::io::gguf::GgufError;
 
@@ -151,6 +152,14 @@ pub enum HfError {
         file: PathBuf,
         /// What is wrong with it.
         reason: ShardError,
+    },
+    /// A quantized layer.
+    #[error("{}: {reason}", file.display())]
+    Linear {
+        /// The folder.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: Box<LinearError>,
     },
     /// A file that cannot be read.
     #[error(transparent)]

@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod quantized;
 mod shards;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use config::Fields;
 
 pub use config::{DecoderConfig, DecoderKind, EncoderConfig, ModelConfig};
 pub use error::{ConfigError, HfError, ShardError};
+pub use quantized::{LinearError, QuantizationConfig, QuantizedLinear};
 pub use shards::Shards;
 
 /// How a model's authors sample it; what they do not say is `None`, or empty.
@@ -61,6 +63,48 @@ impl GenerationConfig {
     }
 }
 
+/// Tokens around a text, as `tokenizer_config.json` spells them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// What a text begins with.
+    pub begin: Option<String>,
+    /// What ends it.
+    pub end: Option<String>,
+    /// Whether every text begins with it; `None` where `tokenizer.json` alone says.
+    pub adds_begin: Option<bool>,
+}
+
+impl SpecialTokens {
+    /// Reads a `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Json`] and [`ConfigError::Field`].
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        let json = Fields::parse(text)?;
+        let token = |field: &'static str| match json.get(field) {
+            None => Ok(None),
+            // A token with its properties, or alone.
+            Some(Value::Object(of)) => match of.get("content").and_then(Value::as_str) {
+                Some(content) => Ok(Some(content.to_owned())),
+                None => Err(ConfigError::Field {
+                    field,
+                    found: "an object without it".to_owned(),
+                    expected: "a string, or an object with a content",
+                }),
+            },
+            Some(_) => json.text(field).map(|token| Some(token.to_owned())),
+        };
+        let adds_begin = json
+            .get("add_bos_token")
+            .map(|_| json.flag("add_bos_token", false));
+        Ok(Self {
+            begin: token("bos_token")?,
+            end: token("eos_token")?,
+            adds_begin: adds_begin.transpose()?,
+        })
+    }
+}
+
 /// A folder with a model.
 #[derive(Clone, Debug)]
 pub struct HfFolder {
@@ -90,6 +134,14 @@ impl HfFolder {
         self.read("config.json", ModelConfig::from_json)
     }
 
+    /// How its linear layers are quantized; `None` where they are not.
+    ///
+    /// # Errors
+    /// As [`Self::config`], and [`HfError::Config`] as [`QuantizationConfig::from_json`].
+    pub fn quantization(&self) -> Result<Option<QuantizationConfig>, HfError> {
+        self.read("config.json", QuantizationConfig::from_json)
+    }
+
     /// How it is sampled; nothing is said without a `generation_config.json`.
     ///
     /// # Errors
@@ -99,6 +151,17 @@ impl HfFolder {
             return Ok(GenerationConfig::default());
         }
         self.read("generation_config.json", GenerationConfig::from_json)
+    }
+
+    /// Tokens around a text; nothing is said without a `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`HfError::Config`] as [`SpecialTokens::from_json`].
+    pub fn special_tokens(&self) -> Result<SpecialTokens, HfError> {
+        if !self.folder.join("tokenizer_config.json").exists() {
+            return Ok(SpecialTokens::default());
+        }
+        self.read("tokenizer_config.json", SpecialTokens::from_json)
     }
 
     /// The chat template of `chat_template.jinja` or `tokenizer_config.json`, if there is one. Of several
@@ -150,5 +213,7 @@ impl HfFolder {
     }
 }
 
+#[cfg(test)]
+mod quantized_tests;
 #[cfg(test)]
 mod tests;

@@ -156,11 +156,19 @@ impl Shards {
         Ok(self.shard_of(name)?.tensor_bytes(name)?)
     }
 
-    fn shard_of(&self, name: &str) -> Result<&SafetensorsFile, HfError> {
-        match self
-            .places
+    /// Whether a shard has a tensor of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.place(name).is_ok()
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.places
             .binary_search_by(|(held, _)| held.as_str().cmp(name))
-        {
+    }
+
+    pub(super) fn shard_of(&self, name: &str) -> Result<&SafetensorsFile, HfError> {
+        match self.place(name) {
             Ok(place) => Ok(&self.files[self.places[place].1].1),
             Err(_) => Err(refused(
                 &self.folder,

@@ -208,6 +208,35 @@ fn sharded(index: &str) -> tempfile::TempDir {
 const GOOD: &str = r#""x":"a.safetensors","y":"a.safetensors","z":"b.safetensors""#;
 
 #[test]
+fn special_tokens_are_words_alone_or_with_their_properties() {
+    let found = SpecialTokens::from_json(
+        r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":"</s>","add_bos_token":true}"#,
+    );
+    let expected = SpecialTokens {
+        begin: Some("<s>".to_owned()),
+        end: Some("</s>".to_owned()),
+        adds_begin: Some(true),
+    };
+    assert_eq!(found.unwrap(), expected);
+    let found = SpecialTokens::from_json(r#"{"bos_token":null}"#);
+    assert_eq!(found.unwrap(), SpecialTokens::default());
+    for (text, expected) in [
+        (
+            r#"{"bos_token":1}"#,
+            "field \"bos_token\" is 1; expected a string",
+        ),
+        (
+            r#"{"eos_token":{}}"#,
+            "field \"eos_token\" is an object without it",
+        ),
+        (r#"{"add_bos_token":"yes"}"#, "expected true or false"),
+    ] {
+        let error = SpecialTokens::from_json(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn shards_are_one_set_of_tensors() {
     let folder = sharded(GOOD);
     let shards = HfFolder::new(folder.path()).weights().unwrap();

@@ -33,7 +33,7 @@ use std::fmt;
 pub use decode::decode;
 pub use encode::{blocks_of, encode};
 pub use error::GgmlError;
-pub use repack::repack;
+pub use repack::{repack, repacked_bytes};
 
 /// The type of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use super::decode::check_bytes;
 use super::fields::{KBlock, Q6Block, f16_at, fives32, nibbles32};
 use super::{GgmlError, GgmlType};
 use crate::num::quant::{
-    Bits, Granularity, MinimumParts, QuantizedMatrix, QuantizedParts, ScaleType,
+    Bits, Granularity, MinimumParts, QuantFormat, QuantizedMatrix, QuantizedParts, ScaleType, Zero,
 };
 
 /// The matrix `[n, k]` that `bytes` hold, every weight the same (see the table in [`super`]).
@@ -90,6 +90,31 @@ pub fn repack(
             place(Bits::Int8, 16, ScaleType::F32).symmetric(&signed)
         }
     }
+}
+
+/// Device bytes of `n` rows of `k` weights: those of [`repack`]'s matrix, and of floats as they are.
+#[must_use]
+pub fn repacked_bytes(kind: GgmlType, n: usize, k: usize) -> u64 {
+    let (bits, group, zero, scale_type) = match kind {
+        GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 => {
+            let bytes = kind.bytes_of(n, k);
+            return bytes.map_or(u64::MAX, |bytes| bytes as u64);
+        }
+        GgmlType::Q4_0 => (Bits::Int4, 32, Zero::Symmetric, ScaleType::F16),
+        GgmlType::Q4_1 => (Bits::Int4, 32, Zero::FloatMinimum, ScaleType::F16),
+        GgmlType::Q5_0 | GgmlType::Q8_0 => (Bits::Int8, 32, Zero::Symmetric, ScaleType::F16),
+        GgmlType::Q5_1 => (Bits::Int8, 32, Zero::FloatMinimum, ScaleType::F16),
+        GgmlType::Q4K => (Bits::Int4, 32, Zero::FloatMinimum, ScaleType::F32),
+        GgmlType::Q5K => (Bits::Int8, 32, Zero::FloatMinimum, ScaleType::F32),
+        GgmlType::Q6K => (Bits::Int8, 16, Zero::Symmetric, ScaleType::F32),
+    };
+    let format = QuantFormat {
+        bits,
+        granularity: Granularity::Group(group),
+        zero,
+        scale_type,
+    };
+    format.device_bytes(n, k)
 }
 
 /// Codes, scales and minima as they come out of blocks.

@@ -162,7 +162,7 @@ fn random_blocks(kind: GgmlType, n_blocks: usize, seed: u64) -> Vec<u8> {
 #[test]
 fn repacking_keeps_every_weight_of_every_format() {
     for kind in GgmlType::ALL.into_iter().filter(|kind| !kind.is_float()) {
-        let (n, k) = (3, 512);
+        let (n, k) = (3, 256 * 3);
         let data = random_blocks(kind, n * k / kind.block_len(), 7);
         let matrix = repack("w", kind, &data, n, k).unwrap();
         assert_eq!(
@@ -170,6 +170,8 @@ fn repacking_keeps_every_weight_of_every_format() {
             decode("w", kind, &data, n, k).unwrap(),
             "{kind}"
         );
+        // Rows that are no whole words, and an odd number of scales.
+        assert_eq!(repacked_bytes(kind, n, k), matrix.bytes() as u64, "{kind}");
         let is_written = [GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q8_0].contains(&kind);
         match blocks_of("w", &matrix) {
             Ok(blocks) if is_written => assert_eq!(blocks, (kind, data), "{kind}"),

@@ -8,6 +8,8 @@
 
 use std::fmt;
 
+use super::layout::row_stride_words;
+
 /// Width of the integer codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bits {
@@ -108,6 +110,32 @@ pub struct QuantFormat {
     pub zero: Zero,
     /// How scales are stored.
     pub scale_type: ScaleType,
+}
+
+impl QuantFormat {
+    /// Device bytes of an `[n, k]` matrix: codes, scales and zero points, padding included.
+    #[must_use]
+    pub fn device_bytes(self, n: usize, k: usize) -> u64 {
+        let scales = match self.granularity {
+            Granularity::Tensor => 1,
+            Granularity::Channel => n,
+            Granularity::Group(size) => n.saturating_mul(k / (size as usize).max(1)),
+        };
+        let scales = scales as u64;
+        let scale_words = scales
+            .saturating_mul(self.scale_type.bits().into())
+            .div_ceil(32);
+        let zero_words = match self.zero {
+            Zero::Symmetric => 0,
+            Zero::ZeroPoint => scales.div_ceil(4),
+            Zero::FloatMinimum => scale_words,
+        };
+        let codes = n.saturating_mul(row_stride_words(self.bits, k)) as u64;
+        codes
+            .saturating_add(scale_words)
+            .saturating_add(zero_words)
+            .saturating_mul(4)
+    }
 }
 
 impl fmt::Display for QuantFormat {
