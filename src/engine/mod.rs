@@ -167,6 +167,15 @@ pub enum EngineError {
     },
 }
 
+/// Bytes that an engine has room for; `None` where it does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryLimits {
+    /// In all, on top of what it holds now.
+    pub free: Option<u64>,
+    /// In one buffer.
+    pub buffer: Option<u64>,
+}
+
 /// Runs recordings and holds the memory their tensors name.
 pub trait Engine: Send + Sync {
     /// Device line for reports: adapter, driver and backend, or `cpu`.
@@ -189,6 +198,11 @@ pub trait Engine: Send + Sync {
     /// Device bytes held now, memory that waits for reuse included; `None` for an engine without a device.
     fn device_bytes(&self) -> Option<u64> {
         None
+    }
+
+    /// What still fits.
+    fn memory_limits(&self) -> MemoryLimits {
+        MemoryLimits::default()
     }
 
     /// Copies a tensor to the host.

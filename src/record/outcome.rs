@@ -70,6 +70,8 @@ pub struct Comparison {
     pub worst: f64,
     /// Where that was.
     pub place: Option<Mismatch>,
+    /// The first element that is stored as an infinity although the reference is finite: its type cannot hold it.
+    pub overflow: Option<Mismatch>,
 }
 
 impl Comparison {
@@ -86,6 +88,7 @@ impl Comparison {
             self.worst = self.worst.max(other.worst);
             self.place = other.place.or(self.place.take());
         }
+        self.overflow = self.overflow.take().or(other.overflow);
     }
 }
 
@@ -202,6 +205,15 @@ pub fn compare(output: &Output, bound: &Bound, words: &[u32]) -> Comparison {
             Bound::Absolute(allowed) => allowed[index],
             Bound::Steps(allowed) => f64::from(allowed[index]),
         };
+        if comparison.overflow.is_none() && got.is_infinite() && expected.is_finite() {
+            comparison.overflow = Some(Mismatch {
+                binding: output.binding,
+                index,
+                got,
+                expected,
+                allowed,
+            });
+        }
         // Both zeros are one value: WGSL does not promise the sign of zero.
         let same = got_bits == expected_bits || (got == 0.0 && output.decode(expected_bits) == 0.0);
         if same {
@@ -260,6 +272,23 @@ mod tests {
         let off = compare(&output, &Bound::Exact, &[0x0200_7f80]);
         assert!(!off.passed());
         assert!(compare(&output, &Bound::Steps(vec![0, 0, 0, 1]), &[0x0200_7f80]).passed());
+    }
+
+    #[test]
+    fn an_overflow_is_named_where_it_arises_and_not_where_it_is_passed_on() {
+        let infinities = [0x7c00_3c00];
+        let arises = Output::new(1, Values::F16(vec![1.0, 65520.0]));
+        let found = compare(&arises, &Bound::Exact, &infinities);
+        assert!(found.passed());
+        let place = found.overflow.expect("65520 is no f16");
+        assert_eq!((place.index, place.expected), (1, 65520.0));
+        let passed_on = Output::new(1, Values::F16(vec![1.0, f64::INFINITY]));
+        assert_eq!(
+            compare(&passed_on, &Bound::Exact, &infinities).overflow,
+            None
+        );
+        let held = Output::new(1, Values::F16(vec![1.0, 65519.0]));
+        assert_eq!(compare(&held, &Bound::Exact, &[0x7bff_3c00]).overflow, None);
     }
 
     #[test]

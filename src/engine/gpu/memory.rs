@@ -51,6 +51,12 @@ impl Memory {
         self.allocated
     }
 
+    /// Bytes of the budget that are left.
+    pub fn free(&self) -> Option<u64> {
+        self.budget
+            .map(|budget| budget.saturating_sub(self.allocated))
+    }
+
     /// Moves buffers without a living handle to the pool.
     pub fn sweep(&mut self) {
         let dead: Vec<BufferId> = self

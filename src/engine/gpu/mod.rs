@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::engine::{Choices, Engine, EngineError, Plan};
+use crate::engine::{Choices, Engine, EngineError, MemoryLimits, Plan};
 use crate::record::{Access, BufferId, Build, Command, Dispatch, Recording};
 use crate::shader::{Capabilities, Sources};
 use crate::tensor::HostTensor;
@@ -395,6 +395,13 @@ impl Engine for GpuEngine {
 
     fn device_bytes(&self) -> Option<u64> {
         Some(self.counters().allocated_bytes)
+    }
+
+    fn memory_limits(&self) -> MemoryLimits {
+        MemoryLimits {
+            free: self.shared.lock().memory.free(),
+            buffer: Some(self.shared.open.device.limits().max_buffer_size),
+        }
     }
 
     fn run(&self, recording: &Recording) -> Result<Vec<HostTensor>, EngineError> {
