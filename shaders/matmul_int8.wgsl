@@ -7,6 +7,7 @@ import package::matmul_int8::term::segment_term;
 import package::packed::{OFFSET, Packed, load_x_step, load_w_step, dot_step};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
 import package::lib::epilogue::finish_pair;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -54,9 +55,10 @@ fn main(
             let index = row_scales + segment / params.group_segments;
             let scale = load_scale(index);
             let zero = load_zero(index) + OFFSET;
+            let minimum = load_minimum(index);
             for (var i = 0u; i < TILE_M; i++) {
                 let row = min(first_row + i, params.m - 1u);
-                sums[i * TILE_N + j] += segment_term(dots[i * TILE_N + j], zero, scale, row, segment);
+                sums[i * TILE_N + j] += segment_term(dots[i * TILE_N + j], zero, scale, minimum, row, segment);
             }
         }
     }

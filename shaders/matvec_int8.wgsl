@@ -10,6 +10,7 @@ import package::matmul_int8::term::segment_term;
 import package::packed::{OFFSET, Packed, load_x_step, load_w_step, dot_step};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
 import package::reduce_many::{reduce_sums, reduce_sums_i32};
 import package::lib::epilogue::finish_pair;
 
@@ -70,8 +71,9 @@ fn main(
                 let index = row_scales + segment / params.group_segments;
                 let scale = load_scale(index);
                 let zero = load_zero(index) + OFFSET;
+                let minimum = load_minimum(index);
                 for (var i = 0u; i < COLUMNS; i++) {
-                    sums[i * ROWS + j] += segment_term(dots[i * ROWS + j], zero, scale, x_row[i], segment);
+                    sums[i * ROWS + j] += segment_term(dots[i * ROWS + j], zero, scale, minimum, x_row[i], segment);
                 }
             }
         }

@@ -16,6 +16,7 @@ import package::bytes16::{OFFSET, load_bytes16};
 import package::quad_product::{Accumulator, Quad, quad_of, quad_product};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::{load_minimum, scale_codes};
 import package::lib::epilogue::finish_pair;
 
 const ROWS = TILE_M * SUBGROUP;
@@ -81,10 +82,12 @@ fn main(
         }
         var scale: array<f32, TILE_N>;
         var zero: array<f32, TILE_N>;
+        var minimum: array<f32, TILE_N>;
         for (var j = 0u; j < TILE_N; j++) {
             let index = scale_start[j] + segment / params.group_segments;
             scale[j] = load_scale(index);
             zero[j] = f32(load_zero(index) + OFFSET);
+            minimum[j] = load_minimum(index);
         }
         for (var i = 0u; i < TILE_M; i++) {
             let own_scale = segment_scale(x_row[i], segment);
@@ -94,7 +97,8 @@ fn main(
                 let x_sum = subgroupShuffle(own_sum, other);
                 for (var j = 0u; j < TILE_N; j++) {
                     // One scale after the other, because their product may be subnormal.
-                    sums[i][other][j] += x_scale * (f32(dots[i][other][j]) - zero[j] * x_sum) * scale[j];
+                    let products = x_scale * (f32(dots[i][other][j]) - zero[j] * x_sum);
+                    sums[i][other][j] += scale_codes(products, x_scale * x_sum, scale[j], minimum[j]);
                 }
             }
         }

@@ -8,6 +8,7 @@ import package::matmul_int8::term::segment_term;
 import package::packed::{OFFSET, STEP, Packed, load_x_step, load_w_step, dot_step};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
 import package::lib::epilogue::finish_pair;
 
 const ROWS = LANES_M * TILE_M;
@@ -68,9 +69,10 @@ fn main(
             let index = row_scales + segment / params.group_segments;
             let scale = load_scale(index);
             let zero = load_zero(index) + OFFSET;
+            let minimum = load_minimum(index);
             for (var i = 0u; i < TILE_M; i++) {
                 let row = min(first_row + lane_row + i, params.m - 1u);
-                sums[i * TILE_N + j] += segment_term(dots[i * TILE_N + j], zero, scale, row, segment);
+                sums[i * TILE_N + j] += segment_term(dots[i * TILE_N + j], zero, scale, minimum, row, segment);
             }
         }
     }

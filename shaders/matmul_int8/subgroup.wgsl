@@ -16,6 +16,7 @@ import package::bytes16::{OFFSET, load_bytes16};
 import package::quad_product::{CHUNK, Accumulator, Quad, quad_of, quad_product};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
 import package::lib::epilogue::finish_pair;
 
 const ROWS = TILE_M * SUBGROUP;
@@ -93,10 +94,12 @@ fn main(
         }
         var scale: array<f32, TILE_N>;
         var zero: array<i32, TILE_N>;
+        var minimum: array<f32, TILE_N>;
         for (var j = 0u; j < TILE_N; j++) {
             let index = scale_start[j] + segment / params.group_segments;
             scale[j] = load_scale(index);
             zero[j] = load_zero(index) + OFFSET;
+            minimum[j] = load_minimum(index);
         }
         for (var i = 0u; i < TILE_M; i++) {
             let own_scale = segment_scale(x_row[i], segment);
@@ -105,7 +108,7 @@ fn main(
                 let x_scale = subgroupShuffle(own_scale, other);
                 let x_sum = subgroupShuffle(own_sum, other);
                 for (var j = 0u; j < TILE_N; j++) {
-                    sums[i][other][j] += scaled_term(dots[i][other][j], zero[j], scale[j], x_scale, x_sum);
+                    sums[i][other][j] += scaled_term(dots[i][other][j], zero[j], scale[j], minimum[j], x_scale, x_sum);
                 }
             }
         }

@@ -13,6 +13,7 @@ import package::matmul_int8::term::scaled_term;
 import package::bytes32::{OFFSET, load_bytes32};
 import package::scale::load_scale;
 import package::zero::load_zero;
+import package::minimum::load_minimum;
 import package::lib::epilogue::finish_pair;
 
 @compute @workgroup_size(SUBGROUP)
@@ -58,15 +59,17 @@ fn main(
         let group = segment / params.group_segments;
         var scale: array<f32, ROWS>;
         var zero: array<i32, ROWS>;
+        var minimum: array<f32, ROWS>;
         for (var j = 0u; j < ROWS; j++) {
             scale[j] = load_scale(scale_start[j] + group);
             zero[j] = load_zero(scale_start[j] + group) + OFFSET;
+            minimum[j] = load_minimum(scale_start[j] + group);
         }
         for (var i = 0u; i < COLUMNS; i++) {
             let x_scale = segment_scale(i, segment);
             let x_sum = segment_sum(i, segment);
             for (var j = 0u; j < ROWS; j++) {
-                sums[i][j] += scaled_term(dots[i][j], zero[j], scale[j], x_scale, x_sum);
+                sums[i][j] += scaled_term(dots[i][j], zero[j], scale[j], minimum[j], x_scale, x_sum);
             }
         }
     }

@@ -18,3 +18,9 @@ fn scale_sum(sum: f32, scale: f32) -> f32 {
 fn weigh(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
     return scale * values;
 }
+
+// What integer sums of a segment are worth: those of the codes' products and of the activations, both times
+// the activations' scale.
+fn scale_codes(products: f32, x_sum: f32, scale: f32, minimum: f32) -> f32 {
+    return products * scale;
+}

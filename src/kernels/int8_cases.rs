@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::num::{Bits, Granularity, Philox, QuantizedMatrix, QuantizedParts, Scheme, Zero};
+use crate::num::{
+    Bits, Granularity, MinimumParts, Philox, QuantizedMatrix, QuantizedParts, Scheme, Stream, Zero,
+};
 use crate::record::HostOperands;
 
 use super::epilogue::{BIAS, RESIDUAL};
 use super::int8_product::{BLOCKS, Int8Launch, MatmulInt8, X};
 use super::path::Path;
-use super::quant_cases::{FORMATS, INT8_ZERO_POINT, fits, weight_operands};
+use super::quant_cases::{FORMATS, INT8_MINIMUM, INT8_ZERO_POINT, fits, weight_operands};
 use super::quantize_rows::QuantizeRows;
 use super::row_codes::RowCodes;
 use super::weight::{CODES, SCALES, ZEROS};
@@ -19,7 +21,8 @@ use super::{Case, DataKind, Effort, Epilogue, FloatType};
 type Operands = Vec<(u32, Vec<u32>)>;
 
 /// Longest row that exact cases fill with the largest codes: `192 * (128 + 32) * 127` times the ratio
-/// of largest to smallest scale, 4, is within 2^24.
+/// of largest to smallest scale, 4, is within 2^24. Above a minimum int8 codes go to 255 and rows end at half
+/// of them.
 const EXTREME_K: u32 = 192;
 
 /// Zero points of exact int8 cases, see [`EXTREME_K`].
@@ -33,7 +36,7 @@ type Quick = (&'static [Shape], Epilogue, FloatType, &'static [DataKind]);
 
 const BOTH: &[DataKind] = &[DataKind::Integers, DataKind::Normal];
 
-const QUICK: [Quick; 8] = {
+const QUICK: [Quick; 11] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
     const INT4_ZERO_POINT: &[Shape] = &[
@@ -57,6 +60,24 @@ const QUICK: [Quick; 8] = {
         (18, 51, 51, Scheme::int8_channel()),
         (3, 2112, 2112, Scheme::int8_channel()),
     ];
+    const INT4_MINIMUM_WIDE: &[Shape] = &[
+        (33, 192, 32, Scheme::int4_group_minimum(32)),
+        (10, 128, 128, Scheme::int4_group_minimum(32)),
+        (3, 2048, 32, Scheme::int4_group_minimum(64)),
+    ];
+    const INT4_MINIMUM_NARROW: &[Shape] = &[
+        (33, 192, 8, Scheme::int4_group_minimum(24)),
+        (6, 120, 120, Scheme::int4_group_minimum(24)),
+    ];
+    // Segments too long for sums in f32.
+    const INT8_MINIMUM_LONG: Scheme = Scheme {
+        granularity: Granularity::Group(544),
+        ..INT8_MINIMUM
+    };
+    const INT8_MINIMA: &[Shape] = &[
+        (34, 96, 32, INT8_MINIMUM),
+        (7, 1088, 544, INT8_MINIMUM_LONG),
+    ];
     const ALL: &[DataKind] = &DataKind::ALL;
     [
         (INT4_WIDE, plain, F32, ALL),
@@ -73,6 +94,9 @@ const QUICK: [Quick; 8] = {
             F32,
             BOTH,
         ),
+        (INT4_MINIMUM_WIDE, plain, F32, ALL),
+        (INT4_MINIMUM_NARROW, bias_relu, F16, BOTH),
+        (INT8_MINIMA, residual, F32, BOTH),
     ]
 };
 
@@ -111,10 +135,7 @@ pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> 
             (17, 72),
         ];
         for (&(n, k), &m) in extents.iter().zip(rows.iter().cycle()) {
-            for scheme in FORMATS
-                .into_iter()
-                .filter(|scheme| scheme.rule.zero() != Zero::FloatMinimum && fits(scheme, k))
-            {
+            for scheme in FORMATS.into_iter().filter(|scheme| fits(scheme, k)) {
                 for block in [8, 32, 64, k] {
                     for &data in BOTH {
                         let shape = (n, k, block, scheme);
@@ -221,16 +242,23 @@ pub(super) fn exact_rows(rows: RowCodes, block: u32, seed: u64) -> Operands {
     vec![(X, codes), (BLOCKS, blocks)]
 }
 
-/// Any codes of the format, and in every third row the most negative, with scales of 1/2, 1 and -1.
+/// Any codes of the format, and in every third row the largest there are, with scales of 1/2, 1 and -1, and
+/// minima of a few halves.
 fn exact_weights(scheme: Scheme, n: usize, k: usize, seed: u64) -> Option<Operands> {
     let mut stream = Philox::new(seed).stream(0);
     let (bits, granularity) = (scheme.bits, scheme.granularity);
+    let format = scheme.format();
+    let (longest, largest) = match (format.zero, bits) {
+        (Zero::Symmetric | Zero::ZeroPoint, _) => (EXTREME_K, bits.min()),
+        (Zero::FloatMinimum, Bits::Int4) => (EXTREME_K, bits.max()),
+        (Zero::FloatMinimum, Bits::Int8) => (EXTREME_K / 2, bits.max()),
+    };
     let mut codes = Vec::with_capacity(n * k);
     for row in 0..n {
         for _ in 0..k {
-            let extreme = row % 3 == 0 && k <= EXTREME_K as usize;
+            let extreme = row % 3 == 0 && k <= longest as usize;
             let code = if extreme {
-                bits.min()
+                largest
             } else {
                 stream.integer(bits.min()..=bits.max())
             };
@@ -245,31 +273,63 @@ fn exact_weights(scheme: Scheme, n: usize, k: usize, seed: u64) -> Option<Operan
     let scales: Vec<f32> = (0..count)
         .map(|index| [0.5, 1.0, -1.0][(index * 2 + index / 5) % 3])
         .collect();
-    let range = match bits {
-        Bits::Int8 => INT8_ZEROS,
-        Bits::Int4 => bits.min()..=bits.max(),
+    let matrix = if format.zero == Zero::FloatMinimum {
+        let unsigned: Vec<u8> = codes
+            .iter()
+            .map(|&code| (i32::from(code) - bits.min()) as u8)
+            .collect();
+        let minima: Vec<f32> = (0..count)
+            .map(|index| [-3.5, 1.0, 0.0, -0.5, 2.0][(index * 3 + index / 7) % 5])
+            .collect();
+        let parts = MinimumParts {
+            bits,
+            granularity,
+            n,
+            k,
+            codes: &unsigned,
+            scales: &scales,
+            minima: &minima,
+            scale_type: format.scale_type,
+        };
+        QuantizedMatrix::from_minima("case", &parts).ok()?
+    } else {
+        signed_matrix(scheme, (n, k), &codes, &scales, &mut stream)?
     };
-    let zeros: Vec<i8> = (0..count)
-        .map(|_| stream.integer(range.clone()) as i8)
-        .collect();
-    let format = scheme.format();
-    let parts = QuantizedParts {
-        bits,
-        granularity,
-        n,
-        k,
-        codes: &codes,
-        scales: &scales,
-        scale_type: format.scale_type,
-        zeros: (format.zero == Zero::ZeroPoint).then_some(zeros.as_slice()),
-    };
-    let matrix = QuantizedMatrix::from_codes("case", &parts).ok()?;
     let mut operands = vec![
         (CODES, matrix.codes().to_vec()),
         (SCALES, matrix.packed_scales()),
     ];
     operands.extend(matrix.packed_zeros().map(|zeros| (ZEROS, zeros)));
     Some(operands)
+}
+
+/// Codes that are symmetric, or about zero points within their exact range.
+fn signed_matrix(
+    scheme: Scheme,
+    (n, k): (usize, usize),
+    codes: &[i8],
+    scales: &[f32],
+    stream: &mut Stream,
+) -> Option<QuantizedMatrix> {
+    let (bits, format) = (scheme.bits, scheme.format());
+    let range = match bits {
+        Bits::Int8 => INT8_ZEROS,
+        Bits::Int4 => bits.min()..=bits.max(),
+    };
+    let zeros: Vec<i8> = (0..scales.len())
+        .map(|_| stream.integer(range.clone()) as i8)
+        .collect();
+    let parts = QuantizedParts {
+        bits,
+        granularity: scheme.granularity,
+        n,
+        k,
+        codes,
+        scales,
+        scale_type: format.scale_type,
+        zeros: (format.zero == Zero::ZeroPoint).then_some(zeros.as_slice()),
+    };
+    QuantizedMatrix::from_codes("case", &parts).ok()
 }
 
 #[cfg(test)]

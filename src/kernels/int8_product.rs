@@ -1,10 +1,12 @@
 //! The launch that the integer products share: activations as `quantize_rows` writes them times int8 or
-//! int4 weights, `y[m, n] = finish(sum over segments of sx * sw * (sum q_w q_x - zero * sum q_x))`.
+//! int4 weights, `y[m, n] = finish(sum over segments of sx * sw * (sum q_w q_x - zero * sum q_x))`, and above a
+//! minimum `sx * minimum * sum q_x` more in each segment, with the lowest code for a zero point.
 //!
 //! A segment is the longest run with one scale on either side: the smaller of the activations' block
 //! and the weight's group. Its integers are exact; int4 codes enter as `q + 8`, and that offset leaves
 //! through the same sums of activation codes as a zero point. Then at most one rounding to f32 (from
-//! 2^24 on), two products and the additions: `segments + 3` roundings, one more for large sums.
+//! 2^24 on), two products and the additions: `segments + 3` roundings, one more for large sums, and one more for
+//! the addition of the minimum's part, which passes through two products itself: its integer is always exact.
 
 use std::sync::Arc;
 
@@ -135,7 +137,7 @@ impl Int8Launch {
             &[("m", shape.m.into()), ("block", shape.block.into())],
         )?;
         path.check_rows(shape.m)?;
-        let weight = shape.weight().check_integer_zeros(kernel)?.check(kernel)?;
+        let weight = shape.weight().check(kernel)?;
         let block = ("block", u64::from(shape.block));
         let group = ("group_size", u64::from(weight.group_size()));
         check_multiple(kernel, ("k", shape.k.into()), block)?;
@@ -212,24 +214,31 @@ impl Int8Launch {
             let begin = segment * length;
             let index = weight.scale_index(column, begin);
             let zero = i64::from(weight.zero(operands, index));
-            let product = |at| {
-                let code = i64::from(weight.code(operands, column, at));
-                (code - zero) * i64::from(rows.code(x, row, at))
-            };
-            let integer: i64 = (begin..begin + length).map(product).sum();
+            let (mut integer, mut x_sum) = (0, 0);
+            for at in begin..begin + length {
+                let x_code = i64::from(rows.code(x, row, at));
+                integer += (i64::from(weight.code(operands, column, at)) - zero) * x_code;
+                x_sum += x_code;
+            }
             let x_scale = f64::from(operands.f32(BLOCKS)[rows.scale_at(row, segment)]);
             let w_scale = weight.scale(operands, index);
-            // Subnormal scales, alone or multiplied, may be flushed and take their term with them.
-            let sizes = [x_scale, w_scale, x_scale * w_scale];
-            let flush = if sizes.iter().any(|size| size.abs() < TINY) {
-                f64::INFINITY
-            } else {
-                0.0
+            let mut add = |integer: i64, w_factor: f64| {
+                // Subnormal factors, alone or multiplied, may be flushed and take their term with them.
+                let sizes = [x_scale, w_factor, x_scale * w_factor];
+                let flush = if sizes.iter().any(|size| size.abs() < TINY) {
+                    f64::INFINITY
+                } else {
+                    0.0
+                };
+                sum.value += x_scale * integer as f64 * w_factor;
+                sum.bound
+                    .add((x_scale * integer as f64, flush), (w_factor, 0.0));
+                sum.rounded |= integer.abs() > 1 << 24;
             };
-            sum.value += x_scale * integer as f64 * w_scale;
-            sum.bound
-                .add((x_scale * integer as f64, flush), (w_scale, 0.0));
-            sum.rounded |= integer.abs() > 1 << 24;
+            add(integer, w_scale);
+            if weight.has_minima() {
+                add(x_sum, weight.minimum(operands, index));
+            }
         }
         sum
     }
@@ -314,7 +323,8 @@ pub(super) fn asked_product(asked: &mut Workload<'_>) -> Result<MatmulInt8, Work
 
 /// Refuses segments whose integer sums could leave i32.
 fn check_segment(kernel: &'static str, shape: MatmulInt8) -> Result<(), ShapeError> {
-    let offset = shape.weight.bits == Bits::Int4 || shape.weight().has_zeros();
+    let weight = shape.weight();
+    let offset = shape.weight.bits == Bits::Int4 || weight.has_zeros() || weight.has_minima();
     let (limit, reason) = if offset {
         (
             MAX_OFFSET_SEGMENT,
@@ -536,7 +546,8 @@ impl Launch for Int8Launch {
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
         let columns = self.shape.n as usize;
-        let roundings = self.shape.rows().segments() as usize + 3;
+        let minima = usize::from(self.shape.weight().has_minima());
+        let roundings = self.shape.rows().segments() as usize + 3 + minima;
         let mut allowed = Vec::new();
         self.for_each_sum(operands, |index, sum| {
             let error = sum.bound.error(roundings + usize::from(sum.rounded));

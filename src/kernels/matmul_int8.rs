@@ -55,6 +55,30 @@ const ROWS: [u32; 4] = [9, 17, 12, 5];
 
 const BROKEN: &[Edit] = &[
     Edit {
+        name: "minimum_left_out",
+        module: "minimum/f16",
+        find: "+ minimum * x_sum",
+        replace: "",
+    },
+    Edit {
+        name: "minimum_of_the_group_before",
+        module: "minimum/f16",
+        find: "fn load_minimum(index: u32) -> f32 {",
+        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+    },
+    Edit {
+        name: "codes_above_the_minimum_counted_from_one",
+        module: "zero/lowest_int4",
+        find: "return -8;",
+        replace: "return -7;",
+    },
+    Edit {
+        name: "segments_minimum_without_the_scale_of_the_activations",
+        module: "matmul_int8/segments",
+        find: "products, x_scale * x_sum,",
+        replace: "products, x_sum,",
+    },
+    Edit {
         name: "subgroup_rows_of_one_lane",
         module: "matmul_int8/subgroup",
         find: "subgroupShuffle(own, other)",

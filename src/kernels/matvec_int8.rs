@@ -55,6 +55,30 @@ const ROWS: [u32; 8] = [1, 2, 4, 8, 3, 5, 6, 7];
 
 const BROKEN: &[Edit] = &[
     Edit {
+        name: "minimum_left_out",
+        module: "minimum/f16",
+        find: "+ minimum * x_sum",
+        replace: "",
+    },
+    Edit {
+        name: "minimum_of_the_group_before",
+        module: "minimum/f16",
+        find: "fn load_minimum(index: u32) -> f32 {",
+        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+    },
+    Edit {
+        name: "codes_above_the_minimum_counted_from_one",
+        module: "zero/lowest_int4",
+        find: "return -8;",
+        replace: "return -7;",
+    },
+    Edit {
+        name: "minimum_without_the_scale_of_the_activations",
+        module: "matmul_int8/term",
+        find: "x_scale * f32(x_sum)",
+        replace: "f32(x_sum)",
+    },
+    Edit {
         name: "subgroup_half_of_x_repeated",
         module: "matvec_int8/subgroup",
         find: "quad / 4u);",

@@ -22,7 +22,7 @@ pub(super) const INT8_ZERO_POINT: Scheme = Scheme {
 };
 
 /// int8 above f32 minima, as a GGUF file's K formats become.
-const INT8_MINIMUM: Scheme = Scheme {
+pub(super) const INT8_MINIMUM: Scheme = Scheme {
     rule: ScaleRule::MinMaxFloat,
     scale_type: ScaleType::F32,
     ..Scheme::int8_group(32)

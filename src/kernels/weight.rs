@@ -31,19 +31,6 @@ pub(super) struct WeightShape {
 }
 
 impl WeightShape {
-    /// Refuses weights above a minimum, for kernels that have no path for them.
-    pub fn check_integer_zeros(self, kernel: &'static str) -> Result<Self, ShapeError> {
-        if self.format.zero != Zero::FloatMinimum {
-            return Ok(self);
-        }
-        Err(ShapeError::Unsupported {
-            kernel,
-            name: "weight format",
-            value: self.format.to_string(),
-            allowed: "symmetric ones, and integer zero points (-zp)",
-        })
-    }
-
     /// Checks extents and group size.
     pub fn check(self, kernel: &'static str) -> Result<Self, ShapeError> {
         check_extents(kernel, &[("n", self.n.into()), ("k", self.k.into())])?;
@@ -175,22 +162,16 @@ impl WeightShape {
         streams
     }
 
-    /// Fills the slots for codes as numbers, scales and zero points.
+    /// Fills the slots for codes as numbers, scales, zero points and minima.
     pub fn choose(self, variant: Variant, codes: &'static str) -> Variant {
         let module = match self.format.bits {
             Bits::Int4 => "int4",
             Bits::Int8 => "int8",
         };
-        let minimum = match (self.format.zero, self.format.scale_type) {
-            (Zero::Symmetric | Zero::ZeroPoint, _) => "none",
-            (Zero::FloatMinimum, ScaleType::F32) => "f32",
-            (Zero::FloatMinimum, ScaleType::F16) => "f16",
-        };
-        let variant = self.choose_scales(variant).slot(codes, module);
-        variant.slot("minimum", minimum)
+        self.choose_scales(variant).slot(codes, module)
     }
 
-    /// Fills the slots for scales and zero points.
+    /// Fills the slots for scales, zero points and minima.
     pub fn choose_scales(self, variant: Variant) -> Variant {
         let scale = match self.format.scale_type {
             ScaleType::F32 => "f32",
@@ -202,7 +183,13 @@ impl WeightShape {
             (Zero::FloatMinimum, Bits::Int4) => "lowest_int4",
             (Zero::FloatMinimum, Bits::Int8) => "lowest_int8",
         };
-        variant.slot("scale", scale).slot("zero", zero)
+        let minimum = match (self.format.zero, self.format.scale_type) {
+            (Zero::Symmetric | Zero::ZeroPoint, _) => "none",
+            (Zero::FloatMinimum, ScaleType::F32) => "f32",
+            (Zero::FloatMinimum, ScaleType::F16) => "f16",
+        };
+        let variant = variant.slot("scale", scale).slot("zero", zero);
+        variant.slot("minimum", minimum)
     }
 
     /// Code of an element in the signed domain, from the packed words.
