@@ -5,6 +5,7 @@ struct Params {
     row_words: u32, // words of one packed weight row
     segments: u32, // segments of one row: each has one scale on either side
     segment_steps: u32, // steps of one segment
+    tile_steps: u32, // steps of 16 elements of one segment, for tiles shared by a subgroup
     group_segments: u32, // segments of one weight group
     scale_row_stride: u32, // weight scales of one row; 0 when the tensor has one scale
     out_stride: u32, // columns of the whole output

@@ -37,8 +37,7 @@ fn main(
         return;
     }
 
-    // Steps of the launch are of 32 elements.
-    let segment_steps = 2u * params.segment_steps;
+    let segment_steps = params.tile_steps;
     var x_row: array<u32, TILE_M>;
     var x_start: array<u32, TILE_M>;
     for (var i = 0u; i < TILE_M; i++) {

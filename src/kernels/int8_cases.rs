@@ -36,7 +36,7 @@ type Quick = (&'static [Shape], Epilogue, FloatType, &'static [DataKind]);
 
 const BOTH: &[DataKind] = &[DataKind::Integers, DataKind::Normal];
 
-const QUICK: [Quick; 11] = {
+const QUICK: [Quick; 13] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
     const INT4_ZERO_POINT: &[Shape] = &[
@@ -78,6 +78,12 @@ const QUICK: [Quick; 11] = {
         (34, 96, 32, INT8_MINIMUM),
         (7, 1088, 544, INT8_MINIMUM_LONG),
     ];
+    // Whole steps of 16 and no whole wide ones.
+    const INT8_SIXTEENS: &[Shape] = &[
+        (34, 48, 48, Scheme::int8_channel()),
+        (33, 80, 16, Scheme::int8_group(16)),
+    ];
+    const INT4_SIXTEENS: &[Shape] = &[(35, 80, 80, Scheme::int4_group_zero_point(16))];
     const ALL: &[DataKind] = &DataKind::ALL;
     [
         (INT4_WIDE, plain, F32, ALL),
@@ -97,6 +103,8 @@ const QUICK: [Quick; 11] = {
         (INT4_MINIMUM_WIDE, plain, F32, ALL),
         (INT4_MINIMUM_NARROW, bias_relu, F16, BOTH),
         (INT8_MINIMA, residual, F32, BOTH),
+        (INT8_SIXTEENS, bias_relu, F32, BOTH),
+        (INT4_SIXTEENS, plain, F32, BOTH),
     ]
 };
 

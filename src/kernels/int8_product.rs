@@ -7,6 +7,7 @@
 //! through the same sums of activation codes as a zero point. Then at most one rounding to f32 (from
 //! 2^24 on), two products and the additions: `segments + 3` roundings, one more for large sums, and one more for
 //! the addition of the minimum's part, which passes through two products itself: its integer is always exact.
+//! Codes of activations are within 127, as `quantize_rows` writes them.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use super::shape::{
     ShapeError, check_extents, check_index, check_multiple, extent_class, reduced_extent,
 };
 use super::split::{Streams, Tile, cut};
-use super::weight::{RUN, STEP, WeightShape};
+use super::weight::{RUN, STEP, TILE_RUN, WeightShape};
 use super::{Epilogue, FloatType, Workload, WorkloadError};
 
 /// Binding of the activations' codes.
@@ -51,6 +52,7 @@ params! {
         row_words: u32,
         segments: u32,
         segment_steps: u32,
+        tile_steps: u32,
         group_segments: u32,
         scale_row_stride: u32,
         out_stride: u32,
@@ -104,6 +106,13 @@ impl MatmulInt8 {
 
 /// Subgroup entry of the tiles for segments of at most 512 elements.
 const SEGMENTS: &str = "matmul_int8/segments";
+
+/// Subgroup entry of the tiles with two rows of activations in each integer, and its tile.
+const PAIRS: &str = "matmul_int8/pairs";
+const PAIRS_TILE: (u32, u32) = (2, 4);
+
+/// Shortest segment for which a software adapter's first guess is [`PAIRS`].
+const PAIRS_SEGMENT: u32 = 128;
 
 /// The launch: a product, or the part of one that fits a binding limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,9 +171,14 @@ impl Int8Launch {
 
     /// Every segment is whole wide steps; a row that is one segment may end in padding, which is zero.
     fn wide(&self) -> bool {
+        self.whole(RUN)
+    }
+
+    /// Every segment is whole runs of so many elements, with the padding of a row that is one segment.
+    fn whole(&self, run: u32) -> bool {
         let rows = self.shape.rows();
-        rows.segment.is_multiple_of(RUN)
-            || (rows.segments() == 1 && (4 * rows.row_words()).is_multiple_of(RUN))
+        rows.segment.is_multiple_of(run)
+            || (rows.segments() == 1 && (4 * rows.row_words()).is_multiple_of(run))
     }
 
     fn choose(&self, sharing: Sharing, variant: Variant) -> Variant {
@@ -188,6 +202,20 @@ impl Int8Launch {
             }
         };
         self.shape.epilogue.choose(variant, self.shape.out)
+    }
+
+    /// Two rows of activations in each integer, for subgroups of this size.
+    fn pairs(&self, subgroup: Option<u32>) -> Option<Variant> {
+        let (Path::Tiles { .. }, Some(size)) = (self.path, subgroup) else {
+            return None;
+        };
+        let (tile_m, tile_n) = PAIRS_TILE;
+        let variant = Variant::new(PAIRS)
+            .number("TILE_M", tile_m)
+            .number("TILE_N", tile_n)
+            .number("SUBGROUP", size);
+        let variant = self.shape.weight().choose(variant, "bytes16");
+        Some(self.shape.epilogue.choose(variant, self.shape.out))
     }
 
     fn choose_packed(&self, variant: Variant) -> Variant {
@@ -466,6 +494,7 @@ impl Launch for Int8Launch {
             row_words: weight.row_words(),
             segments: rows.segments(),
             segment_steps: rows.segment.div_ceil(step),
+            tile_steps: rows.segment.div_ceil(TILE_RUN),
             group_segments: weight.group_size() / rows.segment,
             scale_row_stride: weight.scale_row_stride(),
             out_stride: self.out_stride,
@@ -482,7 +511,10 @@ impl Launch for Int8Launch {
 
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
         let MatmulInt8 { m, n, .. } = self.shape;
-        let whole_runs = self.wide();
+        let whole_runs = match self.path {
+            Path::Tiles { .. } => self.whole(TILE_RUN),
+            Path::Rows { .. } => self.wide(),
+        };
         let extents = Extents {
             batch: 1,
             m,
@@ -498,14 +530,27 @@ impl Launch for Int8Launch {
         let other = |variant: &Variant| variant.clone().slot("quad_product", "dot4");
         let has_other = |variant: &&Variant| variant.has("TILE_M") && variant.has("SUBGROUP");
         let others: Vec<Variant> = variants.iter().filter(has_other).map(other).collect();
+        let pairs = self.pairs(capabilities.subgroup_size().filter(|_| whole_runs));
         if capabilities.software {
-            return others.into_iter().take(1).chain(variants).collect();
+            let (first, last) = if self.shape.segment() < PAIRS_SEGMENT {
+                (None, pairs)
+            } else {
+                (pairs, None)
+            };
+            let others = others.into_iter().take(1);
+            return first
+                .into_iter()
+                .chain(others)
+                .chain(variants)
+                .chain(last)
+                .collect();
         }
         let (floats, mut all): (Vec<Variant>, Vec<Variant>) = variants
             .into_iter()
             .partition(|variant| has_other(&variant));
         all.extend(others);
         all.extend(floats.into_iter().take(1));
+        all.extend(pairs);
         all
     }
 
@@ -517,9 +562,12 @@ impl Launch for Int8Launch {
         let rows = self.shape.rows();
         let (segments, length) = (u64::from(rows.segments()), u64::from(rows.segment));
         match (sharing(variant), self.path) {
-            (Sharing::Subgroup, Path::Tiles { .. }) => {
-                subgroup_tile(variant, segments, segments * length.div_ceil(16), 4)
-            }
+            (Sharing::Subgroup, Path::Tiles { .. }) => subgroup_tile(
+                variant,
+                segments,
+                segments * length.div_ceil(TILE_RUN.into()),
+                4,
+            ),
             (Sharing::Subgroup, Path::Rows { .. }) => {
                 subgroup_rows(variant, segments, segments * length.div_ceil(RUN.into()), 8)
             }

@@ -109,6 +109,42 @@ const BROKEN: &[Edit] = &[
         replace: "subgroupShuffle(own, 0u)",
     },
     Edit {
+        name: "pairs_rows_of_one_lane",
+        module: "matmul_int8/pairs",
+        find: "subgroupShuffle(own[quad], other)",
+        replace: "subgroupShuffle(own[quad], 0u)",
+    },
+    Edit {
+        name: "pairs_borrow_of_the_lower_row",
+        module: "matmul_int8/pairs",
+        find: "(two + HALF) >> vec2<u32>(16u)",
+        replace: "two >> vec2<u32>(16u)",
+    },
+    Edit {
+        name: "pairs_upper_row_left_in_the_lower",
+        module: "matmul_int8/pairs",
+        find: "totals[i][other][j] - (upper << 16u)",
+        replace: "totals[i][other][j] - (upper << 15u)",
+    },
+    Edit {
+        name: "pairs_of_the_same_row",
+        module: "matmul_int8/pairs",
+        find: "load_x16(x_start[2u * i + 1u], step)",
+        replace: "load_x16(x_start[2u * i], step)",
+    },
+    Edit {
+        name: "pairs_scale_of_the_lower_row",
+        module: "matmul_int8/pairs",
+        find: "zero[j], scale[j], x_scales.y, x_sums.y",
+        replace: "zero[j], scale[j], x_scales.x, x_sums.y",
+    },
+    Edit {
+        name: "pairs_last_step_dropped",
+        module: "matmul_int8/pairs",
+        find: "step < (segment + 1u) * segment_steps",
+        replace: "step + 1u < (segment + 1u) * segment_steps",
+    },
+    Edit {
         name: "unsigned_bytes_in_float",
         module: "quad_product/float",
         find: "unpack4xI8(bytes)",

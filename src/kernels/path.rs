@@ -66,7 +66,8 @@ pub(super) struct Extents {
     pub m: u32,
     /// Rows of the weight.
     pub n: u32,
-    /// Groups or segments are whole runs of 32 elements, which subgroup entries need.
+    /// Groups or segments are whole runs of what subgroup entries take at a time: 16 elements in tiles, 32
+    /// by rows.
     pub whole_runs: bool,
 }
 

@@ -72,7 +72,7 @@ type Quick = (
     &'static [DataKind],
 );
 
-const QUICK: [Quick; 8] = {
+const QUICK: [Quick; 9] = {
     use FloatType::{F16, F32};
     let [plain, bias_relu, residual, silu, gelu] = Epilogue::CASES;
     const INT4: &[Scheme] = &[
@@ -86,6 +86,8 @@ const QUICK: [Quick; 8] = {
         Scheme::int4_group_minimum(24),
     ];
     const INT8: &[Scheme] = &[Scheme::int8_channel(), Scheme::int8_tensor()];
+    // Whole steps of 16 and no whole runs of 32.
+    const SIXTEENS: &[Scheme] = &[Scheme::int4_group(16), Scheme::int8_channel()];
     const ALL: &[DataKind] = &DataKind::ALL;
     [
         ((33, 192), INT4, F32, plain, F32, ALL),
@@ -96,6 +98,7 @@ const QUICK: [Quick; 8] = {
         ((12, 43), &[Scheme::int4_channel()], F16, gelu, F16, BOTH),
         ((33, 192), INT4_MINIMUM, F32, plain, F32, ALL),
         ((34, 96), &[INT8_MINIMUM], F32, residual, F32, BOTH),
+        ((35, 80), SIXTEENS, F32, bias_relu, F32, BOTH),
     ]
 };
 

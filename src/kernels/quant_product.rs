@@ -20,7 +20,7 @@ use super::iterations::{product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
 use super::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
 use super::split::{Streams, Tile, cut};
-use super::weight::{RUN, STEP, WeightShape};
+use super::weight::{RUN, STEP, TILE_RUN, WeightShape};
 use super::{Epilogue, FloatType, Workload, WorkloadError};
 
 /// Binding of the activations.
@@ -338,7 +338,11 @@ impl Launch for QuantLaunch {
 
     fn variants(&self, capabilities: &Capabilities) -> Vec<Variant> {
         let MatmulQuant { m, n, .. } = self.shape;
-        let whole_runs = self.weight().group_size().is_multiple_of(RUN);
+        let run = match self.path {
+            Path::Tiles { .. } => TILE_RUN,
+            Path::Rows { .. } => RUN,
+        };
+        let whole_runs = self.weight().group_size().is_multiple_of(run);
         let extents = Extents {
             batch: 1,
             m,
@@ -359,9 +363,12 @@ impl Launch for QuantLaunch {
         let weight = self.weight();
         let (groups, group_size) = (u64::from(weight.groups()), u64::from(weight.group_size()));
         match (sharing(variant), self.path) {
-            (Sharing::Subgroup, Path::Tiles { .. }) => {
-                subgroup_tile(variant, groups, groups * group_size.div_ceil(16), 4)
-            }
+            (Sharing::Subgroup, Path::Tiles { .. }) => subgroup_tile(
+                variant,
+                groups,
+                groups * group_size.div_ceil(TILE_RUN.into()),
+                4,
+            ),
             (Sharing::Subgroup, Path::Rows { .. }) => {
                 subgroup_rows(variant, groups, groups * group_size.div_ceil(RUN.into()), 8)
             }

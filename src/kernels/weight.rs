@@ -19,8 +19,12 @@ pub(super) const ZEROS: u32 = 4;
 /// Elements of one shader step: one int4 word, two int8 words.
 pub(super) const STEP: u32 = 8;
 
-/// Elements of a run: what subgroup entries take at a time, and wide steps of integer products.
+/// Elements of a run: what subgroup entries of whole rows take at a time, and wide steps of integer
+/// products.
 pub(super) const RUN: u32 = 32;
+
+/// Elements that tiles shared by a subgroup take at a time: what rows are padded to at least.
+pub(super) const TILE_RUN: u32 = 16;
 
 /// Shape and format of a quantized weight matrix `[n, k]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
