@@ -173,10 +173,14 @@ impl Predictor {
         let of_a_sample = self.n_predictions * self.n_classes;
         let mut logits = Vec::with_capacity(inputs.len() / self.n_features * of_a_sample);
         for chunk in inputs.chunks(self.batch * self.n_features) {
-            let mut padded = chunk.to_vec();
-            padded.resize(self.batch * self.n_features, 0.0);
             let shape = batched(self.batch, &self.sample_shape);
-            let x = self.samples.host(DType::F32, shape, &padded)?;
+            let x = if chunk.len() == self.batch * self.n_features {
+                self.samples.host(DType::F32, shape, chunk)?
+            } else {
+                let mut padded = chunk.to_vec();
+                padded.resize(self.batch * self.n_features, 0.0);
+                self.samples.host(DType::F32, shape, &padded)?
+            };
             let made = self.plan.run(&[x])?;
             let made = made.first().map(HostTensor::to_f32).transpose()?;
             let counted = chunk.len() / self.n_features * of_a_sample;

@@ -195,9 +195,15 @@ impl GpuPlan {
         let state = self.shared.lock();
         let submits = open.scoped(|| {
             for (buffer, host) in self.input_buffers.iter().zip(inputs) {
-                let words = host.words();
-                open.queue
-                    .write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+                // Whole words go as they are; a tail is padded to one.
+                let bytes = host.bytes();
+                if cfg!(target_endian = "little") && bytes.len().is_multiple_of(4) {
+                    open.queue.write_buffer(buffer, 0, bytes);
+                } else {
+                    let words = host.words();
+                    open.queue
+                        .write_buffer(buffer, 0, bytemuck::cast_slice(&words));
+                }
             }
             let mut encoding = Encoding::new(open, self.shared.submit_budget);
             for action in &self.actions {

@@ -157,10 +157,10 @@ impl QuantizationConfig {
                 (4, [words.saturating_mul(8), k], shape("scales")?[0])
             }
             Self::CompressedTensors(args) => {
-                let bits = args.bits.bits();
+                let bits = args.width.bits();
                 let [n, k] = if shards.has(&format!("{layer}.weight_packed")) {
                     let [n, words] = shape("weight_packed")?;
-                    [n, words.saturating_mul(args.bits.per_word())]
+                    [n, words.saturating_mul(args.width.per_word())]
                 } else {
                     shape("weight")?
                 };
