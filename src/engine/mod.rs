@@ -205,6 +205,15 @@ pub trait Engine: Send + Sync {
         MemoryLimits::default()
     }
 
+    /// Nanoseconds on the device of each dispatch of a recording that was run before, with its position among
+    /// the recording's dispatches; nothing where the engine has no clock for that.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn dispatch_times(&self, _recording: &Recording) -> Result<Vec<(usize, f64)>, EngineError> {
+        Ok(Vec::new())
+    }
+
     /// Copies a tensor to the host.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lapidary::compress::deploy::{Deployed, MeasureOptions, measure};
 use lapidary::compress::model::{Activations, Model, Stored};
-use lapidary::compress::outcome::Quality;
+use lapidary::compress::outcome::{KernelTime, Quality};
 use lapidary::data::{Standardization, StandardizeBy, fashion_mnist_subset};
 use lapidary::engine::CpuEngine;
 use lapidary::models::{Layer, Sequential, load_parameters};
@@ -158,6 +158,23 @@ fn a_folder_is_measured_on_an_engine_of_its_own() {
     let parameters = model.n_parameters();
     assert!(speed.weight_bytes > parameters && speed.weight_bytes < parameters * 5 / 4);
     assert!(speed.device_bytes > speed.weight_bytes);
+    // A device without a clock says nothing; one that has it counts every launch.
+    let products = model.weights().len();
+    for kernel in &measured.kernels {
+        assert!(kernel.ms > 0.0, "{kernel:?}");
+    }
+    if !measured.kernels.is_empty() {
+        let launches = |name: &str| {
+            let of = |one: &&KernelTime| one.kernel == name;
+            measured
+                .kernels
+                .iter()
+                .find(of)
+                .map_or(0, |one| one.launches)
+        };
+        assert_eq!(launches("quantize_rows"), products);
+        assert_eq!(launches("matmul_int8"), products);
+    }
     let none = measure(
         &folder,
         &|| Ok(Box::new(gpu(options()))),

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lapidary::compress::deploy::{Judge, Judged, MeasureOptions};
-use lapidary::compress::outcome::{Outcome, Speed};
+use lapidary::compress::deploy::{Judge, Judged, MeasureOptions, Measured, measure};
+use lapidary::compress::outcome::{KernelTime, Outcome, Speed};
 use lapidary::compress::stage::Context;
 use lapidary::compress::stage::control::{self, By, Choice, Form, Score};
 use lapidary::data::{Dataset, TrainTest};
@@ -176,24 +176,26 @@ pub fn judge(
     let Some(times) = how.times else {
         return Ok(outcomes);
     };
-    let mut speeds: Vec<Vec<Speed>> = vec![Vec::new(); versions.len()];
+    let mut turns: Vec<Vec<Measured>> = vec![Vec::new(); versions.len()];
     // In turns, so that what disturbs the machine disturbs all.
     for turn in 0..how.repeat {
         eprintln!("timing all, {} of {}", turn + 1, how.repeat);
-        for ((one, (_, folder)), speeds) in judged.iter().zip(versions).zip(&mut speeds) {
+        for ((one, (_, folder)), measured) in judged.iter().zip(versions).zip(&mut turns) {
             stopped()?;
             let prepared = one.model.prepare(test)?;
             let inputs = (prepared.inputs(), &opener.routes);
-            let measured = lapidary::compress::deploy::measure(folder, &open, inputs, times)?;
-            speeds.push(measured.speed);
+            measured.push(measure(folder, &open, inputs, times)?);
         }
     }
-    for (outcome, speeds) in outcomes.iter_mut().zip(&speeds) {
-        outcome.speed = median(speeds);
+    for (outcome, turns) in outcomes.iter_mut().zip(&turns) {
+        let speeds: Vec<Speed> = turns.iter().map(|one| one.speed).collect();
+        outcome.speed = median(&speeds);
+        outcome.kernels = middle_kernels(turns);
     }
-    let base = outcomes.first().and_then(|one| one.speed);
-    for outcome in outcomes.iter_mut().skip(1) {
-        outcome.note_slower(base);
+    if let [base, others @ ..] = &mut outcomes[..] {
+        for outcome in others {
+            outcome.note_slower(Some(&*base));
+        }
     }
     Ok(outcomes)
 }
@@ -213,6 +215,17 @@ fn median(speeds: &[Speed]) -> Option<Speed> {
         throughput: of(|one| one.throughput)?,
         ..*speeds.first()?
     })
+}
+
+/// Where the device's time went in the turn with the median of its sum.
+fn middle_kernels(turns: &[Measured]) -> Vec<KernelTime> {
+    let total = |one: &Measured| one.kernels.iter().map(|kernel| kernel.ms).sum::<f64>();
+    let mut order: Vec<&Measured> = turns.iter().collect();
+    order.sort_by(|a, b| total(a).total_cmp(&total(b)));
+    order
+        .get(order.len() / 2)
+        .map(|one| one.kernels.clone())
+        .unwrap_or_default()
 }
 
 /// What each layer of the first model costs alone, on samples set aside from the training set.

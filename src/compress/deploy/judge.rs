@@ -79,12 +79,16 @@ impl Judge<'_> {
                 Some(deployed.verify(&prepared.inputs()[..few], tensors_read_back)?)
             }
         };
-        let speed = match self.times {
+        let measured = match self.times {
             None => None,
             Some(times) => {
                 let inputs = (prepared.inputs(), self.routes);
-                Some(measure(folder, self.open, inputs, times)?.speed)
+                Some(measure(folder, self.open, inputs, times)?)
             }
+        };
+        let (speed, kernels) = match measured {
+            None => (None, Vec::new()),
+            Some(measured) => (Some(measured.speed), measured.kernels),
         };
         let (sha256, file_bytes) = file_sha256(folder.join(MODEL_FILE))
             .map_err(|error| DeployError::Model(error.into()))?;
@@ -102,10 +106,11 @@ impl Judge<'_> {
             quality,
             notes: widened(&model, [bits(bytes), bits(model.bytes())]),
             speed,
+            kernels,
             verification,
             sha256,
         };
-        outcome.note_slower(baseline.and_then(|one| one.outcome.speed));
+        outcome.note_slower(baseline.map(|one| &one.outcome));
         Ok(Judged {
             outcome,
             model,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{DeployError, Deployed};
 use crate::compress::model::Model;
-use crate::compress::outcome::Speed;
+use crate::compress::outcome::{KernelTime, Speed};
 use crate::engine::{Engine, EngineError};
 use crate::models::Network;
 use crate::ops::Routes;
@@ -43,6 +43,8 @@ pub type OpenEngine<'a> = &'a dyn Fn() -> Result<Box<dyn Engine>, EngineError>;
 pub struct Measured {
     /// Times and bytes.
     pub speed: Speed,
+    /// Where the device's time goes in a pass of 64 samples, the longest first.
+    pub kernels: Vec<KernelTime>,
     /// Device line.
     pub device: String,
 }
@@ -86,7 +88,9 @@ pub fn measure(
         many.logits(&batch)
     })?;
     let weight_bytes = model.bytes();
+    let kernels = kernel_times(&deployed, &batch, options.batches)?;
     Ok(Measured {
+        kernels,
         speed: Speed {
             load_ms,
             p50_ms,
@@ -98,6 +102,48 @@ pub fn measure(
         },
         device: engine.name(),
     })
+}
+
+/// What each kernel's launches take on the device in a pass of these samples; nothing where the engine has no
+/// clock for that.
+fn kernel_times(
+    deployed: &Deployed<'_>,
+    inputs: &[f32],
+    passes: usize,
+) -> Result<Vec<KernelTime>, DeployError> {
+    let recording = deployed.recorded(inputs)?;
+    deployed.engine.run(&recording)?;
+    // Of each launch, the sum of its parts in every pass.
+    let mut launches: Vec<Vec<f64>> = vec![Vec::new(); recording.dispatches().count()];
+    for pass in 0..passes.max(1) {
+        for (index, nanoseconds) in deployed.engine.dispatch_times(&recording)? {
+            let Some(times) = launches.get_mut(index) else {
+                continue;
+            };
+            times.resize(pass + 1, 0.0);
+            times[pass] += 1e-6 * nanoseconds;
+        }
+    }
+    let mut kernels: Vec<KernelTime> = Vec::new();
+    for (dispatch, times) in recording.dispatches().zip(&mut launches) {
+        if times.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (kernel, ms) = (dispatch.launch.kernel(), quantile(times, 0.5));
+        match kernels.iter_mut().find(|one| one.kernel == kernel) {
+            Some(one) => {
+                one.launches += 1;
+                one.ms += ms;
+            }
+            None => kernels.push(KernelTime {
+                kernel: kernel.to_owned(),
+                launches: 1,
+                ms,
+            }),
+        }
+    }
+    kernels.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    Ok(kernels)
 }
 
 /// Milliseconds of each pass that counts.

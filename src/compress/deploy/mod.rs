@@ -13,8 +13,8 @@ use crate::eval::EvalError;
 use crate::models::Network;
 use crate::ops::{ActivationPath, Routes, Weight};
 use crate::record::Recording;
-use crate::tensor::TensorError;
-use crate::train::{Placed, Predictor, TrainError};
+use crate::tensor::{DType, TensorError};
+use crate::train::{Placed, Predictor, TrainError, record_evaluation};
 
 pub use judge::{Judge, Judged};
 pub use measure::{MeasureOptions, Measured, OpenEngine, measure};
@@ -98,6 +98,24 @@ impl<'a> Deployed<'a> {
             &self.placed,
             batch,
         )?)
+    }
+
+    /// A forward pass over prepared samples `[n, sample_shape..]`, with their upload in it.
+    fn recorded(&self, inputs: &[f32]) -> Result<Recording, DeployError> {
+        let network = self.model.network();
+        let features: usize = network.sample_shape().iter().product();
+        if inputs.len() < features.max(1) {
+            return Err(DeployError::NoSamples);
+        }
+        let batch = inputs.len() / features;
+        let shape = [&[batch], network.sample_shape()].concat();
+        let mut recording = Recording::new();
+        let refused = |error| DeployError::Train(TrainError::Op(Box::new(error)));
+        let given = &inputs[..batch * features];
+        let x = network.samples().host(DType::F32, shape, given);
+        let x = recording.upload(&x.map_err(refused)?);
+        record_evaluation(&mut recording, network, &self.placed, &x).map_err(refused)?;
+        Ok(recording)
     }
 
     /// Logits `[n, classes]` of prepared samples `[n, sample_shape..]`.

@@ -3,10 +3,6 @@
 use super::{DeployError, Deployed};
 use crate::compress::outcome::Verification;
 use crate::engine::EngineError;
-use crate::models::Network;
-use crate::record::Recording;
-use crate::tensor::DType;
-use crate::train::{TrainError, record_evaluation};
 use crate::verify::compare_recording;
 
 impl Deployed<'_> {
@@ -21,20 +17,7 @@ impl Deployed<'_> {
         inputs: &[f32],
         tensors_read_back: usize,
     ) -> Result<Verification, DeployError> {
-        let network = self.model.network();
-        let features: usize = network.sample_shape().iter().product();
-        if inputs.len() < features.max(1) {
-            return Err(DeployError::NoSamples);
-        }
-        let batch = inputs.len() / features;
-        let shape = [&[batch], network.sample_shape()].concat();
-        let mut recording = Recording::new();
-        let given = &inputs[..batch * features];
-        let x = network.samples().host(DType::F32, shape, given);
-        let x = x.map_err(|error| DeployError::Train(TrainError::Op(Box::new(error))))?;
-        let x = recording.upload(&x);
-        record_evaluation(&mut recording, network, &self.placed, &x)
-            .map_err(|error| DeployError::Train(TrainError::Op(Box::new(error))))?;
+        let recording = self.recorded(inputs)?;
         let reports = compare_recording(self.engine, &recording)
             .map_err(|error: EngineError| DeployError::Engine(error))?;
         let worst = reports

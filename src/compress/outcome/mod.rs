@@ -29,6 +29,9 @@ pub struct Outcome {
     pub quality: Quality,
     /// `None` when it was not measured.
     pub speed: Option<Speed>,
+    /// Where the device's time goes in a pass of 64 samples, the longest first; empty where it was not measured
+    /// or the device has no clock.
+    pub kernels: Vec<KernelTime>,
     /// `None` when it was not done.
     pub verification: Option<Verification>,
     /// SHA-256 of the weights file.
@@ -86,6 +89,17 @@ pub struct Speed {
     pub weight_bytes: u64,
 }
 
+/// What the launches of one kernel take in a pass of 64 samples.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KernelTime {
+    /// The kernel.
+    pub kernel: String,
+    /// Its launches in a pass.
+    pub launches: usize,
+    /// Milliseconds on the device of all of them, by the median of each.
+    pub ms: f64,
+}
+
 /// Whether a device computed what the definition says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verification {
@@ -104,23 +118,59 @@ pub struct Verification {
 }
 
 impl Outcome {
-    /// Notes where it is slower than a baseline, and by how much.
-    pub fn note_slower(&mut self, baseline: Option<Speed>) {
-        let (Some(now), Some(before)) = (self.speed, baseline) else {
+    /// Notes where it is slower than a baseline, by how much, and what its launches take.
+    pub fn note_slower(&mut self, baseline: Option<&Self>) {
+        let Some(baseline) = baseline else {
+            return;
+        };
+        let (Some(now), Some(before)) = (self.speed, baseline.speed) else {
             return;
         };
         if now.p50_ms > before.p50_ms {
             let times = now.p50_ms / before.p50_ms;
+            let why = more_launches(&self.kernels, &baseline.kernels);
             self.notes
-                .push(format!("slower with one sample: {times:.2}x the time"));
+                .push(format!("slower with one sample: {times:.2}x the time{why}"));
         }
         if now.throughput < before.throughput {
             let share = now.throughput / before.throughput;
+            let why = longer_launches(&self.kernels, &baseline.kernels);
             self.notes.push(format!(
-                "slower in batches of 64: {share:.2}x the samples a second"
+                "slower in batches of 64: {share:.2}x the samples a second{why}"
             ));
         }
     }
+}
+
+/// `; a pass is 6 launches, the baseline's 3`, where there are more.
+fn more_launches(now: &[KernelTime], before: &[KernelTime]) -> String {
+    let launches = |kernels: &[KernelTime]| kernels.iter().map(|one| one.launches).sum::<usize>();
+    let (now, before) = (launches(now), launches(before));
+    if now <= before {
+        return String::new();
+    }
+    format!("; a pass is {now} launches, the baseline's {before}")
+}
+
+/// `; launches take 0.70 ms on the device (3 of a: 0.50, 3 of b: 0.20), the baseline's 0.60 ms (..)`, where both
+/// are known.
+fn longer_launches(now: &[KernelTime], before: &[KernelTime]) -> String {
+    if now.is_empty() || before.is_empty() {
+        return String::new();
+    }
+    let times = |kernels: &[KernelTime]| {
+        let total: f64 = kernels.iter().map(|one| one.ms).sum();
+        let each: Vec<String> = kernels
+            .iter()
+            .map(|one| format!("{} of {}: {:.3}", one.launches, one.kernel, one.ms))
+            .collect();
+        format!("{total:.3} ms ({})", each.join(", "))
+    };
+    format!(
+        "; launches take {} on the device, the baseline's {}",
+        times(now),
+        times(before)
+    )
 }
 
 impl Verification {
@@ -156,7 +206,29 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
-    use super::Histogram;
+    use super::{Histogram, KernelTime, longer_launches, more_launches};
+
+    #[test]
+    fn what_is_slower_says_where_the_time_goes_as_far_as_it_is_known() {
+        let kernel = |kernel: &str, launches, ms| KernelTime {
+            kernel: kernel.to_owned(),
+            launches,
+            ms,
+        };
+        let before = [kernel("dense", 3, 0.25)];
+        let now = [kernel("product", 3, 0.25), kernel("quantize", 3, 0.125)];
+        assert_eq!(
+            more_launches(&now, &before),
+            "; a pass is 6 launches, the baseline's 3"
+        );
+        assert_eq!(more_launches(&before, &before), "");
+        assert_eq!(
+            longer_launches(&now, &before),
+            "; launches take 0.375 ms (3 of product: 0.250, 3 of quantize: 0.125) on the device, \
+             the baseline's 0.250 ms (3 of dense: 0.250)"
+        );
+        assert_eq!(longer_launches(&now, &[]), "");
+    }
 
     #[test]
     fn a_histogram_counts_every_value_but_zeros() {

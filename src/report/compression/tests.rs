@@ -48,6 +48,7 @@ fn outcome(name: &str, bytes: u64, accuracy: f64) -> Outcome {
             device_bytes: 2 * bytes,
             weight_bytes: bytes,
         }),
+        kernels: Vec::new(),
         verification: Some(Verification {
             operations: 7,
             elements: 4480,
