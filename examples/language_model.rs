@@ -3,17 +3,19 @@
 //! * the ten largest logits after two prompts within 1e-3, then 64 tokens the same, up to the first whose margin
 //!   is within that error;
 //! * the log-probabilities of 511 tokens of `alice29.txt` within 1e-3 and their perplexity within 0.1%, read in
-//!   passes of 128 tokens and, for the first 48, one by one; with `--long` 2,047 tokens.
+//!   passes of 128 tokens and, for the first 48, one by one; with `--long` 2,047 tokens;
+//! * a file of the same weights, decoded and encoded again, whose predictions diverge by exactly 0.
 //!
 //! `scripts/models smollm2` brings the model, then `cargo run --release --example language_model`
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use lapidary::engine::gpu::{DeviceChoice, GpuOptions};
 use lapidary::engine::{Engine, GpuEngine};
-use lapidary::generate::{LanguageModel, Perplexity, Session, SessionOptions};
+use lapidary::generate::{LanguageModel, Perplexity, Session, SessionOptions, Windows, divergence};
+use lapidary::io::gguf::{GgufData, GgufFile, write_gguf};
 
 const PROMPTS: &str = include_str!("../tests/data/smollm2_prompts.json");
 /// u32, little-endian.
@@ -63,7 +65,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for prompt in &references.prompts {
         check_prompt(&engine, &model, prompt)?;
     }
-    check_text(&engine, &model, if is_long { 2048 } else { 512 })
+    check_text(&engine, &model, if is_long { 2048 } else { 512 })?;
+    check_encoded_again(&engine, &model, &path)
 }
 
 fn check_prompt(
@@ -112,11 +115,7 @@ fn check_text(
     model: &LanguageModel,
     n_tokens: usize,
 ) -> Result<(), Box<dyn Error>> {
-    let tokens: Vec<u32> = TEXT
-        .chunks_exact(4)
-        .map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        .take(n_tokens)
-        .collect();
+    let tokens = text(n_tokens);
     let values = &LOG_PROBABILITIES[LOG_PROBABILITIES.len() - 4 * 2047..];
     let expected: Vec<f32> = values
         .chunks_exact(4)
@@ -143,6 +142,51 @@ fn check_text(
         one_by_one.extend(session.feed_for_log_probabilities(&[token], &[next])?);
     }
     check("one by one", &one_by_one, &expected)
+}
+
+fn text(n_tokens: usize) -> Vec<u32> {
+    let words = TEXT.chunks_exact(4).take(n_tokens);
+    words
+        .map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect()
+}
+
+/// Every tensor as f32 and back into its type (Q4_1, Q8_0 or F32), written, loaded and compared.
+fn check_encoded_again(
+    engine: &dyn Engine,
+    model: &LanguageModel,
+    path: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let file = GgufFile::open(path)?;
+    let mut tensors = Vec::new();
+    for tensor in file.tensors() {
+        let values = file.decoded(&tensor.name)?.to_f32()?;
+        let encoded = GgufData::encode(&tensor.name, tensor.kind, &tensor.shape, &values)?;
+        tensors.push(encoded);
+    }
+    let again = std::env::temp_dir().join(format!("lapidary-{}.gguf", std::process::id()));
+    write_gguf(&again, file.metadata(), &tensors)?;
+    let loaded = LanguageModel::open(engine, &again, 256);
+    std::fs::remove_file(&again)?;
+    let loaded = loaded?;
+    let windows = Windows {
+        window: 128,
+        stride: 128,
+    };
+    let pair = [&loaded.llama, &model.llama];
+    let options = SessionOptions::default();
+    let found = divergence(engine, pair, &text(256), windows, options, &mut |_, _| true)?;
+    println!(
+        "encoded again: mean divergence {}, largest {}, same top token {}, over {} tokens",
+        found.mean(),
+        found.quantile(1.0),
+        found.agreement(),
+        found.nats.len()
+    );
+    if found.quantile(1.0) != 0.0 || found.agreement() != 1.0 {
+        return Err("the same weights predict otherwise".into());
+    }
+    Ok(())
 }
 
 fn check(how: &str, found: &[f32], expected: &[f32]) -> Result<(), Box<dyn Error>> {

@@ -31,7 +31,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     (
         "generate",
         &[
-            "num", "tensor", "io", "text", "record", "kernels", "ops", "engine", "models",
+            "num", "tensor", "io", "text", "record", "kernels", "ops", "engine", "models", "verify",
         ],
     ),
     (

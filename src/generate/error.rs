@@ -50,6 +50,16 @@ pub enum GenerateError {
         /// Rows of the embedding.
         embedding: usize,
     },
+    /// Two models whose predictions cannot be compared token by token.
+    #[error(
+        "the model predicts {model} tokens, its base {base}; both must have the same vocabulary"
+    )]
+    OtherVocabulary {
+        /// Tokens of the model.
+        model: usize,
+        /// Tokens of its base.
+        base: usize,
+    },
     /// No chat template.
     #[error("{}: no chat template; leave out the chat and write the prompt as the model was trained", file.display())]
     NoTemplate {
@@ -59,6 +69,14 @@ pub enum GenerateError {
     /// Nothing to begin with.
     #[error("the prompt has no tokens; at least 1 is needed")]
     EmptyPrompt,
+    /// Tokens for another number of texts than a session has.
+    #[error("tokens of {given} texts for a session of {expected}")]
+    Texts {
+        /// Texts given.
+        given: usize,
+        /// Texts of the session.
+        expected: usize,
+    },
     /// A text too short to be judged.
     #[error("the text has {found} tokens; at least 2 are needed to predict one")]
     TooShort {

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use crate::engine::Engine;
 use crate::io::gguf::GgufFile;
 use crate::io::hf::{ConfigError, HfFolder};
-use crate::models::llama::{GgufWeights, HfWeights, Llama, WeightSource};
+use crate::models::llama::{
+    CacheType, Footprint, GgufWeights, HfWeights, Llama, Use, WeightSource,
+};
 use crate::record::Recording;
 use crate::text::{ChatTemplate, Message, TextError, Tokenizer};
 
 use super::GenerateError;
+use super::session::LONGEST;
 
 /// Words of tokens that end an answer, in models whose files name only one.
 const END_WORDS: [&str; 5] = [
@@ -30,6 +33,8 @@ pub struct LanguageModel {
     pub tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     begin: Option<u32>,
+    /// Whether texts begin with it; `None` where the tokenizer does what is wanted.
+    adds_begin: Option<bool>,
     ends: Vec<u32>,
 }
 
@@ -44,7 +49,29 @@ impl LanguageModel {
         path: impl AsRef<Path>,
         context: usize,
     ) -> Result<Self, GenerateError> {
+        Self::open_for(engine, path, text_of(context, CacheType::default()), None)
+    }
+
+    /// The same for a use that is known before: a model that would not fit the engine's memory, or `max_memory`
+    /// bytes of it, is refused before anything is uploaded.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`crate::models::llama::LlamaError::Memory`] and [`crate::models::llama::LlamaError::Buffer`] with the sizes.
+    pub fn open_for(
+        engine: &dyn Engine,
+        path: impl AsRef<Path>,
+        how: Use,
+        max_memory: Option<u64>,
+    ) -> Result<Self, GenerateError> {
         let path = path.as_ref();
+        let context = how.context;
+        let check = |source: &dyn WeightSource| {
+            let limits = engine.memory_limits();
+            let held = engine.device_bytes().unwrap_or(0);
+            let asked = max_memory.map(|most| most.saturating_sub(held));
+            let free = [limits.free, asked].into_iter().flatten().min();
+            Footprint::of(source, how)?.check(source, free, limits.buffer)
+        };
         let run = |recording: &Recording| -> Result<(), GenerateError> {
             engine.run(recording)?;
             Ok(())
@@ -52,21 +79,29 @@ impl LanguageModel {
         let model = if path.is_dir() {
             let folder = HfFolder::new(path);
             let source = HfWeights::open(path)?;
+            check(&source)?;
             let text = |reason| text_error(path, reason);
             let template = folder.chat_template()?;
             let template = template.map(|one| ChatTemplate::new(&one)).transpose();
-            let generation = folder.generation()?;
+            let mut ends = folder.generation()?.end_tokens;
+            let tokenizer = Tokenizer::open(folder.tokenizer_path()).map_err(text)?;
+            let special = folder.special_tokens()?;
+            let id = |token: Option<String>| tokenizer.id(&token?);
+            let begin = id(special.begin);
+            ends.extend(id(special.end).filter(|id| !ends.contains(id)));
             Self {
                 path: path.to_owned(),
-                tokenizer: Tokenizer::open(folder.tokenizer_path()).map_err(text)?,
+                tokenizer,
                 template: template.map_err(text)?,
-                begin: None,
-                ends: generation.end_tokens,
+                begin,
+                adds_begin: special.adds_begin,
+                ends,
                 llama: Llama::load(&source, context, run)?,
             }
         } else {
             let file = GgufFile::open(path)?;
             let source = GgufWeights::new(&file)?;
+            check(&source)?;
             let text = |reason| text_error(path, reason);
             let metadata = file.metadata();
             let token = |key: &str| -> Result<Option<u32>, GenerateError> {
@@ -88,6 +123,7 @@ impl LanguageModel {
                 tokenizer: Tokenizer::from_gguf(metadata).map_err(text)?,
                 template,
                 begin: token("tokenizer.ggml.bos_token_id")?,
+                adds_begin: None,
                 ends: token("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
                 llama: Llama::load(&source as &dyn WeightSource, context, run)?,
             }
@@ -107,7 +143,24 @@ impl LanguageModel {
     /// [`GenerateError::Text`].
     pub fn tokens(&self, text: &str) -> Result<Vec<u32>, GenerateError> {
         let tokens = self.tokenizer.encode(text, true);
-        tokens.map_err(|reason| text_error(&self.path, reason))
+        let mut tokens = tokens.map_err(|reason| text_error(&self.path, reason))?;
+        if let (Some(begin), Some(is_wanted)) = (self.begin, self.adds_begin) {
+            let is_there = tokens.first() == Some(&begin);
+            match (is_wanted, is_there) {
+                (true, false) => tokens.insert(0, begin),
+                // One that is written in the text stays.
+                (false, true) if !self.is_written(text, begin) => {
+                    tokens.remove(0);
+                }
+                _ => {}
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn is_written(&self, text: &str, token: u32) -> bool {
+        let token = self.tokenizer.token(token);
+        token.is_some_and(|token| text.starts_with(&token))
     }
 
     /// The tokens of a conversation that the model is to answer.
@@ -150,6 +203,17 @@ impl LanguageModel {
             }
         }
         Ok(self)
+    }
+}
+
+/// One text, read in the longest passes there are.
+#[must_use]
+pub const fn text_of(context: usize, cache: CacheType) -> Use {
+    Use {
+        cache,
+        texts: 1,
+        context,
+        pass: LONGEST,
     }
 }
 

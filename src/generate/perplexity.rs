@@ -1,6 +1,8 @@
 //! How well a model predicts a text: `exp` of the mean of `-ln p` over its tokens, each after those before it
 //! in its window.
 
+use std::ops::Range;
+
 use crate::engine::Engine;
 use crate::models::llama::Llama;
 
@@ -15,8 +17,60 @@ pub struct Windows {
     pub stride: usize,
 }
 
+/// Tokens that a window reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Which of the text's; at least 2.
+    pub tokens: Range<usize>,
+    /// Predictions of this window that do not count: of its tokens but the first, in order.
+    pub skipped: usize,
+}
+
+impl Windows {
+    /// The windows of a text of so many tokens, where a model has `context` positions.
+    ///
+    /// # Errors
+    /// [`GenerateError::TooShort`], [`GenerateError::Setting`].
+    pub(super) fn cut(self, n_tokens: usize, context: usize) -> Result<Vec<Window>, GenerateError> {
+        if n_tokens < 2 {
+            return Err(GenerateError::TooShort { found: n_tokens });
+        }
+        let Self { window, stride } = self;
+        if window < 2 || window > context {
+            return Err(GenerateError::Setting {
+                name: "window",
+                value: window as f64,
+                allowed: "2 to the context",
+            });
+        }
+        if stride < 1 || stride > window {
+            return Err(GenerateError::Setting {
+                name: "stride",
+                value: stride as f64,
+                allowed: "1 to the window",
+            });
+        }
+        let mut all = Vec::new();
+        let mut start = 0;
+        // The first token that no window had yet.
+        let mut next = 1;
+        while next < n_tokens {
+            let end = (start + window).min(n_tokens);
+            if end - start >= 2 {
+                all.push(Window {
+                    tokens: start..end,
+                    skipped: next.max(start + 1) - (start + 1),
+                });
+            }
+            next = end;
+            start += stride;
+        }
+        Ok(all)
+    }
+}
+
 /// What came out.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Perplexity {
     /// `ln p` of each token that counts.
     pub log_probabilities: Vec<f32>,
@@ -26,9 +80,7 @@ impl Perplexity {
     /// Mean of `-ln p`, in nats a token.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        let n = self.log_probabilities.len().max(1);
-        let values = self.log_probabilities.iter().copied();
-        -values.map(f64::from).sum::<f64>() / n as f64
+        -mean(self.values())
     }
 
     /// `exp(loss)`.
@@ -40,14 +92,11 @@ impl Perplexity {
     /// Standard error of [`Self::loss`], as if tokens were independent; 0 for a single token.
     #[must_use]
     pub fn loss_error(&self) -> f64 {
-        let n = self.log_probabilities.len();
-        if n < 2 {
-            return 0.0;
-        }
-        let mean = -self.loss();
-        let values = self.log_probabilities.iter().copied();
-        let squares: f64 = values.map(|value| (f64::from(value) - mean).powi(2)).sum();
-        (squares / (n - 1) as f64 / n as f64).sqrt()
+        standard_error(self.values())
+    }
+
+    fn values(&self) -> impl Iterator<Item = f64> + Clone + '_ {
+        self.log_probabilities.iter().copied().map(f64::from)
     }
 
     /// Standard error of [`Self::value`], to first order.
@@ -55,6 +104,23 @@ impl Perplexity {
     pub fn error(&self) -> f64 {
         self.value() * self.loss_error()
     }
+}
+
+/// 0 for none.
+pub(super) fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let n = values.clone().count().max(1);
+    values.sum::<f64>() / n as f64
+}
+
+/// Of the mean of independent values; 0 for fewer than two.
+pub(super) fn standard_error(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let n = values.clone().count();
+    if n < 2 {
+        return 0.0;
+    }
+    let mean = mean(values.clone());
+    let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
+    (squares / (n - 1) as f64 / n as f64).sqrt()
 }
 
 /// `ln p` of every token that counts: in the first window all but its first, in the others those behind the
@@ -73,43 +139,14 @@ pub fn log_probabilities(
     go_on: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Perplexity, GenerateError> {
     let mut session = Session::new(engine, llama, options)?;
-    if tokens.len() < 2 {
-        return Err(GenerateError::TooShort {
-            found: tokens.len(),
-        });
-    }
-    let Windows { window, stride } = windows;
-    if window < 2 || window > session.context() {
-        return Err(GenerateError::Setting {
-            name: "window",
-            value: window as f64,
-            allowed: "2 to the context",
-        });
-    }
-    if stride < 1 || stride > window {
-        return Err(GenerateError::Setting {
-            name: "stride",
-            value: stride as f64,
-            allowed: "1 to the window",
-        });
-    }
     let mut all = Vec::new();
-    let mut start = 0;
-    // The first token that no window had yet.
-    let mut next = 1;
-    while next < tokens.len() {
-        let end = (start + window).min(tokens.len());
-        let given = &tokens[start..end];
-        if given.len() >= 2 {
-            session.rewind(0);
-            let (before, after) = (&given[..given.len() - 1], &given[1..]);
-            let values = session.feed_for_log_probabilities(before, after)?;
-            let first = next.max(start + 1) - (start + 1);
-            all.extend_from_slice(&values[first..]);
-        }
-        next = end;
-        start += stride;
-        if !go_on(end, tokens.len()) {
+    for window in windows.cut(tokens.len(), session.context())? {
+        session.rewind(0);
+        let given = &tokens[window.tokens.clone()];
+        let (before, after) = (&given[..given.len() - 1], &given[1..]);
+        let values = session.feed_for_log_probabilities(before, after)?;
+        all.extend_from_slice(&values[window.skipped..]);
+        if !go_on(window.tokens.end, tokens.len()) {
             break;
         }
     }

@@ -1,6 +1,7 @@
-//! One text over a cache. Every pass is a plan: tokens and positions are its inputs, and a few bytes come back.
+//! Texts over a cache. Every pass is a plan: tokens and positions are its inputs, and a few bytes come back.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::engine::{Engine, Plan};
 use crate::kernels::FloatType;
@@ -15,7 +16,7 @@ use super::GenerateError;
 const PASSES: [usize; 5] = [1, 16, 32, 64, 128];
 
 /// The longest pass.
-const LONGEST: usize = 128;
+pub(super) const LONGEST: usize = 128;
 
 /// Positions the cache has room for at first.
 const FIRST_CAPACITY: usize = 256;
@@ -42,7 +43,7 @@ impl Default for SessionOptions {
 }
 
 /// The most likely next tokens, the most likely first, the lowest first of equal ones.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Candidates {
     /// The tokens.
     pub tokens: Vec<u32>,
@@ -59,18 +60,21 @@ enum Wanted {
     Candidates,
     /// All logits after one token.
     Logits,
+    /// All logits after each token.
+    AllLogits,
     /// `-ln p` of a given token after each token.
     Losses,
 }
 
-/// One text that grows.
+/// A text that grows, or several of different lengths side by side.
 pub struct Session<'a> {
     engine: &'a dyn Engine,
     llama: &'a Llama,
     options: SessionOptions,
     cache: KvCache,
     plans: BTreeMap<(usize, Wanted), Box<dyn Plan>>,
-    position: usize,
+    /// Tokens read of each text.
+    positions: Vec<usize>,
     n_dispatches: usize,
 }
 
@@ -78,7 +82,7 @@ impl std::fmt::Debug for Session<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session")
             .field("options", &self.options)
-            .field("position", &self.position)
+            .field("positions", &self.positions)
             .finish_non_exhaustive()
     }
 }
@@ -93,6 +97,20 @@ impl<'a> Session<'a> {
         llama: &'a Llama,
         options: SessionOptions,
     ) -> Result<Self, GenerateError> {
+        Self::of_texts(engine, llama, options, 1)
+    }
+
+    /// Several empty texts, at least 1, whose passes are one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_texts(
+        engine: &'a dyn Engine,
+        llama: &'a Llama,
+        options: SessionOptions,
+        n_texts: usize,
+    ) -> Result<Self, GenerateError> {
+        let n_texts = n_texts.max(1);
         let most = llama.config().vocabulary.min(1024);
         if !(1..=most).contains(&options.n_candidates) {
             return Err(GenerateError::Setting {
@@ -106,7 +124,7 @@ impl<'a> Session<'a> {
             ..options
         };
         let capacity = capacity_for(FIRST_CAPACITY, options.context);
-        let cache = llama.cache(options.cache, capacity);
+        let cache = llama.cache(options.cache, n_texts, capacity);
         let mut recording = Recording::new();
         cache.clear(&mut recording)?;
         engine.run(&recording)?;
@@ -116,18 +134,24 @@ impl<'a> Session<'a> {
             options,
             cache,
             plans: BTreeMap::new(),
-            position: 0,
+            positions: vec![0; n_texts],
             n_dispatches: 0,
         })
     }
 
-    /// Tokens read.
+    /// Tokens read; of several texts those of the first.
     #[must_use]
-    pub const fn position(&self) -> usize {
-        self.position
+    pub fn position(&self) -> usize {
+        self.positions[0]
     }
 
-    /// Positions there are.
+    /// Tokens read of each text.
+    #[must_use]
+    pub fn positions(&self) -> &[usize] {
+        &self.positions
+    }
+
+    /// Positions there are for each text.
     #[must_use]
     pub const fn context(&self) -> usize {
         self.options.context
@@ -145,25 +169,77 @@ impl<'a> Session<'a> {
         self.n_dispatches
     }
 
-    /// Goes back to the first `position` tokens, or stays where there are fewer. The memory is kept.
+    /// Goes back to the first `position` tokens of each text, or stays where there are fewer. The memory is kept.
     pub fn rewind(&mut self, position: usize) {
-        self.position = self.position.min(position);
+        for one in &mut self.positions {
+            *one = position.min(*one);
+        }
     }
 
     /// Reads tokens and returns the most likely next ones.
     ///
     /// # Errors
     /// [`GenerateError::ContextFull`] before anything is read, [`GenerateError::EmptyPrompt`],
-    /// [`GenerateError::NoSuchToken`], [`GenerateError::NotFinite`], and what the engine says.
+    /// [`GenerateError::NoSuchToken`], [`GenerateError::NotFinite`], [`GenerateError::Texts`] in a session of several
+    /// texts, and what the engine says.
     pub fn feed(&mut self, tokens: &[u32]) -> Result<Candidates, GenerateError> {
-        let mut results = self.read(tokens, Wanted::Candidates)?.into_iter();
-        let (logits, tokens) = (results.next(), results.next());
-        let logits = logits.map_or(Ok(Vec::new()), |host| host.to_f32())?;
-        self.finite(&logits)?;
-        Ok(Candidates {
-            tokens: tokens.map_or_else(Vec::new, |host| host.words()),
-            logits,
-        })
+        self.check_alone(tokens)?;
+        let found = self.feed_each(&[tokens])?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// Reads tokens of each text and returns the most likely next ones of each; texts without new tokens wait, and
+    /// have no candidates.
+    ///
+    /// # Errors
+    /// As [`Self::feed`]; [`GenerateError::Texts`] for another number of texts, [`GenerateError::EmptyPrompt`] when
+    /// there are no tokens at all.
+    pub fn feed_each(&mut self, texts: &[&[u32]]) -> Result<Vec<Candidates>, GenerateError> {
+        if texts.len() != self.positions.len() {
+            return Err(GenerateError::Texts {
+                given: texts.len(),
+                expected: self.positions.len(),
+            });
+        }
+        for (text, tokens) in texts.iter().enumerate() {
+            self.check_room(text, tokens)?;
+            self.check_tokens(tokens)?;
+        }
+        let most = texts.iter().map(|tokens| tokens.len()).max().unwrap_or(0);
+        if most == 0 {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        let mut found = vec![Candidates::default(); texts.len()];
+        let longest = self.longest();
+        for begin in (0..most).step_by(longest) {
+            let piece = |tokens: &&[u32]| -> Range<usize> {
+                begin.min(tokens.len())..(begin + longest).min(tokens.len())
+            };
+            let pieces: Vec<&[u32]> = texts.iter().map(|tokens| &tokens[piece(tokens)]).collect();
+            let ends = |tokens: &&[u32]| tokens.len() > begin && tokens.len() <= begin + longest;
+            let wanted = if texts.iter().any(ends) {
+                Wanted::Candidates
+            } else {
+                Wanted::Nothing
+            };
+            let results = self.pass(&pieces, &[], wanted)?;
+            let [logits, tokens] = results.as_slice() else {
+                continue;
+            };
+            let (logits, tokens) = (logits.to_f32()?, tokens.words());
+            let count = self.options.n_candidates;
+            let rows = logits.chunks(count).zip(tokens.chunks(count));
+            for (text, (logits, tokens)) in rows.enumerate() {
+                if texts.get(text).is_some_and(ends) {
+                    self.finite(text, logits)?;
+                    found[text] = Candidates {
+                        tokens: tokens.to_vec(),
+                        logits: logits.to_vec(),
+                    };
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Reads tokens and returns the logits of all next ones, `[vocabulary]`.
@@ -171,10 +247,38 @@ impl<'a> Session<'a> {
     /// # Errors
     /// As [`Self::feed`].
     pub fn feed_for_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
-        let results = self.read(tokens, Wanted::Logits)?;
+        self.check_alone(tokens)?;
+        let mut results = Vec::new();
+        let mut pieces = tokens.chunks(LONGEST).peekable();
+        while let Some(piece) = pieces.next() {
+            let is_last = pieces.peek().is_none();
+            let wanted = if is_last {
+                Wanted::Logits
+            } else {
+                Wanted::Nothing
+            };
+            results = self.pass(&[piece], &[], wanted)?;
+        }
         let logits = results.first().map_or(Ok(Vec::new()), HostTensor::to_f32)?;
-        self.finite(&logits)?;
+        self.finite(0, &logits)?;
         Ok(logits)
+    }
+
+    /// Reads tokens and returns the logits of all next ones after each, `[tokens, vocabulary]`.
+    ///
+    /// # Errors
+    /// As [`Self::feed`].
+    pub fn feed_for_all_logits(&mut self, tokens: &[u32]) -> Result<Vec<f32>, GenerateError> {
+        self.check_alone(tokens)?;
+        let mut all = Vec::new();
+        for piece in tokens.chunks(LONGEST) {
+            let results = self.pass(&[piece], &[], Wanted::AllLogits)?;
+            let logits = results.first().map_or(Ok(Vec::new()), HostTensor::to_f32)?;
+            let rows = piece.len() * self.llama.config().vocabulary;
+            all.extend(logits.into_iter().take(rows));
+        }
+        self.finite(0, &all)?;
+        Ok(all)
     }
 
     /// Reads tokens and returns the natural logarithm of the probability that each of `next` had after the
@@ -187,43 +291,50 @@ impl<'a> Session<'a> {
         tokens: &[u32],
         next: &[u32],
     ) -> Result<Vec<f32>, GenerateError> {
-        self.check(tokens)?;
+        self.check_alone(tokens)?;
         self.check_tokens(next)?;
         let mut all = Vec::new();
         for (piece, labels) in tokens.chunks(LONGEST).zip(next.chunks(LONGEST)) {
-            let results = self.pass(piece, labels, Wanted::Losses)?;
+            let results = self.pass(&[piece], labels, Wanted::Losses)?;
             let losses = results.first().map_or(Ok(Vec::new()), HostTensor::to_f32)?;
             all.extend(losses.iter().take(labels.len()).map(|loss| -loss));
         }
-        self.finite(&all)?;
+        self.finite(0, &all)?;
         Ok(all)
     }
 
-    /// Reads tokens, all but the last pass for the cache only.
-    fn read(&mut self, tokens: &[u32], wanted: Wanted) -> Result<Vec<HostTensor>, GenerateError> {
-        self.check(tokens)?;
-        let mut results = Vec::new();
-        let mut pieces = tokens.chunks(LONGEST).peekable();
-        while let Some(piece) = pieces.next() {
-            let is_last = pieces.peek().is_none();
-            let wanted = if is_last { wanted } else { Wanted::Nothing };
-            results = self.pass(piece, &[], wanted)?;
-        }
-        Ok(results)
+    /// Tokens of a text in a pass, at most: passes of several texts are not longer than those of one.
+    fn longest(&self) -> usize {
+        let share = LONGEST / self.positions.len();
+        let fitting = PASSES.into_iter().filter(|&n| n <= share);
+        fitting.max().unwrap_or(1)
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<(), GenerateError> {
+    /// Checks the tokens of the only text.
+    fn check_alone(&self, tokens: &[u32]) -> Result<(), GenerateError> {
+        if self.positions.len() != 1 {
+            return Err(GenerateError::Texts {
+                given: 1,
+                expected: self.positions.len(),
+            });
+        }
         if tokens.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }
-        if tokens.len() > self.options.context - self.position {
+        self.check_room(0, tokens)?;
+        self.check_tokens(tokens)
+    }
+
+    fn check_room(&self, text: usize, tokens: &[u32]) -> Result<(), GenerateError> {
+        let position = self.positions[text];
+        if tokens.len() > self.options.context - position {
             return Err(GenerateError::ContextFull {
-                position: self.position,
+                position,
                 more: tokens.len(),
                 context: self.options.context,
             });
         }
-        self.check_tokens(tokens)
+        Ok(())
     }
 
     fn check_tokens(&self, tokens: &[u32]) -> Result<(), GenerateError> {
@@ -238,54 +349,73 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn finite(&self, values: &[f32]) -> Result<(), GenerateError> {
+    fn finite(&self, text: usize, values: &[f32]) -> Result<(), GenerateError> {
         if values.iter().all(|value| value.is_finite()) {
             return Ok(());
         }
         Err(GenerateError::NotFinite {
-            position: self.position,
+            position: self.positions[text],
         })
     }
 
-    /// One submission of up to [`LONGEST`] tokens.
+    /// One submission: up to [`LONGEST`] tokens of each text.
     fn pass(
         &mut self,
-        piece: &[u32],
+        pieces: &[&[u32]],
         labels: &[u32],
         wanted: Wanted,
     ) -> Result<Vec<HostTensor>, GenerateError> {
-        let n = PASSES
-            .into_iter()
-            .find(|&n| n >= piece.len())
-            .unwrap_or(LONGEST);
-        self.grow(self.position + n)?;
+        let longest = pieces.iter().map(|piece| piece.len()).max();
+        let n = pass_length(longest.unwrap_or(0));
+        let last = self.positions.iter().copied().max();
+        self.grow(last.unwrap_or(0) + n)?;
         let plan = match self.plans.entry((n, wanted)) {
             std::collections::btree_map::Entry::Occupied(plan) => plan.into_mut(),
             std::collections::btree_map::Entry::Vacant(place) => {
                 let recording = recorded(
                     self.llama,
                     &self.cache,
-                    (n, wanted),
+                    (self.positions.len(), n, wanted),
                     self.options.n_candidates,
                 )?;
                 self.n_dispatches = recording.dispatches().count();
                 place.insert(self.engine.prepare(&recording)?)
             }
         };
-        let filled = |values: &[u32]| {
-            let mut values = values.to_vec();
-            values.resize(n, 0);
-            HostTensor::from_words_u32(vec![n], &values)
+        let filled = |values: &[&[u32]]| {
+            let mut all = Vec::with_capacity(values.len() * n);
+            for (text, values) in values.iter().enumerate() {
+                all.extend_from_slice(values);
+                all.resize((text + 1) * n, 0);
+            }
+            HostTensor::from_words_u32(vec![all.len()], &all)
         };
-        let one = |value: usize| HostTensor::from_words_u32(vec![1], &[value as u32]);
-        let mut inputs = vec![filled(piece)?, one(self.position)?, one(self.position + n)?];
+        let numbers = |values: &mut dyn Iterator<Item = usize>| {
+            let words: Vec<u32> = values.map(|value| value as u32).collect();
+            HostTensor::from_words_u32(vec![words.len()], &words)
+        };
+        let positions = &self.positions;
+        let mut inputs = vec![
+            filled(pieces)?,
+            numbers(&mut positions.iter().copied())?,
+            numbers(&mut positions.iter().map(|position| position + n))?,
+        ];
         match wanted {
-            Wanted::Nothing => {}
-            Wanted::Candidates | Wanted::Logits => inputs.push(one(piece.len() - 1)?),
-            Wanted::Losses => inputs.push(filled(labels)?),
+            Wanted::Nothing | Wanted::AllLogits => {}
+            Wanted::Candidates | Wanted::Logits => {
+                // A text without tokens has no last one; its row is not read.
+                let lengths = pieces.iter().map(|piece| piece.len());
+                let mut rows = lengths
+                    .enumerate()
+                    .map(|(text, length)| text * n + length.saturating_sub(1));
+                inputs.push(numbers(&mut rows)?);
+            }
+            Wanted::Losses => inputs.push(filled(&[labels])?),
         }
         let results = plan.run(&inputs)?;
-        self.position += piece.len();
+        for (position, piece) in self.positions.iter_mut().zip(pieces) {
+            *position += piece.len();
+        }
         Ok(results)
     }
 
@@ -305,24 +435,31 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Tokens of the pass that reads a piece of up to [`LONGEST`].
+pub(super) fn pass_length(piece: usize) -> usize {
+    let mut passes = PASSES.into_iter();
+    passes.find(|&n| n >= piece).unwrap_or(LONGEST)
+}
+
 /// Rows of a cache for `wanted` positions out of `context`: a pass may be filled up past the last one.
 fn capacity_for(wanted: usize, context: usize) -> usize {
     wanted.min(context.saturating_add(LONGEST))
 }
 
-/// A pass over n tokens. Inputs: tokens `[n]`, position of the first `[1]`, positions in the cache afterwards
-/// `[1]`, and for logits the token they follow `[1]`, for losses the next tokens `[n]`.
+/// A pass over n tokens of each text. Inputs: tokens `[texts n]`, position of the first `[texts]`, positions in the
+/// cache afterwards `[texts]`, and for logits the token they follow `[texts]`, for losses the next tokens
+/// `[texts n]`.
 fn recorded(
     llama: &Llama,
     cache: &KvCache,
-    (n, wanted): (usize, Wanted),
+    (texts, n, wanted): (usize, usize, Wanted),
     n_candidates: usize,
 ) -> Result<Recording, GenerateError> {
     let mut recording = Recording::new();
     let vocabulary = llama.config().vocabulary;
-    let tokens = Indices::input(&mut recording, "tokens", &[n], vocabulary)?;
-    let start = recording.input(DType::U32, &[1]);
-    let length = recording.input(DType::U32, &[1]);
+    let tokens = Indices::input(&mut recording, "tokens", &[texts * n], vocabulary)?;
+    let start = recording.input(DType::U32, &[texts]);
+    let length = recording.input(DType::U32, &[texts]);
     let given = Tokens {
         tokens: &tokens,
         start: &start,
@@ -333,7 +470,7 @@ fn recorded(
             llama.record(&mut recording, given, cache)?;
         }
         Wanted::Candidates | Wanted::Logits => {
-            let row = Indices::input(&mut recording, "row", &[1], n)?;
+            let row = Indices::input(&mut recording, "row", &[texts], texts * n)?;
             let hidden = llama.record(&mut recording, given, cache)?;
             let last = match n {
                 1 => hidden,
@@ -348,8 +485,13 @@ fn recorded(
                 recording.download(&chosen.indices);
             }
         }
+        Wanted::AllLogits => {
+            let hidden = llama.record(&mut recording, given, cache)?;
+            let logits = llama.record_logits(&mut recording, &hidden)?;
+            recording.download(&logits);
+        }
         Wanted::Losses => {
-            let labels = Indices::input(&mut recording, "next tokens", &[n], vocabulary)?;
+            let labels = Indices::input(&mut recording, "next tokens", &[texts * n], vocabulary)?;
             let hidden = llama.record(&mut recording, given, cache)?;
             let logits = llama.record_logits(&mut recording, &hidden)?;
             let factor = recording.upload(&HostTensor::from_f32(vec![1], &[1.0])?);

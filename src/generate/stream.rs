@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::text::{TextStream, Tokenizer};
 
 use super::model::text_error;
-use super::{GenerateError, Sampler, Session};
+use super::{Candidates, GenerateError, Sampler, Session};
 
 /// How far a text goes.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Ended {
     }
 }
 
-/// What [`generate`] made.
+/// What [`generate`] made, or [`generate_each`] of each text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Generated {
     /// Tokens after the prompt, without one that ended them.
@@ -69,51 +69,130 @@ pub fn generate(
     options: GenerateOptions<'_>,
     take: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Generated, GenerateError> {
-    let text = |reason| text_error(Path::new("tokenizer"), reason);
-    let mut stream = TextStream::new(tokenizer);
-    let mut held = Held::new(options.stops);
-    let mut all = prompt.to_vec();
-    let mut candidates = session.feed(prompt)?;
-    let mut is_wanted = true;
-    let ended = loop {
-        if all.len() - prompt.len() >= options.max_tokens {
-            break Ended::MaxTokens;
-        }
-        let Some(token) = sampler.choose(&candidates, &all) else {
-            break Ended::Token;
-        };
-        if options.end_tokens.contains(&token) {
-            break Ended::Token;
-        }
-        all.push(token);
-        let (shown, is_stopped) = held.push(&stream.push(token).map_err(text)?);
-        if !shown.is_empty() {
-            is_wanted = take(&shown);
-        }
-        if is_stopped {
-            break Ended::Stop;
-        }
-        if !is_wanted {
-            break Ended::Caller;
-        }
-        if session.position() == session.context() {
-            break Ended::Context;
-        }
-        candidates = session.feed(&[token])?;
-    };
-    if ended != Ended::Stop && is_wanted {
-        let (mut rest, is_stopped) = held.push(&stream.finish().map_err(text)?);
-        if !is_stopped {
-            rest += &held.finish();
-        }
-        if !rest.is_empty() {
-            take(&rest);
-        }
+    let mut take = |_: usize, piece: &str| take(piece);
+    let made = generate_each(
+        session,
+        tokenizer,
+        &[prompt.to_vec()],
+        sampler,
+        options,
+        &mut take,
+    )?;
+    made.into_iter().next().ok_or(GenerateError::EmptyPrompt)
+}
+
+/// The same for a prompt of each text of a session, in passes of them all; `take` gets each piece with the number of
+/// its text. What a text becomes does not depend on the others, but for roundings of products of several rows.
+///
+/// # Errors
+/// As [`Session::feed_each`]; [`GenerateError::Text`] for tokens that are no text.
+pub fn generate_each(
+    session: &mut Session<'_>,
+    tokenizer: &Tokenizer,
+    prompts: &[Vec<u32>],
+    sampler: &Sampler,
+    options: GenerateOptions<'_>,
+    take: &mut dyn FnMut(usize, &str) -> bool,
+) -> Result<Vec<Generated>, GenerateError> {
+    if prompts.iter().any(Vec::is_empty) {
+        return Err(GenerateError::EmptyPrompt);
     }
-    Ok(Generated {
-        tokens: all.split_off(prompt.len()),
-        ended,
-    })
+    let new = |prompt: &Vec<u32>| Growing {
+        n_prompt: prompt.len(),
+        all: prompt.clone(),
+        stream: TextStream::new(tokenizer),
+        held: Held::new(options.stops),
+        ended: None,
+    };
+    let mut texts: Vec<Growing<'_>> = prompts.iter().map(new).collect();
+    let given: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let mut candidates = session.feed_each(&given)?;
+    loop {
+        for (index, text) in texts.iter_mut().enumerate() {
+            if text.ended.is_none() {
+                let is_full = session.positions()[index] == session.context();
+                let mut take = |piece: &str| take(index, piece);
+                text.step(&candidates[index], sampler, options, is_full, &mut take)?;
+            }
+        }
+        let next = |text: &Growing<'_>| match text.ended {
+            None => text.all[text.all.len() - 1..].to_vec(),
+            Some(_) => Vec::new(),
+        };
+        let next: Vec<Vec<u32>> = texts.iter().map(next).collect();
+        if next.iter().all(Vec::is_empty) {
+            break;
+        }
+        let given: Vec<&[u32]> = next.iter().map(Vec::as_slice).collect();
+        candidates = session.feed_each(&given)?;
+    }
+    let made = texts.into_iter().map(|mut text| Generated {
+        tokens: text.all.split_off(text.n_prompt),
+        ended: text.ended.unwrap_or(Ended::MaxTokens),
+    });
+    Ok(made.collect())
+}
+
+/// A text in the making.
+struct Growing<'a> {
+    /// Prompt and what came after it.
+    all: Vec<u32>,
+    n_prompt: usize,
+    stream: TextStream<'a>,
+    held: Held<'a>,
+    ended: Option<Ended>,
+}
+
+impl Growing<'_> {
+    /// Chooses the next token and shows what can be shown of it.
+    fn step(
+        &mut self,
+        candidates: &Candidates,
+        sampler: &Sampler,
+        options: GenerateOptions<'_>,
+        is_full: bool,
+        take: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<(), GenerateError> {
+        let text = |reason| text_error(Path::new("tokenizer"), reason);
+        let mut is_wanted = true;
+        let made = self.all.len() - self.n_prompt;
+        let chosen = sampler.choose(candidates, &self.all);
+        let chosen = chosen.filter(|token| !options.end_tokens.contains(token));
+        let ended = match chosen {
+            _ if made >= options.max_tokens => Some(Ended::MaxTokens),
+            None => Some(Ended::Token),
+            Some(token) => {
+                self.all.push(token);
+                let (shown, is_stopped) = self.held.push(&self.stream.push(token).map_err(text)?);
+                if !shown.is_empty() {
+                    is_wanted = take(&shown);
+                }
+                if is_stopped {
+                    Some(Ended::Stop)
+                } else if !is_wanted {
+                    Some(Ended::Caller)
+                } else if made + 1 >= options.max_tokens {
+                    // The token after it would not be taken.
+                    Some(Ended::MaxTokens)
+                } else if is_full {
+                    Some(Ended::Context)
+                } else {
+                    None
+                }
+            }
+        };
+        if ended.is_some_and(|ended| ended != Ended::Stop) && is_wanted {
+            let (mut rest, is_stopped) = self.held.push(&self.stream.finish().map_err(text)?);
+            if !is_stopped {
+                rest += &self.held.finish();
+            }
+            if !rest.is_empty() {
+                take(&rest);
+            }
+        }
+        self.ended = ended;
+        Ok(())
+    }
 }
 
 /// Text whose end may be the beginning of a stop string.

@@ -16,6 +16,7 @@
 mod cache;
 mod error;
 mod export;
+mod footprint;
 mod source;
 mod weights;
 
@@ -27,14 +28,15 @@ use crate::ops::nn::{
     Rotation, append_to_cache, append_to_int8_cache, attention_in_parts, attention_over_int8,
     embedding_of, norm, rotary, swiglu_halves, upload_rotary_table,
 };
-use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear, slice};
+use crate::ops::{ActivationPath, OpError, Weight, slice};
 use crate::record::{Recording, Tensor};
 
-use weights::{Joined, Loader};
+use weights::{Joined, Linear, Loader};
 
 pub use cache::{CacheRows, CacheType, KvCache};
 pub use error::LlamaError;
 pub use export::save_decoder;
+pub use footprint::{Footprint, Use};
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
 
 /// Keys that one part of attention over the cache should at least have, where there are many.
@@ -54,7 +56,7 @@ pub struct Llama {
     layers: Vec<Layer>,
     norm: Tensor,
     /// `[vocabulary, width]`; the embedding where the head is tied.
-    head: Weight,
+    head: Linear,
     /// f32 `[context, head_dim / 2, 2]`
     angles: Tensor,
     activations: ActivationPath,
@@ -69,21 +71,21 @@ struct Layer {
     qkv_bias: Option<Tensor>,
     /// Norms of the heads of q and of k.
     head_norms: Option<[Tensor; 2]>,
-    out: Weight,
+    out: Linear,
     ffn_norm: Tensor,
     /// `[2 ffn_width, width]`
     gate_up: Joined,
-    down: Weight,
+    down: Linear,
 }
 
-/// What a pass is about, all of it on the engine.
+/// What a pass is about, all of it on the engine: n tokens of each of some sequences.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokens<'a> {
-    /// The tokens, `[n]`.
+    /// The tokens, `[sequences n]`, a sequence's beside each other.
     pub tokens: &'a Indices,
-    /// Position of the first, u32 `[1]`.
+    /// Position of the first of each sequence, u32 `[sequences]`.
     pub start: &'a Tensor,
-    /// Positions in the cache when all tokens are in it, `start + n`, u32 `[1]`.
+    /// Positions of each sequence in the cache when all tokens are in it, `start + n`, u32 `[sequences]`.
     pub length: &'a Tensor,
 }
 
@@ -154,15 +156,20 @@ impl Llama {
         self.n_bytes
     }
 
-    /// An empty cache for so many positions.
+    /// An empty cache for so many positions of each of some sequences.
     #[must_use]
-    pub fn cache(&self, kind: CacheType, capacity: usize) -> KvCache {
-        let shape = [1, self.config.n_kv_heads, capacity, self.config.head_dim];
+    pub fn cache(&self, kind: CacheType, sequences: usize, capacity: usize) -> KvCache {
+        let DecoderConfig {
+            n_kv_heads,
+            head_dim,
+            ..
+        } = self.config;
+        let shape = [sequences, n_kv_heads, capacity, head_dim];
         KvCache::new(kind, self.config.n_layers, shape)
     }
 
-    /// Appends a pass over n tokens, whose keys and values go into the cache, and returns the hidden states
-    /// after the last norm, f32 `[n, width]`.
+    /// Appends a pass over n tokens of each sequence, whose keys and values go into the cache, and returns the
+    /// hidden states after the last norm, f32 `[sequences n, width]`.
     ///
     /// # Errors
     /// [`OpError`] for tensors that do not fit the model.
@@ -173,11 +180,39 @@ impl Llama {
         cache: &KvCache,
     ) -> Result<Tensor, OpError> {
         let mut x = self.record_embedding(recording, given.tokens)?;
-        for (layer, rows) in self.layers.iter().zip(cache.layers()) {
-            x = self.record_attention(recording, layer, (&x, given), rows)?;
-            x = self.record_ffn(recording, layer, &x)?;
+        for (layer, rows) in cache.layers().iter().enumerate() {
+            x = self.record_layer(recording, layer, (&x, given), rows)?;
         }
-        self.record_norm(recording, &x, &self.norm)
+        self.record_output_norm(recording, &x)
+    }
+
+    /// Appends one layer, from 0: hidden states f32 `[sequences n, width]` to hidden states, with the cache of that
+    /// layer.
+    ///
+    /// # Errors
+    /// [`OpError`] for tensors that do not fit the model.
+    pub fn record_layer(
+        &self,
+        recording: &mut Recording,
+        layer: usize,
+        (x, given): (&Tensor, Tokens<'_>),
+        cache: &CacheRows,
+    ) -> Result<Tensor, OpError> {
+        let layer = &self.layers[layer];
+        let x = self.record_attention(recording, layer, (x, given), cache)?;
+        self.record_ffn(recording, layer, &x)
+    }
+
+    /// Appends the norm before the head.
+    ///
+    /// # Errors
+    /// [`OpError`] for hidden states of another width.
+    pub fn record_output_norm(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+    ) -> Result<Tensor, OpError> {
+        self.record_norm(recording, x, &self.norm)
     }
 
     /// Appends the logits, f32 `[n, vocabulary]`, of hidden states `[n, width]`.
@@ -189,10 +224,15 @@ impl Llama {
         recording: &mut Recording,
         hidden: &Tensor,
     ) -> Result<Tensor, OpError> {
-        self.record_product(recording, hidden, &self.head, None)
+        self.head
+            .record(recording, hidden, self.activations, (None, None))
     }
 
-    fn record_embedding(
+    /// Appends the rows of the embedding, f32 `[n, width]`.
+    ///
+    /// # Errors
+    /// [`OpError`] for indices of another number of rows.
+    pub fn record_embedding(
         &self,
         recording: &mut Recording,
         tokens: &Indices,
@@ -214,7 +254,16 @@ impl Llama {
             head_dim,
             ..
         } = self.config;
-        let n = x.shape()[0];
+        let (rows, batch) = (x.shape()[0], given.start.len().max(1));
+        if !rows.is_multiple_of(batch) {
+            return Err(OpError::Shape {
+                op: "attention",
+                what: "tokens",
+                got: vec![rows],
+                expected: format!("as many of each of {batch} sequences"),
+            });
+        }
+        let n = rows / batch;
         let normed = self.record_norm(recording, x, &layer.attention_norm)?;
         let qkv = layer.qkv.record(
             recording,
@@ -224,16 +273,16 @@ impl Llama {
         )?;
         let (keys, values) = (n_heads..n_heads + n_kv_heads, n_heads + n_kv_heads);
         let values = values..values + n_kv_heads;
-        let all = view(&qkv, &[1, n, values.end, head_dim]);
+        let all = view(&qkv, &[batch, n, values.end, head_dim]);
         let ((q, of_q), (k, of_k)) = match &layer.head_norms {
             None => ((all.clone(), Some(0..n_heads)), (all.clone(), Some(keys))),
             Some([q_norm, k_norm]) => {
                 let mut normed = |heads: std::ops::Range<usize>, gamma| {
                     let columns = heads.start * head_dim..heads.end * head_dim;
                     let part = slice(recording, &qkv, 1, columns)?;
-                    let rows = view(&part, &[n * heads.len(), head_dim]);
-                    let rows = self.record_norm(recording, &rows, gamma)?;
-                    Ok::<_, OpError>(view(&rows, &[1, n, heads.len(), head_dim]))
+                    let normed = view(&part, &[rows * heads.len(), head_dim]);
+                    let normed = self.record_norm(recording, &normed, gamma)?;
+                    Ok::<_, OpError>(view(&normed, &[batch, n, heads.len(), head_dim]))
                 };
                 let q = normed(0..n_heads, q_norm)?;
                 ((q, None), (normed(keys, k_norm)?, None))
@@ -281,8 +330,10 @@ impl Llama {
                 attention_over_int8(recording, &q, [key, value], splits, &options)?
             }
         };
-        let seen = view(&seen, &[n, n_heads * head_dim]);
-        self.record_product(recording, &seen, &layer.out, Some(x))
+        let seen = view(&seen, &[rows, n_heads * head_dim]);
+        layer
+            .out
+            .record(recording, &seen, self.activations, (None, Some(x)))
     }
 
     /// x plus what the feed-forward part makes of it.
@@ -297,7 +348,9 @@ impl Llama {
             .gate_up
             .record(recording, &normed, self.activations, None)?;
         let gated = swiglu_halves(recording, &gate_up, FloatType::F32)?;
-        self.record_product(recording, &gated, &layer.down, Some(x))
+        layer
+            .down
+            .record(recording, &gated, self.activations, (None, Some(x)))
     }
 
     fn record_norm(
@@ -315,21 +368,6 @@ impl Llama {
             out: FloatType::F32,
         };
         Ok(norm(recording, x, &options)?.y)
-    }
-
-    fn record_product(
-        &self,
-        recording: &mut Recording,
-        x: &Tensor,
-        weight: &Weight,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor, OpError> {
-        let options = LinearOptions {
-            activations: weights::path(weight, self.activations),
-            residual,
-            ..LinearOptions::default()
-        };
-        linear(recording, x, weight, &options)
     }
 }
 

@@ -159,6 +159,39 @@ fn plain_output_is_the_text_and_nothing_else() {
 }
 
 #[test]
+fn prompts_of_a_file_give_what_each_gives_alone() {
+    let path = model("generate-batch.gguf");
+    let path = path.to_string_lossy();
+    let prompts = ["a", "a longer prompt", "third"];
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generate-prompts.txt");
+    fs::write(&file, prompts.join("\n\n") + "\n").expect("writes");
+    let file = file.to_string_lossy();
+    let more = ["--max-tokens", "9", "--temperature", "0.7", "--json"];
+    let given = ["run", &path, "--prompt-file", &file, "--batch-size", "2"];
+    let report = json(&lapidary(&[&given[..], &more].concat()));
+    let texts = report["texts"].as_array().expect("texts");
+    assert_eq!(texts.len(), 3);
+    for (text, prompt) in texts.iter().zip(prompts) {
+        let alone = json(&lapidary(
+            &[&["run", &path, "-p", prompt][..], &more].concat(),
+        ));
+        assert_eq!(text["prompt"], prompt);
+        for key in ["tokens", "text", "ended", "prompt_tokens"] {
+            assert_eq!(text[key], alone[key], "{prompt}: {key}");
+        }
+    }
+    let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generate-no-prompts.txt");
+    fs::write(&empty, "\n").expect("writes");
+    let output = lapidary(&["run", &path, "--prompt-file", &empty.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("holds no prompt"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn perplexity_and_speed_are_reported() {
     let path = model("generate-eval.gguf");
     let path = path.to_string_lossy();
@@ -190,6 +223,174 @@ fn perplexity_and_speed_are_reported() {
     assert_eq!(report["prompt_tokens"], 20);
     assert_eq!(report["new_tokens"], 4);
     assert!(report["dispatches_per_token"].as_u64() > Some(10));
+}
+
+#[test]
+fn a_file_encoded_again_has_no_divergence_and_a_coarser_one_has() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let model = model("generate-base.gguf");
+    let text = folder.join("generate-base.txt");
+    fs::write(&text, "a text of thirty bytes, or so.").expect("writes");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let convert = |from: &str, to: &str, kind: &str, more: &[&str]| {
+        let given = ["convert", from, to, "--to", kind, "--json"];
+        let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(given)
+            .args(more)
+            .output();
+        output.expect("the command starts")
+    };
+    let (model, text) = (model.to_string_lossy(), text.to_string_lossy());
+    let refused = convert(&model, &path("generate-q4.gguf"), "q4_1", &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let error = said(&refused);
+    assert!(error.contains("3 of 11 tensors change, blk.0."), "{error}");
+    assert!(error.contains("--lossy rounds them"), "{error}");
+
+    let q4 = path("generate-q4.gguf");
+    let report = json(&convert(&model, &q4, "q4_1", &["--lossy"]));
+    assert_eq!(report["is_lossless"], false);
+    let (floats, again) = (path("generate-f32.gguf"), path("generate-again.gguf"));
+    let report = json(&convert(&q4, &floats, "f32", &[]));
+    assert_eq!(report["is_lossless"], true);
+    json(&convert(&floats, &again, "q4_1", &[]));
+    assert!(fs::read(&q4).expect("read") == fs::read(&again).expect("read"));
+
+    let against = |model: &str, base: &str| {
+        let given = ["eval", model, "--perplexity", &text, "--base", base];
+        json(&lapidary(
+            &[&given[..], &["--json", "--window", "20"]].concat(),
+        ))
+    };
+    let same = against(&again, &q4);
+    let found = &same["against"];
+    assert_eq!(same["perplexity"], found["base_perplexity"]);
+    for key in [
+        "mean_divergence",
+        "largest_divergence",
+        "log_perplexity_ratio",
+    ] {
+        assert_eq!(found[key], 0.0, "{key}");
+    }
+    assert_eq!(found["same_top_token"], 1.0);
+    let coarser = against(&q4, &model);
+    let found = |key: &str| coarser["against"][key].as_f64().expect("a number");
+    assert_eq!(coarser["predicted"], 28);
+    assert!(found("mean_divergence") > 1e-4, "{coarser}");
+    assert!(found("divergence_standard_error") > 0.0);
+    assert!(found("median_divergence") <= found("divergence_of_90_percent"));
+    assert!(found("divergence_of_99_percent") <= found("largest_divergence"));
+    // Without a base, the same perplexity by another route: a loss on the device.
+    let given = [
+        "eval",
+        &q4,
+        "--perplexity",
+        &text,
+        "--window",
+        "20",
+        "--json",
+    ];
+    let alone = json(&lapidary(&given))["perplexity"].as_f64();
+    let beside = coarser["perplexity"].as_f64().expect("a number");
+    assert!((alone.expect("a number") / beside - 1.0).abs() < 1e-5);
+}
+
+#[test]
+fn a_broken_shader_is_named_with_its_layer_and_the_built_in_ones_pass() {
+    let path = model("generate-verify.gguf");
+    let path = path.to_string_lossy();
+    let given = ["verify", &path, "--against-cpu", "-p", "abc"];
+    let report = json(&lapidary(&[&given[..], &["--json"]].concat()));
+    assert_eq!(report[0]["tokens"], 3);
+    assert_eq!(report[0]["first_wrong"], serde_json::Value::Null);
+    assert!(report[0]["operations"].as_u64() > Some(20), "{report}");
+    assert!(report[0]["worst_over_bound"].as_f64() <= Some(1.0));
+
+    let shaders = Path::new(env!("CARGO_TARGET_TMPDIR")).join("generate-shaders");
+    copy(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders"),
+        &shaders,
+    );
+    let file = shaders.join("swiglu.wgsl");
+    let sound = fs::read_to_string(&file).expect("reads");
+    let broken = sound.replacen("return gate * logistic(gate)", "return logistic(gate)", 1);
+    assert_ne!(sound, broken);
+    fs::write(&file, broken).expect("writes");
+    let shaders = shaders.to_string_lossy();
+    let output = lapidary(&[&given[..], &["--shaders", &shaders]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let error = said(&output);
+    assert!(
+        error.contains("reading 2 tokens, layer 0, operation"),
+        "{error}"
+    );
+    assert!(error.contains(": swiglu "), "{error}");
+
+    let output = lapidary(&["verify", &path]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("--against-cpu"), "{}", said(&output));
+    let output = lapidary(&["verify", "Cargo.toml", "--against-cpu"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("for language models"),
+        "{}",
+        said(&output)
+    );
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("reads") {
+        let entry = entry.expect("an entry").path();
+        let to = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            copy(&entry, &to);
+        } else {
+            fs::copy(&entry, &to).expect("copies");
+        }
+    }
+}
+
+#[test]
+fn a_model_larger_than_memory_is_refused_with_its_sizes() {
+    let path = model("generate-memory.gguf");
+    let path = path.to_string_lossy();
+    let given = ["run", &path, "-p", "ab", "--max-tokens", "2"];
+    let output = lapidary(&[&given[..], &["--max-memory", "100K"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    let error = said(&output);
+    let expected = "generate-memory.gguf: needs 0.3 MiB of memory: 0.0 MiB of weights, up to 0.0 MiB of cache and 0.3 MiB of intermediate results";
+    assert!(error.contains(expected), "{error}");
+    assert!(error.contains("allowed: 0.1 MiB"), "{error}");
+    let output = lapidary(&[&given[..], &["--max-memory", "1M"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let output = lapidary(&[&given[..], &["--max-memory", "1T"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("K, M or G"), "{}", said(&output));
+}
+
+#[test]
+fn a_file_is_shown_with_its_sizes_types_and_metadata() {
+    let path = model("generate-inspect.gguf");
+    let path = path.to_string_lossy();
+    let inspect = |more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(["inspect", &path])
+            .args(more)
+            .output();
+        output.expect("the command starts")
+    };
+    let report = json(&inspect(&["--json"]));
+    assert_eq!(report["model"]["kind"], "llama");
+    assert_eq!(report["model"]["head_width"], 16);
+    assert_eq!(report["n_tensors"], 11);
+    assert_eq!(report["tensors"][3]["type"], "Q4_1");
+    assert_eq!(report["metadata"]["tokenizer.ggml.tokens"], "257 of string");
+    let plain = inspect(&[]);
+    let text = String::from_utf8_lossy(&plain.stdout).into_owned();
+    for expected in ["blk.0.ffn_down.weight", "\"gpt2\"", "GGUF: 11 tensors"] {
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
+use lapidary::engine::gpu::GpuOptions;
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::generate::{
-    GenerateError, Sampler, Sampling, Session, SessionOptions, Windows, log_probabilities,
+    Candidates, GenerateError, Sampler, Sampling, Session, SessionOptions, Windows,
+    log_probabilities, verify,
 };
 use lapidary::io::hf::{DecoderConfig, DecoderKind};
 use lapidary::models::llama::{
-    CacheType, Llama, LlamaError, ModelTensor, StoredMatrix, WeightSource,
+    CacheType, Footprint, Llama, LlamaError, ModelTensor, StoredMatrix, Use, WeightSource,
 };
 use lapidary::num::{Scheme, quantize};
 use lapidary::ops::nn::Rotation;
@@ -28,6 +30,8 @@ struct Random {
     is_quantized: bool,
     /// A tensor that has a row too many.
     too_long: Option<ModelTensor>,
+    /// A tensor whose values are larger by a factor.
+    larger: Option<(ModelTensor, f32)>,
 }
 
 fn random(kind: DecoderKind, rotation: Rotation) -> Random {
@@ -51,6 +55,7 @@ fn random(kind: DecoderKind, rotation: Rotation) -> Random {
         rotation,
         is_quantized: false,
         too_long: None,
+        larger: None,
     }
 }
 
@@ -80,7 +85,9 @@ impl Random {
         let shape = self.shape(tensor);
         match &self.stored(tensor, &shape) {
             StoredMatrix::Dense(host) => host.to_f32().expect("f32"),
-            StoredMatrix::Quantized(matrix) => matrix.dequantize(),
+            StoredMatrix::Quantized(matrix) | StoredMatrix::Ordered(matrix, _) => {
+                matrix.dequantize()
+            }
         }
     }
 
@@ -91,7 +98,10 @@ impl Random {
         });
         let mut all = values(seed, shape.iter().product());
         let is_norm = name.contains("norm");
-        let scale = if is_norm { 0.2 } else { 0.4 };
+        let mut scale = if is_norm { 0.2 } else { 0.4 };
+        if let Some((_, factor)) = self.larger.filter(|(larger, _)| *larger == tensor) {
+            scale *= factor;
+        }
         for value in &mut all {
             *value = scale * *value + f32::from(u8::from(is_norm));
         }
@@ -439,4 +449,168 @@ fn the_most_likely_tokens_come_back_in_order() {
     assert_eq!(found.tokens, order[..5]);
     let sampler = Sampler::new(Sampling::default()).expect("allowed");
     assert_eq!(sampler.choose(&found, &text(3)), Some(order[0]));
+}
+
+#[test]
+fn texts_of_different_lengths_side_by_side_are_what_each_is_alone() {
+    let gpu = gpu(options());
+    for (kind, cache) in [
+        (DecoderKind::Llama, CacheType::F32),
+        (DecoderKind::Qwen3, CacheType::F16),
+        (DecoderKind::Qwen2, CacheType::Int8),
+    ] {
+        let mut source = random(kind, Rotation::Halves);
+        source.is_quantized = true;
+        let llama = load(&gpu, &source, 400).expect("loads");
+        let options = SessionOptions {
+            cache,
+            n_candidates: 3,
+            ..SessionOptions::default()
+        };
+        let all = text(200);
+        // Of one token, of some, and of more than a pass, so that the cache grows; then rests of which one is none.
+        let pieces = [
+            [&all[..1], &all[10..30], &all[..140]],
+            [&all[1..9], &[], &all[140..141]],
+            [&all[9..10], &all[30..31], &all[141..142]],
+        ];
+        let mut session = Session::of_texts(&gpu, &llama, options, 3).expect("a session");
+        let mut alone: Vec<Session<'_>> = (0..3)
+            .map(|_| Session::new(&gpu, &llama, options).expect("a session"))
+            .collect();
+        for given in pieces {
+            let found = session.feed_each(&given).expect("reads");
+            for (text, alone) in alone.iter_mut().enumerate() {
+                if given[text].is_empty() {
+                    assert_eq!(found[text], Candidates::default());
+                    continue;
+                }
+                let expected = alone.feed(given[text]).expect("reads");
+                assert_eq!(found[text].tokens, expected.tokens, "{kind:?} {text}");
+                let expected: Vec<f64> = expected.logits.iter().copied().map(f64::from).collect();
+                // An int8 code may fall on either side of a half.
+                let allowed = if cache == CacheType::F32 {
+                    ALLOWED
+                } else {
+                    5e-2
+                };
+                let worst = worst(&found[text].logits, &expected);
+                assert!(worst < allowed, "{kind:?} {text}: {worst}");
+            }
+            let positions: Vec<usize> = alone.iter().map(Session::position).collect();
+            assert_eq!(session.positions(), positions);
+        }
+        let error = session.feed(&[1]).expect_err("one text for three");
+        assert_eq!(error.to_string(), "tokens of 1 texts for a session of 3");
+        let error = session.feed_each(&[&[], &[], &[]]).expect_err("nothing");
+        assert!(matches!(error, GenerateError::EmptyPrompt));
+        let error = session.feed_each(&[&[1], &all, &all[..300 - 142]]);
+        assert!(error.is_ok(), "{error:?}");
+        let error = session.feed_each(&[&[1], &all, &[]]).expect_err("too many");
+        assert!(matches!(
+            error,
+            GenerateError::ContextFull { position: 221, .. }
+        ));
+    }
+}
+
+#[test]
+fn the_memory_a_model_needs_is_known_before_it_is_uploaded() {
+    let source = random(DecoderKind::Qwen2, Rotation::Halves);
+    for texts in [1, 3] {
+        let engine = gpu(options());
+        let llama = load(&engine, &source, 500).expect("loads");
+        let how = Use {
+            cache: CacheType::F16,
+            texts,
+            context: 500,
+            pass: 128,
+        };
+        let planned = Footprint::of(&source, how).expect("sizes");
+        // Of each tensor up to 15 bytes are padding; the table of angles is on top of what the model counts.
+        let angles = 500 * 16 * 4;
+        let weights = llama.n_bytes() + angles;
+        assert!(
+            weights.abs_diff(planned.weights) < 16 * 60,
+            "{planned:?} {weights}"
+        );
+        assert_eq!(planned.largest.1, 2 * 64 * 32 * 4);
+        // A text as long as the context takes no more than was planned, with the engine's own rounding of sizes.
+        let settings = SessionOptions {
+            cache: CacheType::F16,
+            ..SessionOptions::default()
+        };
+        let session = Session::of_texts(&engine, &llama, settings, texts);
+        let mut session = session.expect("a session");
+        let tokens = text(500);
+        session
+            .feed_each(&vec![tokens.as_slice(); texts])
+            .expect("reads");
+        assert!(session.cache_bytes() <= planned.cache);
+        let held = engine.device_bytes().expect("counts");
+        assert!(held <= planned.total(), "{held} {planned:?}");
+        assert!(planned.check(&source, Some(planned.total()), None).is_ok());
+        let error = planned.check(&source, Some(planned.total() - 1), None);
+        assert!(matches!(error, Err(LlamaError::Memory { .. })));
+        let error = planned
+            .check(&source, None, Some(5000))
+            .expect_err("too large");
+        assert_eq!(
+            error.to_string(),
+            "random: tensor `model.layers.0.self_attn.q_proj.weight` needs 16384 bytes; a buffer of this device has at most 5000"
+        );
+    }
+    let small = gpu(GpuOptions {
+        memory_budget: Some(1000),
+        ..options()
+    });
+    assert_eq!(small.memory_limits().free, Some(1000));
+}
+
+#[test]
+fn operations_are_verified_one_by_one_and_an_overflow_is_named_where_it_arises() {
+    let gpu = gpu(options());
+    let mut source = random(DecoderKind::Llama, Rotation::Neighbours);
+    source.is_quantized = true;
+    let tokens = text(5);
+    let judge = |source: &Random, cache: CacheType| {
+        let llama = load(&gpu, source, 64).expect("loads");
+        let options = SessionOptions {
+            cache,
+            n_candidates: 3,
+            ..SessionOptions::default()
+        };
+        let mut places = Vec::new();
+        let found = verify(&gpu, &llama, &tokens, options, &mut |place| {
+            places.push(place.to_owned());
+            true
+        });
+        (found.expect("runs"), places)
+    };
+    for cache in CacheType::ALL {
+        let (found, places) = judge(&source, cache);
+        assert!(found.passed(), "{cache}: {found:?}");
+        assert!(found.operations > 40, "{found:?}");
+        assert!(found.worst_over_bound > 0.0 && found.worst_over_bound <= 1.0);
+        let expected = ["embedding", "layer 0", "layer 1", "head"];
+        let expected = ["reading 4 tokens", "reading 1 token"]
+            .iter()
+            .flat_map(|pass| expected.map(|part| format!("{pass}, {part}")));
+        assert_eq!(places, expected.collect::<Vec<_>>());
+    }
+    // Values of the second layer that f16 cannot hold; f32 can.
+    source.larger = Some((ModelTensor::V(1), 1e5));
+    assert!(judge(&source, CacheType::F32).0.passed());
+    let (found, _) = judge(&source, CacheType::F16);
+    let overflow = found.first_overflow.expect("too large for f16");
+    // What is made of infinities may be wrong; nothing was before.
+    assert!(
+        found
+            .first_wrong
+            .is_none_or(|wrong| wrong.number > overflow.number)
+    );
+    assert_eq!(overflow.place, "reading 4 tokens, layer 1");
+    assert_eq!(overflow.kernel, "rotary");
+    let element = overflow.element.expect("an element");
+    assert!(element.got.is_infinite() && element.expected.abs() > 65504.0);
 }

@@ -27,6 +27,7 @@ mod gradients;
 mod gradients_nn;
 mod limits;
 mod llama;
+mod llama_folders;
 mod long_sums;
 mod masks;
 mod memory;

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use lapidary::compress::model::{Model, Stored};
+use lapidary::io::gguf::{Conversion, GgufFile};
 use lapidary::io::safetensors::write_safetensors;
 use lapidary::models::llama::save_decoder;
 use lapidary::models::{NamedTensor, Network as _, file_tensors};
+use lapidary::num::ggml::GgmlType;
 use lapidary::tensor::DType;
 use lapidary::text::byte_tokenizer;
 use serde::Serialize;
@@ -15,7 +17,7 @@ use serde_json::Value;
 
 use crate::models::open_with_data;
 use crate::options::{CommonOptions, Failure, folder_exists};
-use crate::output::{print, print_json};
+use crate::output::{bytes, print, print_json};
 use crate::train::usage;
 use crate::trained::{ModelOptions, join};
 
@@ -29,19 +31,43 @@ enum To {
     F16,
     /// A folder of Hugging Face's with every weight as f32, for a decoder.
     Hf,
+    /// Language models: four bits and a scale per 32 weights.
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// Language models: four bits, a scale and a minimum per 32 weights.
+    #[value(name = "q4_1")]
+    Q4_1,
+    /// Language models: eight bits and a scale per 32 weights.
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl To {
+    /// The type of a GGUF file's matrices.
+    const fn ggml(self) -> Option<GgmlType> {
+        match self {
+            Self::Folder | Self::Hf => None,
+            Self::F32 => Some(GgmlType::F32),
+            Self::F16 => Some(GgmlType::F16),
+            Self::Q4_0 => Some(GgmlType::Q4_0),
+            Self::Q4_1 => Some(GgmlType::Q4_1),
+            Self::Q8_0 => Some(GgmlType::Q8_0),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  lapidary convert mlp.safetensors mlp-folder\n  \
     lapidary convert mlp-int8 mlp-int8.safetensors --to f32\n  \
-    lapidary convert decoder.safetensors decoder-hf --to hf"
+    lapidary convert decoder.safetensors decoder-hf --to hf\n  \
+    lapidary convert smollm2.gguf smollm2-q8.gguf --to q8_0 --lossy"
 )]
 pub struct ConvertOptions {
-    /// Folder of a model, or file of `train --out`.
+    /// Folder of a model, file of `train --out`, or GGUF file.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Folder or safetensors file to write.
+    /// Folder, safetensors file or, from a GGUF file, GGUF file to write.
     #[arg(value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
@@ -49,7 +75,7 @@ pub struct ConvertOptions {
     /// What is written: by default f32 for a name that ends in .safetensors, else a folder.
     #[arg(long, value_enum)]
     to: Option<To>,
-    /// Round values that f16 cannot hold, and say so, instead of refusing.
+    /// Round values that the type cannot hold, and say so, instead of refusing.
     #[arg(long)]
     lossy: bool,
     /// Folder with the data the network is for, as for `train`.
@@ -68,6 +94,9 @@ struct Report {
 
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
+    if options.input.extension().is_some_and(|one| one == "gguf") {
+        return print_report(common, &gguf(options)?);
+    }
     let (model, _) = open_with_data(&options.input, &options.network, options.data.as_deref())?;
     let is_file = options
         .output
@@ -95,9 +124,19 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
             }
             made
         }
+        To::Q4_0 | To::Q4_1 | To::Q8_0 => {
+            return Err(Failure::Usage(format!(
+                "{}: q4_0, q4_1 and q8_0 are types of GGUF files, and this is none; `lapidary quantize` makes codes of a network",
+                options.input.display()
+            )));
+        }
     };
+    print_report(common, &report)
+}
+
+fn print_report(common: &CommonOptions, report: &Report) -> Result<(), Failure> {
     if common.json {
-        return print_json(&report);
+        return print_json(report);
     }
     let loss = if report.is_lossless {
         "losslessly"
@@ -146,7 +185,7 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
                 }
                 half
             }
-            To::Folder | To::F32 | To::Hf => value,
+            To::Folder | To::F32 | To::Hf | To::Q4_0 | To::Q4_1 | To::Q8_0 => value,
         };
         values.push((name.clone(), value));
     }
@@ -164,6 +203,52 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
     Ok(Report {
         is_lossless,
         ..report(model, &options.output, values.len(), notes)
+    })
+}
+
+/// A language model as another GGUF file.
+fn gguf(options: &ConvertOptions) -> Result<Report, Failure> {
+    let refuse = |reason: &str| {
+        let input = options.input.display();
+        Err(Failure::Usage(format!("{input}: {reason}")))
+    };
+    if options.output.extension().is_none_or(|one| one != "gguf") {
+        return refuse("a GGUF file becomes a GGUF file; let OUT end in .gguf");
+    }
+    let Some(kind) = options.to.and_then(To::ggml) else {
+        return refuse("--to must say which type; allowed: f32, f16, q4_0, q4_1, q8_0");
+    };
+    let file = GgufFile::open(&options.input).map_err(usage)?;
+    let conversion = Conversion::new(&file, kind).map_err(usage)?;
+    let (mut lost, mut worst, mut place) = (0, 0f32, "");
+    for (index, tensor) in file.tensors().iter().enumerate() {
+        let change = conversion.change(index).map_err(usage)?;
+        let name = &tensor.name;
+        if change == f32::INFINITY {
+            let to = conversion.kinds()[index];
+            return refuse(&format!("{name} has values that are infinite as {to}"));
+        }
+        lost += usize::from(change > 0.0);
+        if change > worst {
+            (worst, place) = (change, name.as_str());
+        }
+    }
+    let loss = format!(
+        "{lost} of {} tensors change, {place} most, by up to {worst:e}",
+        file.tensors().len()
+    );
+    if lost > 0 && !options.lossy {
+        return refuse(&format!(
+            "{kind} cannot hold it without loss: {loss}; --lossy rounds them, --to f32 does not"
+        ));
+    }
+    conversion.write(&options.output).map_err(usage)?;
+    Ok(Report {
+        output: options.output.clone(),
+        network: format!("{kind}, {}", bytes(conversion.n_bytes())),
+        tensors: file.tensors().len(),
+        is_lossless: lost == 0,
+        notes: (lost > 0).then_some(loss).into_iter().collect(),
     })
 }
 

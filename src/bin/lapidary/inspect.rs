@@ -9,12 +9,13 @@ use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::Network as _;
 use serde::Serialize;
 
+use crate::generate;
 use crate::options::{CommonOptions, Failure};
 use crate::output::{bytes, number, print, print_json, table};
 
 #[derive(Debug, Args)]
 pub struct InspectOptions {
-    /// A safetensors file, or the folder of a model.
+    /// A safetensors or GGUF file, or the folder of a model, one of Hugging Face's too.
     file: PathBuf,
 }
 
@@ -39,6 +40,9 @@ struct TensorRow {
 }
 
 pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failure> {
+    if generate::is_language_model(&options.file) {
+        return generate::inspect(common, &options.file);
+    }
     if options.file.is_dir() {
         return model(common, &options.file);
     }

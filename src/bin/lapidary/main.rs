@@ -121,7 +121,9 @@ fn for_language_models(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::
     // A model that is none is told so by the command that wants one.
     let is_language_model = |word: &std::ffi::OsString| {
         generate::is_language_model(word.as_ref())
-            || ["-p", "--prompt"].iter().any(|flag| word == flag)
+            || ["-p", "--prompt", "--prompt-file"]
+                .iter()
+                .any(|flag| word == flag)
     };
     if arguments[at + 1..].iter().any(is_language_model)
         && let Some((_, name)) = known(&arguments[at])

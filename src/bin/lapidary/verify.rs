@@ -18,6 +18,7 @@ use lapidary::tune::Quarantined;
 use lapidary::verify::{KernelReport, Status, finite_or_text, verify_kernel};
 use serde::Serialize;
 
+use crate::generate::{self, LanguageOptions};
 use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
 use crate::output::{number, print, print_json, table};
 use crate::{stores, verify_model};
@@ -29,6 +30,21 @@ pub struct VerifyOptions {
     /// For a model that a recipe made: do it again from this one, and compare the bytes.
     #[arg(long, value_name = "MODEL")]
     against: Option<PathBuf>,
+    /// For a language model: read a prompt and compare every operation with the CPU reference, on the inputs it has
+    /// on the device.
+    #[arg(long, conflicts_with = "against")]
+    against_cpu: bool,
+    /// What is read; a few words are enough.
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        default_value = "The quick brown fox",
+        requires = "against_cpu"
+    )]
+    prompt: String,
+    #[command(flatten)]
+    language: LanguageOptions,
     /// auto, gpu, an index, or part of an adapter's or driver's name.
     #[arg(
         long,
@@ -119,7 +135,7 @@ pub fn selected(names: &[String]) -> Result<Vec<&'static Kernel>, Failure> {
 pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failure> {
     let models: Vec<PathBuf> = options.kernels.iter().map(PathBuf::from).collect();
     let n_models = models.iter().filter(|path| path.exists()).count();
-    if n_models > 0 || options.against.is_some() {
+    if n_models > 0 || options.against.is_some() || options.against_cpu {
         if let Some(missing) = models.iter().find(|path| !path.exists()) {
             return Err(Failure::Usage(format!(
                 "{}: there is no such model (kernels and models are verified apart)",
@@ -130,6 +146,16 @@ pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failur
             return Err(Failure::Usage(
                 "verify of models: name them, and one --device".to_owned(),
             ));
+        }
+        if options.against_cpu {
+            let settings = (options.prompt.as_str(), &options.language);
+            return generate::verify(common, &options.device, &models, settings);
+        }
+        if let Some(model) = models.iter().find(|path| generate::is_language_model(path)) {
+            return Err(Failure::Usage(format!(
+                "{}: a language model; --against-cpu compares its operations with the CPU reference",
+                model.display()
+            )));
         }
         let against = options.against.as_deref();
         return verify_model::run(common, &models, (&options.device, against));

@@ -50,7 +50,7 @@ impl FromStr for CacheType {
     }
 }
 
-/// Keys and values of one layer, `[1, kv_heads, capacity, head_dim]` each.
+/// Keys and values of one layer, `[sequences, kv_heads, capacity, head_dim]` each.
 #[derive(Debug, Clone)]
 pub enum CacheRows {
     /// As floats.
@@ -69,7 +69,7 @@ pub enum CacheRows {
     },
 }
 
-/// Keys and values of every layer, of one sequence.
+/// Keys and values of every layer, of some sequences.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     kind: CacheType,
@@ -78,7 +78,7 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// A cache `[1, kv_heads, capacity, head_dim]` a layer. [`Self::clear`] gives it memory.
+    /// A cache `[sequences, kv_heads, capacity, head_dim]` a layer. [`Self::clear`] gives it memory.
     pub(super) fn new(kind: CacheType, n_layers: usize, shape: [usize; 4]) -> Self {
         let layers = (0..n_layers).map(|_| match kind {
             CacheType::F32 | CacheType::F16 => CacheRows::Float {
@@ -97,7 +97,7 @@ impl KvCache {
         }
     }
 
-    /// Positions it has room for.
+    /// Positions of a sequence it has room for.
     #[must_use]
     pub const fn capacity(&self) -> usize {
         self.shape[2]

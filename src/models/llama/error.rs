@@ -56,12 +56,48 @@ pub enum LlamaError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A model that needs more memory than there is; nothing was uploaded.
+    #[error(
+        "{}: needs {} of memory: {} of weights, up to {} of cache and {} of intermediate results; allowed: {}. A shorter context, a cache of f16 or int8 and smaller weights need less", file.display(), mib(*total), mib(*weights), mib(*cache), mib(*activations), mib(*limit)
+    )]
+    Memory {
+        /// The file or folder.
+        file: PathBuf,
+        /// Bytes of its weights.
+        weights: u64,
+        /// Bytes of keys and values, at most.
+        cache: u64,
+        /// Bytes of intermediate results, at most.
+        activations: u64,
+        /// All of them.
+        total: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// A tensor that no buffer of the device can hold; nothing was uploaded.
+    #[error(
+        "{}: tensor `{name}` needs {n_bytes} bytes; a buffer of this device has at most {limit}", file.display()
+    )]
+    Buffer {
+        /// The file or folder.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its bytes on the device.
+        n_bytes: u64,
+        /// The device's limit.
+        limit: u64,
+    },
     /// Values that do not form the tensor asked for.
     #[error(transparent)]
     Tensor(TensorError),
     /// A weight that cannot be uploaded.
     #[error(transparent)]
     Op(#[from] OpError),
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 impl From<IoError> for LlamaError {

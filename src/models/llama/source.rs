@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::io::gguf::GgufFile;
-use crate::io::hf::{DecoderConfig, HfFolder, ModelConfig, Shards};
+use crate::io::hf::{DecoderConfig, HfFolder, ModelConfig, QuantizationConfig, Shards};
 use crate::num::QuantizedMatrix;
+use crate::num::ggml::{GgmlType, repacked_bytes};
 use crate::ops::nn::Rotation;
 use crate::tensor::HostTensor;
 
@@ -109,6 +110,8 @@ pub enum StoredMatrix {
     Dense(HostTensor),
     /// Codes and scales.
     Quantized(QuantizedMatrix),
+    /// The same with columns in another order than the inputs: column `j` meets input `order[j]`.
+    Ordered(QuantizedMatrix, Vec<u32>),
 }
 
 impl StoredMatrix {
@@ -117,7 +120,7 @@ impl StoredMatrix {
     pub fn shape(&self) -> Vec<usize> {
         match self {
             Self::Dense(host) => host.shape().to_vec(),
-            Self::Quantized(matrix) => vec![matrix.n(), matrix.k()],
+            Self::Quantized(matrix) | Self::Ordered(matrix, _) => vec![matrix.n(), matrix.k()],
         }
     }
 }
@@ -153,6 +156,19 @@ pub trait WeightSource {
     /// # Errors
     /// [`LlamaError`] naming file and tensor.
     fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError>;
+
+    /// Bytes that a tensor will take on a device; tells them without reading it, where a source can.
+    ///
+    /// # Errors
+    /// [`LlamaError`] naming file and tensor.
+    fn device_bytes(&self, tensor: ModelTensor) -> Result<u64, LlamaError> {
+        Ok(match self.matrix(tensor)? {
+            StoredMatrix::Dense(host) => host.bytes().len() as u64,
+            StoredMatrix::Quantized(matrix) | StoredMatrix::Ordered(matrix, _) => {
+                matrix.bytes() as u64
+            }
+        })
+    }
 }
 
 /// Tensors of a GGUF file.
@@ -212,6 +228,17 @@ impl WeightSource for GgufWeights<'_> {
     fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError> {
         Ok(self.file.decoded(&tensor.gguf_name())?)
     }
+
+    fn device_bytes(&self, tensor: ModelTensor) -> Result<u64, LlamaError> {
+        let (entry, _) = self.file.tensor_bytes(&tensor.gguf_name())?;
+        // Vectors become f32.
+        let kind = if entry.shape.len() == 2 {
+            entry.kind
+        } else {
+            GgmlType::F32
+        };
+        Ok(repacked_bytes(kind, entry.n(), entry.k()))
+    }
 }
 
 /// Tensors of a folder of Hugging Face's.
@@ -220,6 +247,7 @@ pub struct HfWeights {
     path: PathBuf,
     shards: Shards,
     config: DecoderConfig,
+    quantization: Option<QuantizationConfig>,
 }
 
 impl HfWeights {
@@ -231,12 +259,20 @@ impl HfWeights {
         let path = path.as_ref().to_owned();
         let folder = HfFolder::new(&path);
         let config = decoder(folder.config()?, &path)?;
+        let quantization = folder.quantization()?;
         let shards = folder.weights()?;
         Ok(Self {
             path,
             shards,
             config,
+            quantization,
         })
+    }
+
+    /// The quantized layer behind a weight's name.
+    fn quantized(&self, name: &str) -> Option<(&QuantizationConfig, String)> {
+        let layer = name.strip_suffix(".weight")?;
+        Some((self.quantization.as_ref()?, layer.to_owned()))
     }
 }
 
@@ -259,16 +295,43 @@ impl WeightSource for HfWeights {
 
     fn has(&self, tensor: ModelTensor) -> bool {
         let name = tensor.hf_name();
-        self.shards.names().any(|one| one == name)
+        let is_quantized = || {
+            let (config, layer) = self.quantized(&name)?;
+            Some(config.is_quantized(&self.shards, &layer))
+        };
+        self.shards.has(&name) || is_quantized() == Some(true)
     }
 
     fn matrix(&self, tensor: ModelTensor) -> Result<StoredMatrix, LlamaError> {
-        let host = self.shards.tensor(&tensor.hf_name())?;
-        Ok(StoredMatrix::Dense(host))
+        let name = tensor.hf_name();
+        if let Some((config, layer)) = self.quantized(&name)
+            && let Some(found) = config.linear(&self.shards, &layer)?
+        {
+            return Ok(match found.order {
+                None => StoredMatrix::Quantized(found.matrix),
+                Some(order) => StoredMatrix::Ordered(found.matrix, order),
+            });
+        }
+        Ok(StoredMatrix::Dense(self.shards.tensor(&name)?))
     }
 
     fn vector(&self, tensor: ModelTensor) -> Result<HostTensor, LlamaError> {
         Ok(self.shards.tensor(&tensor.hf_name())?)
+    }
+
+    fn device_bytes(&self, tensor: ModelTensor) -> Result<u64, LlamaError> {
+        let name = tensor.hf_name();
+        if let Some((config, layer)) = self.quantized(&name)
+            && let Some(bytes) = config.device_bytes(&self.shards, &layer)?
+        {
+            return Ok(bytes);
+        }
+        let (entry, _) = self.shards.tensor_bytes(&name)?;
+        Ok(match entry.shape.as_slice() {
+            // Vectors become f32.
+            &[len] => 4 * len as u64,
+            _ => entry.n_bytes as u64,
+        })
     }
 }
 

@@ -1,16 +1,81 @@
 //! Uploads: matrices in their formats, those that read the same input below each other.
 
 use crate::io::hf::{DecoderConfig, DecoderKind};
+use crate::kernels::FloatType;
 use crate::num::QuantizedMatrix;
-use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, concatenate, linear};
+use crate::ops::nn::{Indices, embedding};
+use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, concatenate, linear, transpose};
 use crate::record::{Command, Recording, Tensor};
 use crate::tensor::HostTensor;
 
-use super::{Layer, LlamaError, ModelTensor, StoredMatrix, WeightSource};
+use super::{Layer, LlamaError, ModelTensor, StoredMatrix, WeightSource, view};
 
-/// Matrices that read the same input: one where their formats are the same.
+/// A weight, and the order in which its columns meet the inputs.
 #[derive(Debug, Clone)]
-pub(super) struct Joined(Vec<Weight>);
+pub(super) struct Linear {
+    weight: Weight,
+    /// Column `j` meets input `order[j]`; `None` when columns are inputs.
+    order: Option<Indices>,
+}
+
+impl Linear {
+    /// `x w^T`, f32 `[m, n]`, with a bias `[n]` or a residual `[m, n]` added.
+    pub(super) fn record(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        activations: ActivationPath,
+        (bias, residual): (Option<&Tensor>, Option<&Tensor>),
+    ) -> Result<Tensor, OpError> {
+        let options = LinearOptions {
+            activations: path(&self.weight, activations),
+            bias,
+            residual,
+            ..LinearOptions::default()
+        };
+        match &self.order {
+            None => linear(recording, x, &self.weight, &options),
+            Some(order) => {
+                let x = ordered(recording, x, order)?;
+                linear(recording, &x, &self.weight, &options)
+            }
+        }
+    }
+}
+
+impl From<Weight> for Linear {
+    fn from(weight: Weight) -> Self {
+        Self {
+            weight,
+            order: None,
+        }
+    }
+}
+
+/// Columns of x `[m, k]` in another order: rows of its transpose, which a single row is already.
+fn ordered(recording: &mut Recording, x: &Tensor, order: &Indices) -> Result<Tensor, OpError> {
+    let [m, k] = *x.shape() else {
+        return Err(OpError::Shape {
+            op: "order of columns",
+            what: "x",
+            got: x.shape().to_vec(),
+            expected: "[m, k]".to_owned(),
+        });
+    };
+    let columns = match m {
+        1 => view(x, &[k, 1]),
+        _ => transpose(recording, x)?,
+    };
+    let columns = embedding(recording, &columns, order, FloatType::F32)?;
+    match m {
+        1 => Ok(view(&columns, &[1, k])),
+        _ => transpose(recording, &columns),
+    }
+}
+
+/// Matrices that read the same input: one where their formats and orders are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Joined(Vec<Linear>);
 
 impl Joined {
     /// The products side by side, f32 `[m, n of all]`.
@@ -21,27 +86,17 @@ impl Joined {
         activations: ActivationPath,
         bias: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {
-        if let [weight] = self.0.as_slice() {
-            let options = LinearOptions {
-                activations: path(weight, activations),
-                bias,
-                ..LinearOptions::default()
-            };
-            return linear(recording, x, weight, &options);
+        if let [one] = self.0.as_slice() {
+            return one.record(recording, x, activations, (bias, None));
         }
         let (mut products, mut first) = (Vec::new(), 0);
-        for weight in &self.0 {
-            let [n, _] = weight.shape()?;
+        for one in &self.0 {
+            let [n, _] = one.weight.shape()?;
             let bias = match bias {
                 None => None,
                 Some(bias) => Some(crate::ops::slice(recording, bias, 0, first..first + n)?),
             };
-            let options = LinearOptions {
-                activations: path(weight, activations),
-                bias: bias.as_ref(),
-                ..LinearOptions::default()
-            };
-            products.push(linear(recording, x, weight, &options)?);
+            products.push(one.record(recording, x, activations, (bias.as_ref(), None))?);
             first += n;
         }
         let products: Vec<&Tensor> = products.iter().collect();
@@ -50,7 +105,7 @@ impl Joined {
 }
 
 /// Integers meet quantized weights only.
-pub(super) const fn path(weight: &Weight, activations: ActivationPath) -> ActivationPath {
+const fn path(weight: &Weight, activations: ActivationPath) -> ActivationPath {
     match weight {
         Weight::Quantized(_) => activations,
         Weight::Dense(_) | Weight::Sparse(_) => ActivationPath::Float,
@@ -104,18 +159,18 @@ impl<'a> Loader<'a> {
     }
 
     /// Embedding, head and the norm before it.
-    pub(super) fn ends(&mut self) -> Result<(Weight, Weight, Tensor), LlamaError> {
+    pub(super) fn ends(&mut self) -> Result<(Weight, Linear, Tensor), LlamaError> {
         let DecoderConfig {
             vocabulary, width, ..
         } = *self.config;
         let shape = [vocabulary, width];
-        let embedding = self.weight(ModelTensor::Embedding, shape)?;
+        let embedding = self.weight(ModelTensor::Embedding, shape)?.weight;
         let is_tied = match self.config.tied_head {
             Some(is_tied) => is_tied,
             None => !self.source.has(ModelTensor::Head),
         };
         let head = if is_tied {
-            embedding.clone()
+            embedding.clone().into()
         } else {
             self.weight(ModelTensor::Head, shape)?
         };
@@ -182,7 +237,7 @@ impl<'a> Loader<'a> {
         Ok(Joined(weights.collect::<Result<_, _>>()?))
     }
 
-    fn weight(&mut self, tensor: ModelTensor, shape: [usize; 2]) -> Result<Weight, LlamaError> {
+    fn weight(&mut self, tensor: ModelTensor, shape: [usize; 2]) -> Result<Linear, LlamaError> {
         let stored = self.stored(tensor, shape)?;
         self.upload(&stored)
     }
@@ -193,11 +248,19 @@ impl<'a> Loader<'a> {
         Ok(stored)
     }
 
-    fn upload(&mut self, stored: &StoredMatrix) -> Result<Weight, LlamaError> {
+    fn upload(&mut self, stored: &StoredMatrix) -> Result<Linear, LlamaError> {
+        let recording = &mut self.recording;
         Ok(match stored {
-            StoredMatrix::Dense(host) => Weight::upload_dense(&mut self.recording, host)?,
-            StoredMatrix::Quantized(matrix) => {
-                Weight::upload_quantized(&mut self.recording, matrix)
+            StoredMatrix::Dense(host) => Weight::upload_dense(recording, host)?.into(),
+            StoredMatrix::Quantized(matrix) => Weight::upload_quantized(recording, matrix).into(),
+            StoredMatrix::Ordered(matrix, order) => {
+                let (k, shape) = (matrix.k(), [matrix.k()]);
+                let order =
+                    Indices::upload(recording, "order of columns", &shape, (order.as_slice(), k))?;
+                Linear {
+                    weight: Weight::upload_quantized(recording, matrix),
+                    order: Some(order),
+                }
             }
         })
     }
@@ -247,14 +310,29 @@ impl<'a> Loader<'a> {
 /// One matrix of all rows, where the formats allow it.
 fn join(stored: &[StoredMatrix]) -> Result<Option<StoredMatrix>, LlamaError> {
     let (mut dense, mut quantized): (Vec<&HostTensor>, Vec<QuantizedMatrix>) = Default::default();
+    let mut orders: Vec<Option<&Vec<u32>>> = Vec::new();
     for one in stored {
         match one {
             StoredMatrix::Dense(host) => dense.push(host),
-            StoredMatrix::Quantized(matrix) => quantized.push(matrix.clone()),
+            StoredMatrix::Quantized(matrix) => {
+                quantized.push(matrix.clone());
+                orders.push(None);
+            }
+            StoredMatrix::Ordered(matrix, order) => {
+                quantized.push(matrix.clone());
+                orders.push(Some(order));
+            }
         }
     }
     if quantized.len() == stored.len() {
-        return Ok(QuantizedMatrix::stacked(&quantized).map(StoredMatrix::Quantized));
+        if orders.iter().any(|order| *order != orders[0]) {
+            return Ok(None);
+        }
+        let joined = QuantizedMatrix::stacked(&quantized);
+        return Ok(joined.map(|joined| match orders[0] {
+            None => StoredMatrix::Quantized(joined),
+            Some(order) => StoredMatrix::Ordered(joined, order.clone()),
+        }));
     }
     let Some(first) = dense.first() else {
         return Ok(None);

@@ -1,24 +1,28 @@
 //! Language models on the command line: text, perplexity, speed.
 
 mod bench;
+mod inspect;
 mod perplexity;
 mod run;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use lapidary::engine::Engine;
-use lapidary::generate::{GenerateError, LanguageModel, SessionOptions};
-use lapidary::models::llama::CacheType;
+use lapidary::generate::{GenerateError, LanguageModel, SessionOptions, text_of};
+use lapidary::models::llama::{CacheType, Use};
 use lapidary::ops::ActivationPath;
 
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::train;
 
 pub use bench::{BenchOptions, bench};
+pub use inspect::inspect;
 pub use perplexity::{PerplexityOptions, perplexity};
 pub use run::{RunOptions, run};
+pub use verify::verify;
 
 /// Positions that are planned for where a model allows more: memory grows with what is used, a table of angles
 /// with what is allowed.
@@ -52,6 +56,29 @@ pub struct LanguageOptions {
     /// How activations meet quantized weights: float, or int8 in blocks of 32.
     #[arg(long, default_value = "float", value_name = "HOW")]
     activations: Activations,
+    /// Refuse a model whose weights, cache of the whole context and intermediate results need more, before anything is
+    /// uploaded: bytes, or a number of K, M or G (1024 of each the one before).
+    #[arg(long, value_name = "SIZE")]
+    max_memory: Option<ByteCount>,
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteCount(u64);
+
+impl std::str::FromStr for ByteCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [("K", 10), ("M", 20), ("G", 30)];
+        let unit = |(unit, shift): &(&str, u32)| Some((text.strip_suffix(*unit)?, *shift));
+        let (number, shift) = units.iter().find_map(unit).unwrap_or((text, 0));
+        let bytes: Option<u64> = number.parse().ok();
+        bytes
+            .and_then(|bytes| bytes.checked_mul(1u64 << shift))
+            .map(Self)
+            .ok_or_else(|| "allowed: a whole number of bytes, or one with K, M or G".to_owned())
+    }
 }
 
 /// A model on a device.
@@ -68,11 +95,19 @@ impl Opened {
         path: &Path,
         options: &LanguageOptions,
     ) -> Result<Self, Failure> {
+        Self::of_texts(common, device, path, (options, 1))
+    }
+
+    /// For so many texts at the same time.
+    fn of_texts(
+        common: &CommonOptions,
+        device: &DeviceOption,
+        path: &Path,
+        (options, texts): (&LanguageOptions, usize),
+    ) -> Result<Self, Failure> {
         let engine = train::engine(common, device)?;
         let began = Instant::now();
-        let context = options.context.map_or(DEFAULT_CONTEXT, |n| n as usize);
-        let mut model = LanguageModel::open(engine.as_ref(), path, context).map_err(failure)?;
-        model.llama = model.llama.with_activations(options.activations.0);
+        let model = options.open(engine.as_ref(), path, texts)?;
         let load_seconds = began.elapsed().as_secs_f64();
         Ok(Self {
             engine,
@@ -83,6 +118,24 @@ impl Opened {
 }
 
 impl LanguageOptions {
+    /// Puts a model on a device.
+    fn open(
+        &self,
+        engine: &dyn Engine,
+        path: &Path,
+        texts: usize,
+    ) -> Result<LanguageModel, Failure> {
+        let context = self.context.map_or(DEFAULT_CONTEXT, |n| n as usize);
+        let how = Use {
+            texts,
+            ..text_of(context, self.kv)
+        };
+        let most = self.max_memory.map(|ByteCount(bytes)| bytes);
+        let mut model = LanguageModel::open_for(engine, path, how, most).map_err(failure)?;
+        model.llama = model.llama.with_activations(self.activations.0);
+        Ok(model)
+    }
+
     fn session(&self, n_candidates: usize) -> SessionOptions {
         SessionOptions {
             cache: self.kv,

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use lapidary::generate::{Windows, log_probabilities};
+use lapidary::generate::{
+    Divergence, LanguageModel, Perplexity, Windows, divergence, log_probabilities,
+};
 use lapidary::io::read_text;
 use serde::Serialize;
 
@@ -30,6 +32,10 @@ pub struct PerplexityOptions {
     /// Tokens of the text that are read; all unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     tokens: Option<u32>,
+    /// Compare the model's predictions with those of this one: the Kullback-Leibler divergence, and how often both
+    /// hold the same token most likely.
+    #[arg(long, value_name = "MODEL", requires = "perplexity")]
+    base: Option<PathBuf>,
     #[command(flatten)]
     language: LanguageOptions,
 }
@@ -50,6 +56,65 @@ struct Report {
     perplexity: f64,
     perplexity_standard_error: f64,
     tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Against>,
+}
+
+/// The model beside its base; divergences are in nats a token.
+#[derive(Debug, Serialize)]
+struct Against {
+    base: String,
+    base_perplexity: f64,
+    base_perplexity_standard_error: f64,
+    /// Mean of `ln p` of the base less that of the model.
+    log_perplexity_ratio: f64,
+    log_perplexity_ratio_standard_error: f64,
+    mean_divergence: f64,
+    divergence_standard_error: f64,
+    median_divergence: f64,
+    divergence_of_90_percent: f64,
+    divergence_of_99_percent: f64,
+    largest_divergence: f64,
+    same_top_token: f64,
+    same_top_token_standard_error: f64,
+}
+
+impl Against {
+    fn new(base: &Path, found: &Divergence) -> Self {
+        Self {
+            base: base.display().to_string(),
+            base_perplexity: found.base.value(),
+            base_perplexity_standard_error: found.base.error(),
+            log_perplexity_ratio: found.log_ratio(),
+            log_perplexity_ratio_standard_error: found.log_ratio_error(),
+            mean_divergence: found.mean(),
+            divergence_standard_error: found.mean_error(),
+            median_divergence: found.quantile(0.5),
+            divergence_of_90_percent: found.quantile(0.9),
+            divergence_of_99_percent: found.quantile(0.99),
+            largest_divergence: found.quantile(1.0),
+            same_top_token: found.agreement(),
+            same_top_token_standard_error: found.agreement_error(),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!(
+            "base       {:.4} +- {:.4}, ln of the ratio {:.6} +- {:.6}\ndivergence {:.6e} +- {:.1e} nats a token; median {:.3e}, 90% {:.3e}, 99% {:.3e}, largest {:.3e}\nsame top token {:.3}% +- {:.3}%",
+            self.base_perplexity,
+            self.base_perplexity_standard_error,
+            self.log_perplexity_ratio,
+            self.log_perplexity_ratio_standard_error,
+            self.mean_divergence,
+            self.divergence_standard_error,
+            self.median_divergence,
+            self.divergence_of_90_percent,
+            self.divergence_of_99_percent,
+            self.largest_divergence,
+            100.0 * self.same_top_token,
+            100.0 * self.same_top_token_standard_error,
+        )
+    }
 }
 
 pub fn perplexity(
@@ -66,21 +131,37 @@ pub fn perplexity(
         window: options.window as usize,
         stride: options.stride.unwrap_or(options.window) as usize,
     };
+    let base = match &options.base {
+        None => None,
+        Some(path) => Some(open_base(
+            &opened,
+            path,
+            (content.as_str(), tokens.as_slice()),
+            options,
+        )?),
+    };
     let stop = train::stop_on_ctrl_c()?;
     let bar = ProgressBar::new(tokens.len() as u64);
     let began = Instant::now();
-    let judged = log_probabilities(
-        opened.engine.as_ref(),
-        &opened.model.llama,
-        &tokens,
-        windows,
-        options.language.session(1),
-        &mut |done, _| {
-            bar.set_position(done as u64);
-            !stop.load(Ordering::Relaxed)
-        },
-    )
-    .map_err(failure)?;
+    let mut go_on = |done: usize, _: usize| {
+        bar.set_position(done as u64);
+        !stop.load(Ordering::Relaxed)
+    };
+    let (engine, llama) = (opened.engine.as_ref(), &opened.model.llama);
+    let settings = options.language.session(1);
+    let (judged, against): (Perplexity, _) = match &base {
+        None => {
+            let judged = log_probabilities(engine, llama, &tokens, windows, settings, &mut go_on);
+            (judged.map_err(failure)?, None)
+        }
+        Some((path, base)) => {
+            let pair = [llama, &base.llama];
+            let found = divergence(engine, pair, &tokens, windows, settings, &mut go_on);
+            let found = found.map_err(failure)?;
+            let against = Against::new(path, &found);
+            (found.model, Some(against))
+        }
+    };
     bar.finish_and_clear();
     let predicted = judged.log_probabilities.len();
     let report = Report {
@@ -96,12 +177,15 @@ pub fn perplexity(
         perplexity: judged.value(),
         perplexity_standard_error: judged.error(),
         tokens_per_second: predicted as f64 / began.elapsed().as_secs_f64().max(1e-9),
+        against,
     };
     if common.json {
         return print_json(&report);
     }
+    let against = report.against.as_ref();
+    let against = against.map_or_else(String::new, |one| format!("{}\n", one.text()));
     print(&format!(
-        "perplexity {:.4} +- {:.4} ({:.5} +- {:.5} nats a token) over {predicted} tokens, window {}, stride {}\n{:.1} tokens/s on {}",
+        "perplexity {:.4} +- {:.4} ({:.5} +- {:.5} nats a token) over {predicted} tokens, window {}, stride {}\n{against}{:.1} tokens/s on {}",
         report.perplexity,
         report.perplexity_standard_error,
         report.loss,
@@ -111,4 +195,22 @@ pub fn perplexity(
         report.tokens_per_second,
         report.device,
     ))
+}
+
+/// The other model, on the same device and run the same way; it must read the text as the same tokens.
+fn open_base<'a>(
+    opened: &Opened,
+    path: &'a Path,
+    (content, tokens): (&str, &[u32]),
+    options: &PerplexityOptions,
+) -> Result<(&'a Path, LanguageModel), Failure> {
+    let base = options.language.open(opened.engine.as_ref(), path, 1)?;
+    let of_base = base.tokens(content).map_err(failure)?;
+    if !of_base.starts_with(tokens) {
+        return Err(Failure::Usage(format!(
+            "{}: its tokenizer makes other tokens of the text than that of the model; predictions of other tokens cannot be compared",
+            path.display()
+        )));
+    }
+    Ok((path, base))
 }

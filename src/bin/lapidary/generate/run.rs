@@ -1,17 +1,20 @@
 //! `lapidary run MODEL -p TEXT`: text from a language model, streamed.
 
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use clap::Args;
-use lapidary::generate::{GenerateOptions, Sampler, Sampling, Session, generate};
+use lapidary::generate::{
+    GenerateOptions, LanguageModel, Sampler, Sampling, Session, generate, generate_each,
+};
+use lapidary::io::read_text;
 use lapidary::text::Message;
 use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure};
-use crate::output::print_json;
+use crate::output::{print, print_json};
 use crate::train;
 
 use super::{LanguageOptions, Opened, failure, is_language_model};
@@ -22,8 +25,19 @@ pub struct RunOptions {
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// What to go on with; `-` reads it from the standard input.
-    #[arg(short, long, value_name = "TEXT")]
-    prompt: String,
+    #[arg(
+        short,
+        long,
+        value_name = "TEXT",
+        required_unless_present = "prompt_file"
+    )]
+    prompt: Option<String>,
+    /// A file of prompts, one a line, that are gone on with side by side.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    prompt_file: Option<PathBuf>,
+    /// Prompts of a file that are read at the same time.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
+    batch_size: u32,
     /// Give the prompt as a user's question, by the model's chat template.
     #[arg(long)]
     chat: bool,
@@ -89,21 +103,13 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         seed: options.seed,
     };
     let sampler = Sampler::new(sampling).map_err(failure)?;
-    let prompt = prompt(&options.prompt)?;
+    if let Some(file) = &options.prompt_file {
+        return batches(common, options, file, (sampling, &sampler));
+    }
+    let prompt = prompt(options.prompt.as_deref().unwrap_or_default())?;
     let opened = Opened::new(common, &options.device, &options.model, &options.language)?;
     let model = &opened.model;
-    let tokens = if options.chat {
-        let message = |role: &str, content: &str| Message {
-            role: role.to_owned(),
-            content: content.to_owned(),
-        };
-        let system = options.system.iter().map(|text| message("system", text));
-        let messages: Vec<Message> = system.chain([message("user", &prompt)]).collect();
-        model.chat_tokens(&messages)
-    } else {
-        model.tokens(&prompt)
-    };
-    let tokens = tokens.map_err(failure)?;
+    let tokens = tokens(model, options, &prompt)?;
     let n_candidates = sampling.n_candidates(model.llama.config().vocabulary);
     let settings = options.language.session(n_candidates);
     let engine = opened.engine.as_ref();
@@ -161,6 +167,127 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         report.ended,
         opened.load_seconds,
         report.device,
+    );
+    Ok(())
+}
+
+fn tokens(model: &LanguageModel, options: &RunOptions, prompt: &str) -> Result<Vec<u32>, Failure> {
+    let tokens = if options.chat {
+        let message = |role: &str, content: &str| Message {
+            role: role.to_owned(),
+            content: content.to_owned(),
+        };
+        let system = options.system.iter().map(|text| message("system", text));
+        let messages: Vec<Message> = system.chain([message("user", prompt)]).collect();
+        model.chat_tokens(&messages)
+    } else {
+        model.tokens(prompt)
+    };
+    tokens.map_err(failure)
+}
+
+#[derive(Debug, Serialize)]
+struct BatchReport {
+    model: String,
+    device: String,
+    texts: Vec<TextReport>,
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct TextReport {
+    prompt: String,
+    prompt_tokens: usize,
+    text: String,
+    tokens: Vec<u32>,
+    ended: &'static str,
+}
+
+/// Every line of a file, some at a time.
+fn batches(
+    common: &CommonOptions,
+    options: &RunOptions,
+    file: &Path,
+    (sampling, sampler): (Sampling, &Sampler),
+) -> Result<(), Failure> {
+    let content = read_text(file).map_err(|error| Failure::Usage(error.to_string()))?;
+    let prompts: Vec<&str> = content.lines().filter(|line| !line.is_empty()).collect();
+    if prompts.is_empty() {
+        return Err(Failure::Usage(format!(
+            "{}: holds no prompt; expected one a line",
+            file.display()
+        )));
+    }
+    let batch_size = options.batch_size as usize;
+    let language = (&options.language, batch_size.min(prompts.len()));
+    let opened = Opened::of_texts(common, &options.device, &options.model, language)?;
+    let model = &opened.model;
+    let n_candidates = sampling.n_candidates(model.llama.config().vocabulary);
+    let settings = options.language.session(n_candidates);
+    let engine = opened.engine.as_ref();
+    let goal = GenerateOptions {
+        max_tokens: options.max_tokens as usize,
+        end_tokens: model.ends(),
+        stops: &options.stop,
+    };
+    let stop = train::stop_on_ctrl_c()?;
+    let began = Instant::now();
+    let (mut texts, mut made) = (Vec::new(), 0);
+    for batch in prompts.chunks(batch_size) {
+        let given: Vec<Vec<u32>> = batch
+            .iter()
+            .map(|prompt| tokens(model, options, prompt))
+            .collect::<Result<_, _>>()?;
+        let session = Session::of_texts(engine, &model.llama, settings, batch.len());
+        let mut session = session.map_err(failure)?;
+        let mut pieces = vec![String::new(); batch.len()];
+        let generated = generate_each(
+            &mut session,
+            &model.tokenizer,
+            &given,
+            sampler,
+            goal,
+            &mut |text, piece| {
+                pieces[text] += piece;
+                !stop.load(Ordering::Relaxed)
+            },
+        );
+        let generated = generated.map_err(failure)?;
+        for (index, one) in generated.into_iter().enumerate() {
+            made += one.tokens.len();
+            let report = TextReport {
+                prompt: batch[index].to_owned(),
+                prompt_tokens: given[index].len(),
+                text: std::mem::take(&mut pieces[index]),
+                tokens: one.tokens,
+                ended: one.ended.describe(),
+            };
+            if !common.json {
+                print(&format!("> {}\n{}\n", report.prompt, report.text))?;
+            }
+            texts.push(report);
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let report = BatchReport {
+        model: options.model.display().to_string(),
+        device: engine.name(),
+        texts,
+        seconds,
+        tokens_per_second: made as f64 / seconds.max(1e-9),
+    };
+    if common.json {
+        return print_json(&report);
+    }
+    eprintln!(
+        "{} prompts, {made} tokens made in {seconds:.2} s, {:.1} tokens/s; {}",
+        report.texts.len(),
+        report.tokens_per_second,
+        report.device
     );
     Ok(())
 }
