@@ -120,7 +120,7 @@ fn a_decoder_learns_which_bytes_follow_each_other() {
 fn tokens_past_the_vocabulary_are_refused_by_place() {
     let network = small();
     let engine = CpuEngine::new();
-    let mut tokens = vec![1u32; 2 * LENGTH];
+    let mut tokens = [1u32; 2 * LENGTH];
     tokens[LENGTH + 3] = 256;
     let mut uploads = lapidary::record::Recording::new();
     let values = network.parameters(0).expect("small");
