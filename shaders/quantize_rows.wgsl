@@ -5,29 +5,11 @@ import package::lib::grid::linear_workgroup;
 import package::variant::{LANES, WORKGROUP_SIZE};
 import package::x::load_x8;
 import package::reduce::{reduce_max, reduce_sum_i32};
+import package::quantize_rows::params::params;
+import package::quantize_rows::code::{quantize4, scale_of};
 
-struct Params {
-    m: u32, // rows
-    k: u32,
-    row_words: u32, // words of one row of codes, a multiple of 4
-    row_blocks: u32, // scale blocks of one row
-    block_steps: u32, // 8-element steps of one block
-    block_segments: u32, // segments of one block
-    segment_steps: u32, // 8-element steps of one segment
-    scales_start: u32, // word of this launch's first scale in `blocks`
-    sums_start: u32, // word of this launch's first sum
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read_write> codes: array<u32>; // [m, row_words], 4 a word
 @group(0) @binding(3) var<storage, read_write> blocks: array<u32>; // f32 [m, segments], i32 [m, segments]
-
-// Blocks whose largest magnitude is below 2^-100 are zero: their reciprocals would leave f32.
-const SMALLEST_MAXIMUM = 7.888609052210118e-31;
-
-fn quantize4(values: vec4<f32>, inverse_scale: f32) -> vec4<i32> {
-    return vec4<i32>(clamp(round(values * inverse_scale), vec4<f32>(-127.0), vec4<f32>(127.0)));
-}
 
 // Stores the codes of one step and returns their sum.
 fn quantize_step(row: u32, step: u32, inverse_scale: f32) -> i32 {
@@ -63,9 +45,9 @@ fn main(
         largest = max(largest, max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w)));
     }
     largest = reduce_max(largest, lane);
-    let is_zero = largest < SMALLEST_MAXIMUM;
-    let scale = select(largest * 0.007874015748031496, 0.0, is_zero); // 1 / 127
-    let inverse_scale = select(127.0 / max(largest, SMALLEST_MAXIMUM), 0.0, is_zero);
+    let both = scale_of(largest);
+    let scale = both.x;
+    let inverse_scale = both.y;
 
     let segments = params.row_blocks * params.block_segments;
     let first_segment = row * segments + block * params.block_segments;

@@ -15,6 +15,11 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         // Rows whose codes end in padding, segments of one step.
         (4, 40, 40, 40),
         (5, 72, 24, 8),
+        // Chunks that a subgroup's lanes do not share evenly, in one block and in two.
+        (3, 208, 208, 208),
+        (4, 384, 192, 192),
+        // So many that a workgroup takes several, and the last fewer.
+        (35, 144, 144, 144),
         // More segments than lanes.
         (2, 1024, 1024, 16),
     ];

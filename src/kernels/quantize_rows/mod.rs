@@ -34,6 +34,16 @@ const BLOCKS: u32 = 3;
 /// 2^-100: a block whose largest magnitude is smaller counts as zero.
 pub(super) const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
 
+/// Entry in which a subgroup reads a block once, and the elements of a lane's chunk.
+const SUBGROUP_ENTRY: &str = "quantize_rows/subgroup";
+const CHUNK: u32 = 16;
+
+/// Blocks from which on a software adapter's workgroups take several.
+const MANY_BLOCKS: u32 = 32;
+
+/// Chunks that a lane keeps at most.
+const MAX_ROUNDS: u32 = 16;
+
 /// Codes whose sum always fits i32: (2^31 - 1) / 127.
 const MAX_SUM_BLOCK: u64 = 16_909_320;
 
@@ -217,6 +227,36 @@ impl QuantizeLaunch {
     }
 }
 
+impl QuantizeLaunch {
+    /// A subgroup that reads a block once, where it has a chunk for each lane and a lane can keep its own.
+    fn once(&self, x: &'static str, capabilities: &Capabilities) -> Option<Variant> {
+        let QuantizeRows {
+            block, sum_block, ..
+        } = self.shape;
+        let size = capabilities.subgroup_size()?;
+        let chunks = block / CHUNK;
+        let rounds = chunks.div_ceil(size);
+        let fits = block.is_multiple_of(CHUNK)
+            && block == sum_block
+            && chunks >= size
+            && rounds <= MAX_ROUNDS;
+        // On a CPU a workgroup has a cost of its own.
+        let blocks = self.shape.m * (self.shape.k / block);
+        let together = if capabilities.software && blocks >= MANY_BLOCKS {
+            8
+        } else {
+            1
+        };
+        fits.then(|| {
+            Variant::new(SUBGROUP_ENTRY)
+                .slot("x", x)
+                .number("BLOCKS", together)
+                .number("ROUNDS", rounds)
+                .number("SUBGROUP", size)
+        })
+    }
+}
+
 impl Launch for QuantizeLaunch {
     fn kernel(&self) -> &'static str {
         NAME
@@ -310,15 +350,21 @@ impl Launch for QuantizeLaunch {
         if capabilities.subgroups {
             variants.push(variant("subgroup", 32, 32));
         }
-        if !capabilities.software {
-            // On hardware a short block is one lane's work, a long one a workgroup's.
-            variants.rotate_left(if self.shape.block <= 128 { 1 } else { 2 });
+        let once = self.once(x, capabilities);
+        if capabilities.software {
+            return once.into_iter().chain(variants).collect();
         }
+        // On hardware a short block is one lane's work, a long one a workgroup's.
+        variants.rotate_left(if self.shape.block <= 128 { 1 } else { 2 });
+        variants.extend(once);
         variants
     }
 
     fn workgroups(&self, variant: &Variant) -> u64 {
         let blocks = u64::from(self.shape.m) * u64::from(self.shape.k / self.shape.block);
+        if variant.has("ROUNDS") {
+            return blocks.div_ceil(variant.get("BLOCKS").into());
+        }
         blocks.div_ceil(u64::from(
             variant.get("WORKGROUP_SIZE") / variant.get("LANES"),
         ))
@@ -328,6 +374,14 @@ impl Launch for QuantizeLaunch {
         let QuantizeRows {
             block, sum_block, ..
         } = self.shape;
+        if variant.has("ROUNDS") {
+            let number = |name| u64::from(variant.get(name));
+            let (blocks, rounds) = (number("BLOCKS"), number("ROUNDS"));
+            return Iterations {
+                unrolled: looped(blocks, 0),
+                rolled: looped(blocks, looped(rounds, 0) + looped(rounds, looped(4, 0))),
+            };
+        }
         let lanes = variant.get("LANES");
         let (steps, segments) = (block.div_ceil(STEP), u64::from(block / sum_block.max(1)));
         let segment_steps = sum_block.div_ceil(STEP);
@@ -467,7 +521,7 @@ pub static KERNEL: Kernel = Kernel {
 const BROKEN: &[Edit] = &[
     Edit {
         name: "truncated_instead_of_rounded",
-        module: NAME,
+        module: "quantize_rows/code",
         find: "round(values * inverse_scale)",
         replace: "trunc(values * inverse_scale)",
     },
@@ -476,6 +530,36 @@ const BROKEN: &[Edit] = &[
         module: NAME,
         find: "max(abs(values.low), abs(values.high))",
         replace: "max(values.low, values.high)",
+    },
+    Edit {
+        name: "subgroup_largest_of_each_lane",
+        module: SUBGROUP_ENTRY,
+        find: "subgroupMax(largest)",
+        replace: "largest",
+    },
+    Edit {
+        name: "subgroup_sum_of_each_lane",
+        module: SUBGROUP_ENTRY,
+        find: "subgroupAdd(sum)",
+        replace: "sum",
+    },
+    Edit {
+        name: "subgroup_last_chunk_left_out",
+        module: SUBGROUP_ENTRY,
+        find: "if (chunk < chunks) {",
+        replace: "if (chunk + 1u < chunks) {",
+    },
+    Edit {
+        name: "subgroup_block_of_the_row_start",
+        module: SUBGROUP_ENTRY,
+        find: "index % params.row_blocks * chunks",
+        replace: "index % params.row_blocks * 0u",
+    },
+    Edit {
+        name: "subgroup_upper_half_of_a_chunk_is_the_lower",
+        module: SUBGROUP_ENTRY,
+        find: "load_x8(row, column + 8u, params.k)",
+        replace: "load_x8(row, column, params.k)",
     },
     Edit {
         name: "last_step_not_searched",

@@ -1,0 +1,17 @@
+// From a block's largest magnitude to its scale and codes.
+
+// Blocks whose largest magnitude is below 2^-100 are zero: their reciprocals would leave f32.
+const SMALLEST_MAXIMUM = 7.888609052210118e-31;
+
+// The scale of a block, and what its values are multiplied by.
+fn scale_of(largest: f32) -> vec2<f32> {
+    let is_zero = largest < SMALLEST_MAXIMUM;
+    return vec2<f32>(
+        select(largest * 0.007874015748031496, 0.0, is_zero), // 1 / 127
+        select(127.0 / max(largest, SMALLEST_MAXIMUM), 0.0, is_zero),
+    );
+}
+
+fn quantize4(values: vec4<f32>, inverse_scale: f32) -> vec4<i32> {
+    return vec4<i32>(clamp(round(values * inverse_scale), vec4<f32>(-127.0), vec4<f32>(127.0)));
+}
