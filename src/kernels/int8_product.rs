@@ -112,7 +112,7 @@ const PAIRS: &str = "matmul_int8/pairs";
 const PAIRS_TILE: (u32, u32) = (2, 4);
 
 /// Shortest segment for which a software adapter's first guess is [`PAIRS`].
-const PAIRS_SEGMENT: u32 = 128;
+const PAIRS_SEGMENT: u32 = 64;
 
 /// The launch: a product, or the part of one that fits a binding limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
