@@ -14,6 +14,7 @@ import package::matmul_int8::activations::load_x16;
 import package::matmul_int8::blocks::{segment_scale, segment_sum};
 import package::matmul_int8::term::scaled_term;
 import package::bytes16::{OFFSET, load_bytes16};
+import package::minimum::load_minimum;
 import package::scale::load_scale;
 import package::zero::load_zero;
 import package::lib::epilogue::finish_pair;
@@ -94,10 +95,12 @@ fn main(
         }
         var scale: array<f32, TILE_N>;
         var zero: array<i32, TILE_N>;
+        var minimum: array<f32, TILE_N>;
         for (var j = 0u; j < TILE_N; j++) {
             let index = scale_start[j] + segment / params.group_segments;
             scale[j] = load_scale(index);
             zero[j] = load_zero(index) + OFFSET;
+            minimum[j] = load_minimum(index);
         }
         for (var i = 0u; i < PAIRS; i++) {
             let own_scales = vec2<f32>(
@@ -115,8 +118,8 @@ fn main(
                     let upper = uppers[i][other][j];
                     let lower = totals[i][other][j] - (upper << 16u);
                     sums[i][other][j] += vec2<f32>(
-                        scaled_term(lower, zero[j], scale[j], x_scales.x, x_sums.x),
-                        scaled_term(upper, zero[j], scale[j], x_scales.y, x_sums.y),
+                        scaled_term(lower, zero[j], scale[j], minimum[j], x_scales.x, x_sums.x),
+                        scaled_term(upper, zero[j], scale[j], minimum[j], x_scales.y, x_sums.y),
                     );
                 }
             }
