@@ -150,4 +150,10 @@ fn a_recipe_that_is_killed_in_every_stage_ends_with_the_same_bytes() {
         };
         assert_eq!(receipt(&killed), receipt(&whole), "{stage}");
     }
+    // As after a kill between the last two steps of a stage.
+    let stray = killed.join(".kept/base");
+    fs::create_dir_all(&stray).expect("a folder");
+    fs::write(stray.join("training.safetensors"), b"done").expect("writes");
+    finish(&folder, &killed);
+    assert_eq!(files(&killed), files(&whole), "what was kept goes");
 }

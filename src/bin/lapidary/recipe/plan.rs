@@ -87,7 +87,9 @@ pub fn plan(common: &CommonOptions, recipe: &Recipe, place: &Place<'_>) -> Resul
                 (Estimate { seconds: None, how }, from.cloned())
             }
         };
-        let sizes = model.as_ref().map(|one| one.model.stored_bytes());
+        // A copy has the size that its kind of file gives it.
+        let sized = model.as_ref().filter(|_| stage.kind.makes != Makes::Copy);
+        let sizes = sized.map(|one| one.model.stored_bytes());
         let sizes = sizes.transpose()?;
         lines.push(Line {
             stage: stage.kind.name,

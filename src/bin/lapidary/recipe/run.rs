@@ -96,6 +96,8 @@ pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
         // Judgements are looked at, not built on, and hold times: they are made anew.
         if stage.kind.makes != Makes::Report && is_there(&receipt, stage, &folder)? {
             eprintln!("{shown}: is there already");
+            // Killed between its last two steps, it left what it kept.
+            Keeping::at(stage, place.work).end()?;
         } else {
             eprintln!("{shown}");
             let began = Instant::now();
@@ -235,12 +237,17 @@ struct Keeping {
 }
 
 impl Keeping {
+    fn at(stage: &Stage, work: &Path) -> Self {
+        let folder = work.join(KEPT_FOLDER).join(&stage.name);
+        Self { folder }
+    }
+
     /// The place of a stage that makes a model; what another stage of that name kept there is removed.
     fn of(stage: &Stage, receipt: &Receipt, work: &Path) -> Result<Option<Self>, Failure> {
         if !matches!(stage.kind.makes, Makes::First | Makes::Model) {
             return Ok(None);
         }
-        let folder = work.join(KEPT_FOLDER).join(&stage.name);
+        let Self { folder } = Self::at(stage, work);
         let file = folder.join(KEPT_FILE);
         let said = serde_json::to_string_pretty(&(receipt, &stage.words)).map_err(usage)? + "\n";
         let is_same = file.exists() && read_text(&file).map_err(usage)? == said;
@@ -255,8 +262,11 @@ impl Keeping {
         Ok(Some(Self { folder }))
     }
 
-    /// Removes what was kept, and the folder of all stages when it was the last.
+    /// Removes what was kept, where something was, and the folder of all stages when it was the last.
     fn end(self) -> Result<(), Failure> {
+        if !self.folder.exists() {
+            return Ok(());
+        }
         std::fs::remove_dir_all(&self.folder).map_err(usage)?;
         if let Some(all) = self.folder.parent() {
             // Others may be in it.

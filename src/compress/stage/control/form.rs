@@ -12,7 +12,7 @@ use crate::num::{
 };
 
 /// A form a weight can have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// As it is.
     Unchanged,
@@ -156,7 +156,7 @@ impl std::str::FromStr for Form {
 }
 
 /// What a form is made by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     /// Weights alone: rounded to nearest, pruned by magnitude.
     Weights,
@@ -165,7 +165,7 @@ pub enum By {
 }
 
 /// The form of a weight, and what it is made by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Choice {
     /// The weight.
     pub weight: String,

@@ -8,12 +8,13 @@
 
 mod form;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::calibrate::{LayerInputs, calibrate};
 use super::{Context, StageError};
 use crate::compress::deploy::Deployed;
-use crate::compress::model::Model;
+use crate::compress::model::{Model, Stored};
 use crate::data::Dataset;
 use crate::eval::{accuracy, cross_entropy};
 use crate::models::Network;
@@ -104,16 +105,16 @@ pub fn sensitivities(
         true => calibrate(context, model, SAMPLES)?,
         false => BTreeMap::new(),
     };
-    alone(context, (model, &inputs), validation, ways)
+    alone(context, &Maker::new(model, inputs), validation, ways)
 }
 
 fn alone(
     context: &Context<'_>,
-    (model, inputs): (&Model, &BTreeMap<String, LayerInputs>),
+    maker: &Maker<'_>,
     validation: &Dataset,
     ways: &[(Form, By)],
 ) -> Result<Vec<Sensitivity>, StageError> {
-    let weights = model.weights();
+    let weights = maker.model.weights();
     let of = weights.len() * ways.len();
     let (mut sensitivities, mut done) = (Vec::new(), 0);
     for &(form, by) in ways {
@@ -123,10 +124,10 @@ fn alone(
             let what = format!("{} as {}", spec.name, choice.name());
             context.tell("sensitivity", what, [done, of])?;
             done += 1;
-            if by == By::Inputs && !inputs.contains_key(&spec.name) {
+            if by == By::Inputs && !maker.inputs.contains_key(&spec.name) {
                 continue;
             }
-            let Some(narrowed) = apply(model, &[choice], inputs)? else {
+            let Some(narrowed) = maker.apply(&[choice])? else {
                 continue;
             };
             sensitivities.push(Sensitivity {
@@ -154,13 +155,13 @@ pub fn try_forms(
     forms: &[Form],
 ) -> Result<Trials, StageError> {
     let baseline = score(context, model, validation)?;
-    let inputs = calibrate(context, model, SAMPLES)?;
+    let maker = Maker::new(model, calibrate(context, model, SAMPLES)?);
     let weights: Vec<String> = model.weights().into_iter().map(|one| one.name).collect();
     let ways: Vec<(Form, By)> = forms
         .iter()
         .flat_map(|&form| [(form, By::Weights), (form, By::Inputs)])
         .collect();
-    let sensitivities = alone(context, (model, &inputs), validation, &ways)?;
+    let sensitivities = alone(context, &maker, validation, &ways)?;
     // The way on which a weight loses least; of equal ones the first, which is by weights alone.
     let least = |weight: &str, form: Form| -> Option<&Sensitivity> {
         let of = |one: &&Sensitivity| one.weight == weight && one.form == form;
@@ -213,7 +214,7 @@ pub fn try_forms(
                 n => format!("{}, {n} steps wider", form.name()),
             };
             context.tell("try", name.as_str(), [index, forms.len()])?;
-            let Some(model) = apply(model, &chosen, &inputs)? else {
+            let Some(model) = maker.apply(&chosen)? else {
                 continue;
             };
             let score = score(context, &model, validation)?;
@@ -246,7 +247,7 @@ pub fn make_again(
     model: &Model,
     forms: &[Choice],
 ) -> Result<Model, StageError> {
-    let inputs = calibrate(context, model, SAMPLES)?;
+    let maker = Maker::new(model, calibrate(context, model, SAMPLES)?);
     let names = || {
         forms
             .iter()
@@ -254,34 +255,56 @@ pub fn make_again(
             .collect::<Vec<_>>()
             .join(", ")
     };
-    apply(model, forms, &inputs)?.ok_or_else(|| StageError::Setting {
+    maker.apply(forms)?.ok_or_else(|| StageError::Setting {
         what: "forms of the weights".to_owned(),
         given: names(),
         allowed: "forms that fit their shapes".to_owned(),
     })
 }
 
-/// The model with weights in other forms; `None` where one does not fit.
-fn apply(
-    model: &Model,
-    forms: &[Choice],
-    inputs: &BTreeMap<String, LayerInputs>,
-) -> Result<Option<Model>, StageError> {
-    let mut made = model.clone();
-    for Choice { weight, form, by } in forms {
-        let Some(stored) = model.tensor(weight) else {
-            continue;
-        };
-        let inputs = match by {
-            By::Weights => None,
-            By::Inputs => inputs.get(weight),
-        };
-        let Some(stored) = form.of((weight, stored), inputs)? else {
-            return Ok(None);
-        };
-        made.set(weight, stored)?;
+/// Makes versions of a model, each form of a weight once.
+struct Maker<'a> {
+    model: &'a Model,
+    inputs: BTreeMap<String, LayerInputs>,
+    made: RefCell<BTreeMap<Choice, Option<Stored>>>,
+}
+
+impl<'a> Maker<'a> {
+    const fn new(model: &'a Model, inputs: BTreeMap<String, LayerInputs>) -> Self {
+        Self {
+            model,
+            inputs,
+            made: RefCell::new(BTreeMap::new()),
+        }
     }
-    Ok(Some(made))
+
+    /// The model with weights in other forms; `None` where one does not fit.
+    fn apply(&self, forms: &[Choice]) -> Result<Option<Model>, StageError> {
+        let mut version = self.model.clone();
+        for choice in forms {
+            let Some(stored) = self.model.tensor(&choice.weight) else {
+                continue;
+            };
+            let known = self.made.borrow().get(choice).cloned();
+            let made = match known {
+                Some(made) => made,
+                None => {
+                    let inputs = match choice.by {
+                        By::Weights => None,
+                        By::Inputs => self.inputs.get(&choice.weight),
+                    };
+                    let made = choice.form.of((&choice.weight, stored), inputs)?;
+                    self.made.borrow_mut().insert(choice.clone(), made.clone());
+                    made
+                }
+            };
+            let Some(made) = made else {
+                return Ok(None);
+            };
+            version.set(&choice.weight, made)?;
+        }
+        Ok(Some(version))
+    }
 }
 
 fn file_bytes(model: &Model) -> Result<u64, StageError> {
