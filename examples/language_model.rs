@@ -6,14 +6,15 @@
 //!   passes of 128 tokens and, for the first 48, one by one; with `--long` 2,047 tokens;
 //! * a file of the same weights, decoded and encoded again, whose predictions diverge by exactly 0.
 //!
-//! `scripts/models smollm2` brings the model, then `cargo run --release --example language_model`
+//! `scripts/models smollm2` brings the model, then `cargo run --release --example language_model`; with `--cpu` on the
+//! CPU instead of an adapter.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use lapidary::engine::gpu::{DeviceChoice, GpuOptions};
-use lapidary::engine::{Engine, GpuEngine};
+use lapidary::engine::{CpuEngine, Engine, GpuEngine};
 use lapidary::generate::{LanguageModel, Perplexity, Session, SessionOptions, Windows, divergence};
 use lapidary::io::gguf::{GgufData, GgufFile, write_gguf};
 
@@ -42,20 +43,25 @@ struct Prompt {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let is_long = std::env::args().any(|argument| argument == "--long");
+    let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/models/smollm2");
     let path = PathBuf::from(folder).join("SmolLM2-135M-Instruct.Q4_1.gguf");
     if !path.exists() {
         let path = path.display();
         return Err(format!("{path} is missing: scripts/models smollm2 brings it").into());
     }
-    let engine = GpuEngine::open(GpuOptions {
-        device: DeviceChoice::Auto,
-        ..GpuOptions::default()
-    })?;
+    let engine: Box<dyn Engine> = if asked("--cpu") {
+        Box::new(CpuEngine::fast())
+    } else {
+        Box::new(GpuEngine::open(GpuOptions {
+            device: DeviceChoice::Auto,
+            ..GpuOptions::default()
+        })?)
+    };
+    let engine = engine.as_ref();
     println!("{}", engine.name());
     let began = Instant::now();
-    let model = LanguageModel::open(&engine, &path, 2304)?;
+    let model = LanguageModel::open(engine, &path, 2304)?;
     println!(
         "loaded in {:.2} s: {} bytes of weights",
         began.elapsed().as_secs_f64(),
@@ -63,10 +69,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let references: References = serde_json::from_str(PROMPTS)?;
     for prompt in &references.prompts {
-        check_prompt(&engine, &model, prompt)?;
+        check_prompt(engine, &model, prompt)?;
     }
-    check_text(&engine, &model, if is_long { 2048 } else { 512 })?;
-    check_encoded_again(&engine, &model, &path)
+    check_text(engine, &model, if asked("--long") { 2048 } else { 512 })?;
+    check_encoded_again(engine, &model, &path)
 }
 
 fn check_prompt(

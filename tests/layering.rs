@@ -116,6 +116,8 @@ const FENCES: &[(&str, &[&str])] = &[
     // Pipelines compile in parallel, batches are made ahead; nothing else below the trainer uses
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
+    // Rows of a result on all cores; where there are no threads, rayon does them one by one.
+    ("rayon", &["src/kernels/fast", "src/engine/cpu.rs"]),
     ("std::time", &["src/tune", "src/compress/deploy", "src/bin"]),
 ];
 

@@ -1,10 +1,12 @@
-//! The CPU engine: every dispatch runs its kernel's reference. It defines what the others must match.
+//! The CPU engine: every dispatch runs its kernel's reference, which defines what the others must match, or,
+//! where speed is asked for, what the kernel has for a host's cores.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::record::{
-    Access, Binding, BufferId, Command, Dispatch, HostOperands, Recording, Tensor, Watch,
+    Access, Binding, BufferId, Command, Dispatch, HostOperands, HostResults, Recording, Tensor,
+    Watch,
 };
 use crate::tensor::HostTensor;
 
@@ -18,16 +20,26 @@ struct Resident {
 
 type Memory = BTreeMap<BufferId, Resident>;
 
-/// Runs recordings with the kernels' references, on the host.
+/// Runs recordings on the host.
 #[derive(Debug, Clone, Default)]
 pub struct CpuEngine {
     memory: Arc<Mutex<Memory>>,
+    is_fast: bool,
 }
 
 impl CpuEngine {
-    /// An engine with empty memory.
+    /// An engine with empty memory that runs the kernels' references.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An engine with empty memory that runs what kernels have for a host's cores, in f32, and the references of
+    /// those that have nothing. Results have the same bits on any number of threads.
+    pub fn fast() -> Self {
+        Self {
+            is_fast: true,
+            ..Self::default()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -37,7 +49,11 @@ impl CpuEngine {
 
 impl Engine for CpuEngine {
     fn name(&self) -> String {
-        "cpu (reference)".to_owned()
+        if self.is_fast {
+            format!("cpu ({} threads)", rayon::current_num_threads())
+        } else {
+            "cpu (reference)".to_owned()
+        }
     }
 
     fn run(&self, recording: &Recording) -> Result<Vec<HostTensor>, EngineError> {
@@ -57,7 +73,12 @@ impl Engine for CpuEngine {
                         },
                     );
                 }
-                Command::Dispatch(dispatch) => execute(&mut memory, dispatch)?,
+                Command::Dispatch(dispatch) => {
+                    allocate(&mut memory, dispatch)?;
+                    if !(self.is_fast && compute(&mut memory, dispatch)) {
+                        define(&mut memory, dispatch);
+                    }
+                }
                 Command::Download(tensor) => downloads.push(read(&memory, tensor)?),
                 Command::Free(buffer) => {
                     memory.remove(&buffer.id());
@@ -79,7 +100,8 @@ impl Engine for CpuEngine {
     }
 }
 
-fn execute(memory: &mut Memory, dispatch: &Dispatch) -> Result<(), EngineError> {
+/// Makes memory for what is written first, and refuses to read what never was.
+fn allocate(memory: &mut Memory, dispatch: &Dispatch) -> Result<(), EngineError> {
     let launch = dispatch.launch.as_ref();
     for Binding {
         buffer,
@@ -102,6 +124,42 @@ fn execute(memory: &mut Memory, dispatch: &Dispatch) -> Result<(), EngineError> 
             return Err(EngineError::Uninitialized { what });
         }
     }
+    Ok(())
+}
+
+/// Runs what the kernel has for the host's cores, if anything.
+fn compute(memory: &mut Memory, dispatch: &Dispatch) -> bool {
+    let is_written = |binding: &&Binding| binding.access != Access::Read;
+    let written = dispatch.bindings.iter().filter(is_written);
+    // No other binding shares a buffer that is written.
+    let mut taken: Vec<(&Binding, Vec<u32>)> = written
+        .filter_map(|binding| {
+            let resident = memory.get_mut(&binding.buffer.id())?;
+            Some((binding, std::mem::take(&mut resident.words)))
+        })
+        .collect();
+    let mut operands = HostOperands::default();
+    for binding in &dispatch.bindings {
+        if binding.access == Access::Read {
+            operands.insert(binding.binding, &memory[&binding.buffer.id()].words);
+        }
+    }
+    let mut results = HostResults::default();
+    for (binding, words) in &mut taken {
+        results.insert(binding.binding, words);
+    }
+    let is_done = dispatch.launch.fast(&operands, &mut results);
+    for (binding, words) in taken {
+        if let Some(resident) = memory.get_mut(&binding.buffer.id()) {
+            resident.words = words;
+        }
+    }
+    is_done
+}
+
+/// Runs the kernel's reference.
+fn define(memory: &mut Memory, dispatch: &Dispatch) {
+    let launch = dispatch.launch.as_ref();
     let mut operands = HostOperands::default();
     for binding in &dispatch.bindings {
         operands.insert(binding.binding, &memory[&binding.buffer.id()].words);
@@ -115,7 +173,6 @@ fn execute(memory: &mut Memory, dispatch: &Dispatch) -> Result<(), EngineError> 
             output.store(&mut resident.words);
         }
     }
-    Ok(())
 }
 
 fn read(memory: &Memory, tensor: &Tensor) -> Result<HostTensor, EngineError> {

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Edit, Variant};
 
 use super::attention::{LOWEST, Place};
+use super::fast::{add_scaled, fill_stored};
 use super::iterations::looped;
 use super::rows::{parts, read, slot_bytes, write};
 use super::running::{Computed, Running, bounds, outputs};
@@ -127,6 +130,34 @@ impl AttentionCombine {
     }
 }
 
+impl AttentionCombine {
+    fn combine(&self, operands: &HostOperands<'_>, values: &mut [f32]) {
+        let (rows, splits, dim) = (
+            self.rows() as usize,
+            self.splits as usize,
+            self.dim as usize,
+        );
+        let (partials, logs) = (operands.f32(PARTIALS), operands.f32(LOG_SUMS));
+        let queries = self.queries as usize;
+        for sequence in 0..self.batch as usize {
+            for row in 0..rows {
+                let indices = || (0..splits).map(|split| (sequence * splits + split) * rows + row);
+                let largest = indices().map(|index| logs[index]).fold(f32::MIN, f32::max);
+                let start = self.place.start(sequence, row / queries, row % queries);
+                let out = &mut values[start..start + dim];
+                out.fill(0.0);
+                let mut sum = 0.0;
+                for index in indices() {
+                    let weight = (logs[index] - largest).exp();
+                    sum += weight;
+                    add_scaled(out, weight, &partials[index * dim..(index + 1) * dim]);
+                }
+                out.iter_mut().for_each(|out| *out /= sum);
+            }
+        }
+    }
+}
+
 impl Launch for AttentionCombine {
     fn kernel(&self) -> &'static str {
         NAME
@@ -199,6 +230,14 @@ impl Launch for AttentionCombine {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let len = self.batch as usize * self.rows() as usize * self.dim as usize;
+        fill_stored(results, OUT, (self.out, len), |values| {
+            self.combine(operands, values);
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -10,6 +10,7 @@ mod case;
 mod conv_shape;
 mod data;
 mod epilogue;
+mod fast;
 mod float;
 mod functions;
 mod guess;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use crate::num::QuantFormat;
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
 };
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, check_output, stored};
+use super::fast;
 use super::iterations::{product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
 use super::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
@@ -385,6 +386,20 @@ impl Launch for QuantLaunch {
             values.push(self.shape.epilogue.apply(operands, index, columns, sum));
         });
         vec![Output::new(OUT, stored(self.shape.out, values))]
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        if self.out_stride != self.shape.n {
+            return false;
+        }
+        let MatmulQuant { m, n, k, x, .. } = self.shape;
+        let [m, n, k] = [m, n, k].map(|extent| extent as usize);
+        let x = fast::Stored::new(x, operands.words(X)).all(m * k);
+        let sums = fast::HostWeight::new(self.weight(), operands).product(&x, m);
+        fast::fill_stored(results, OUT, (self.shape.out, m * n), |y| {
+            sums.finish(self.shape.epilogue, operands, 0, y);
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -99,6 +99,38 @@ impl<'a> HostOperands<'a> {
     }
 }
 
+/// Memory that one launch writes as 32-bit words, by binding number; what it also reads holds that before.
+#[derive(Debug, Default)]
+pub struct HostResults<'a> {
+    words: BTreeMap<u32, &'a mut [u32]>,
+}
+
+impl<'a> HostResults<'a> {
+    /// Adds one operand that is written.
+    pub fn insert(&mut self, binding: u32, words: &'a mut [u32]) {
+        self.words.insert(binding, words);
+    }
+
+    /// Words of an operand.
+    ///
+    /// # Panics
+    /// When the binding was never given: recordings are checked for that when they are made.
+    pub fn words(&mut self, binding: u32) -> &mut [u32] {
+        match self.words.get_mut(&binding) {
+            Some(words) => words,
+            None => panic!("result {binding} missing"),
+        }
+    }
+
+    /// Operand as `f32`.
+    ///
+    /// # Panics
+    /// As [`Self::words`].
+    pub fn f32(&mut self, binding: u32) -> &mut [f32] {
+        bytemuck::cast_slice_mut(self.words(binding))
+    }
+}
+
 /// How a shader is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
@@ -162,6 +194,12 @@ pub trait Launch: fmt::Debug + Send + Sync {
     fn iterations(&self, variant: &Variant) -> Iterations;
     /// The definition: plain loops with f64 accumulators over the same packed bits.
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output>;
+    /// Makes the results on all cores in f32, within [`Launch::bound`] of the reference and with the same bits on
+    /// any number of threads. `false`, and nothing written, where there is only the reference.
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let _ = (operands, results);
+        false
+    }
     /// Allowed error of each output element, in the order of [`Launch::reference`].
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound>;
     /// Operations and bytes.

@@ -9,8 +9,8 @@ mod recording;
 
 pub use buffer::{Buffer, BufferId, Tensor, Watch, padded_bytes};
 pub use launch::{
-    Access, Build, Cost, HostOperands, Iterations, Launch, Part, Slot, example_operands,
-    usable_variants,
+    Access, Build, Cost, HostOperands, HostResults, Iterations, Launch, Part, Slot,
+    example_operands, usable_variants,
 };
 pub use outcome::{Bound, Comparison, Mismatch, Output, Values, compare};
 pub(crate) use params::params;

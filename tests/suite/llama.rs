@@ -305,7 +305,6 @@ fn logits(engine: &dyn Engine, llama: &Llama, cache: CacheType, pieces: &[usize]
 
 #[test]
 fn every_architecture_gives_the_logits_of_its_definition() {
-    let cpu = CpuEngine::new();
     for (kind, rotation) in [
         (DecoderKind::Llama, Rotation::Neighbours),
         (DecoderKind::Mistral, Rotation::Halves),
@@ -313,24 +312,30 @@ fn every_architecture_gives_the_logits_of_its_definition() {
         (DecoderKind::Qwen3, Rotation::Halves),
     ] {
         let source = random(kind, rotation);
-        let llama = load(&cpu, &source, 64).expect("loads");
         let expected = source.logits(&text(5));
-        let found = logits(&cpu, &llama, CacheType::F32, &[3, 1, 1]);
-        let worst = worst(&found, &expected[4]);
-        assert!(worst < ALLOWED, "{kind:?}: {worst}");
+        for cpu in [CpuEngine::new(), CpuEngine::fast()] {
+            let llama = load(&cpu, &source, 64).expect("loads");
+            let found = logits(&cpu, &llama, CacheType::F32, &[3, 1, 1]);
+            let worst = worst(&found, &expected[4]);
+            assert!(worst < ALLOWED, "{kind:?} on {}: {worst}", cpu.name());
+        }
     }
 }
 
 #[test]
-fn an_adapter_agrees_with_the_definition_whatever_the_pieces_and_the_format() {
-    let gpu = gpu(options());
+fn engines_agree_with_the_definition_whatever_the_pieces_and_the_format() {
+    agrees(&gpu(options()));
+    agrees(&CpuEngine::fast());
+}
+
+fn agrees(engine: &dyn Engine) {
     let mut source = random(DecoderKind::Llama, Rotation::Neighbours);
     source.is_quantized = true;
-    let llama = load(&gpu, &source, 64).expect("loads");
+    let llama = load(engine, &source, 64).expect("loads");
     let expected = &source.logits(&text(21))[20];
     let largest = expected.iter().fold(1.0f64, |most, x| most.max(x.abs()));
     for pieces in [&[21][..], &[1, 20], &[17, 1, 1, 1, 1]] {
-        let found = logits(&gpu, &llama, CacheType::F32, pieces);
+        let found = logits(engine, &llama, CacheType::F32, pieces);
         let worst = worst(&found, expected);
         assert!(
             worst < ALLOWED * largest,
@@ -339,7 +344,7 @@ fn an_adapter_agrees_with_the_definition_whatever_the_pieces_and_the_format() {
     }
     // 11 bits of f16 and 7 of int8, in keys and values only.
     for (cache, allowed) in [(CacheType::F16, 5e-3), (CacheType::Int8, 5e-2)] {
-        let found = logits(&gpu, &llama, cache, &[20, 1]);
+        let found = logits(engine, &llama, cache, &[20, 1]);
         let worst = worst(&found, expected);
         assert!(worst > 0.0 && worst < allowed * largest, "{cache}: {worst}");
     }
@@ -347,15 +352,16 @@ fn an_adapter_agrees_with_the_definition_whatever_the_pieces_and_the_format() {
 
 #[test]
 fn a_cache_that_grows_gives_what_one_that_was_large_gives() {
-    let gpu = gpu(options());
     let source = random(DecoderKind::Llama, Rotation::Halves);
-    let llama = load(&gpu, &source, 1024).expect("loads");
-    for cache in CacheType::ALL {
-        let at_once = logits(&gpu, &llama, cache, &[300]);
-        let in_pieces = logits(&gpu, &llama, cache, &[128, 120, 8, 44]);
-        let at_once: Vec<f64> = at_once.iter().copied().map(f64::from).collect();
-        let worst = worst(&in_pieces, &at_once);
-        assert!(worst < ALLOWED, "{cache}: {worst}");
+    for engine in [&gpu(options()) as &dyn Engine, &CpuEngine::fast()] {
+        let llama = load(engine, &source, 1024).expect("loads");
+        for cache in CacheType::ALL {
+            let at_once = logits(engine, &llama, cache, &[300]);
+            let in_pieces = logits(engine, &llama, cache, &[128, 120, 8, 44]);
+            let at_once: Vec<f64> = at_once.iter().copied().map(f64::from).collect();
+            let worst = worst(&in_pieces, &at_once);
+            assert!(worst < ALLOWED, "{cache} on {}: {worst}", engine.name());
+        }
     }
 }
 

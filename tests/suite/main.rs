@@ -23,6 +23,7 @@ mod deploy;
 mod distill;
 mod distill_stage;
 mod engine;
+mod fast;
 mod gradients;
 mod gradients_nn;
 mod limits;

@@ -14,7 +14,7 @@ use lapidary::models::Network as _;
 use lapidary::ops::Routes;
 use lapidary::tune::Store;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, announce};
+use crate::options::{CommonOptions, DeviceOption, Failure, INSTALL_HINT, announce};
 use crate::stores;
 use crate::train::{setup, usage};
 use crate::trained::{ModelOptions, Trained, join};
@@ -129,12 +129,7 @@ pub struct Opener {
 impl Opener {
     pub fn new(common: &CommonOptions, device: &DeviceOption) -> Result<Self, Failure> {
         if *device == DeviceOption::Cpu {
-            return Ok(Self {
-                gpu: None,
-                device: CpuEngine::new().name(),
-                driver: "none".to_owned(),
-                routes: Routes::default(),
-            });
+            return Ok(Self::cpu());
         }
         let sources = common.sources()?;
         let options = GpuOptions {
@@ -143,7 +138,13 @@ impl Opener {
             cooperative_matrix: common.cooperative_matrix,
             ..GpuOptions::default()
         };
-        let engine = GpuEngine::open(options.clone())?;
+        let engine = match GpuEngine::open(options.clone()) {
+            Err(error @ EngineError::NoAdapter { .. }) if *device == DeviceOption::Auto => {
+                eprintln!("note: {error}; this runs on the CPU. {INSTALL_HINT}");
+                return Ok(Self::cpu());
+            }
+            opened => opened?,
+        };
         announce(engine.summary());
         let (_, store) = stores::open(engine.summary(), &sources)?;
         Ok(Self {
@@ -154,9 +155,18 @@ impl Opener {
         })
     }
 
+    fn cpu() -> Self {
+        Self {
+            gpu: None,
+            device: CpuEngine::fast().name(),
+            driver: "none".to_owned(),
+            routes: Routes::default(),
+        }
+    }
+
     pub fn open(&self) -> Result<Box<dyn Engine>, EngineError> {
         let Some((options, store)) = &self.gpu else {
-            return Ok(Box::new(CpuEngine::new()));
+            return Ok(Box::new(CpuEngine::fast()));
         };
         let engine = GpuEngine::open(options.clone())?;
         engine.set_choices(store.table());

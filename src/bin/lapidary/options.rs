@@ -73,7 +73,7 @@ pub enum DeviceOption {
     Auto,
     /// Some adapter must be there.
     Gpu,
-    /// The CPU reference engine.
+    /// The CPU engine.
     Cpu,
     /// One adapter by index or part of its name.
     Named(DeviceChoice),

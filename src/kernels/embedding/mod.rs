@@ -5,9 +5,12 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
+use super::fast::{Stored, fill_stored};
 use super::rows::{check_pairs, parts, read, write};
 use super::running::{Computed, Running, bounds, outputs};
 use super::shape::{ShapeError, check_extents, check_index};
@@ -139,6 +142,23 @@ impl Launch for Embedding {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let table = Stored::new(self.table, operands.words(TABLE));
+        let (tokens, width) = (self.tokens as usize, self.width as usize);
+        let rows = &operands.words(INDICES)[..tokens];
+        fill_stored(results, OUT, (self.out, tokens * width), |values| {
+            for (&row, values) in rows.iter().zip(values.chunks_exact_mut(width)) {
+                if row < self.vocabulary {
+                    let mut room = vec![0.0; width];
+                    values.copy_from_slice(table.read(row as usize * width, &mut room));
+                } else {
+                    values.fill(0.0);
+                }
+            }
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

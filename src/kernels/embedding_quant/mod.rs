@@ -7,10 +7,13 @@ mod cases;
 use std::sync::Arc;
 
 use crate::num::QuantFormat;
-use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::embedding::with_indices;
+use super::fast::{HostWeight, fill, fill_stored};
 use super::rows::{check_pairs, parts, read, write};
 use super::running::{Computed, Running, bounds, outputs};
 use super::shape::{ShapeError, check_extents, check_index};
@@ -171,6 +174,25 @@ impl Launch for EmbeddingQuant {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let weight = HostWeight::new(self.weight(), operands);
+        let (tokens, width) = (self.tokens as usize, self.width as usize);
+        let rows = &operands.words(INDICES)[..tokens];
+        fill_stored(results, OUT, (self.out, tokens * width), |values| {
+            let room = || weight.scratch();
+            fill(
+                values,
+                (width, 2 * width),
+                room,
+                |scratch, token, values| match rows[token] {
+                    row if row < self.vocabulary => weight.decode(row as usize, scratch, values),
+                    _ => values.fill(0.0),
+                },
+            );
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -9,7 +9,7 @@ use crate::kernels::iterations::{register_tile, shared_tile, split_steps, subgro
 use crate::kernels::path::{Extents, Path, SPLIT_TILE, Sharing, sharing};
 use crate::kernels::shape::{ShapeError, check_extents, check_index, extent_class, reduced_extent};
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
 };
 use crate::shader::{Capabilities, Variant};
 
@@ -409,6 +409,14 @@ impl Launch for DenseLaunch {
             values.push(epilogue.apply(operands, index, n as usize, sum));
         });
         vec![Output::new(OUT, stored(out, values))]
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        if self.out_stride != self.shape.n || self.a_extent != self.shape.m {
+            return false;
+        }
+        self.compute(operands, results);
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -14,6 +14,7 @@
 
 mod cases;
 mod cooperative;
+mod fast;
 mod launch;
 mod matvec;
 mod operand;

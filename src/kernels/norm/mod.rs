@@ -7,11 +7,14 @@
 //! channel move by `momentum` towards the mean and the *unbiased* variance of the batch, as PyTorch does.
 
 mod cases;
+mod fast;
 mod scope;
 
 use std::sync::Arc;
 
-use crate::record::{Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot};
+use crate::record::{
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, parts, read, slot_bytes, write};
@@ -232,6 +235,14 @@ impl Launch for Norm {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        if self.shape.scope != Scope::Groups(1) || self.shape.inner != 1 {
+            return false;
+        }
+        self.compute_rows(operands, results);
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -8,11 +8,12 @@
 //! are not put anywhere.
 
 mod cases;
+mod fast;
 
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
 };
 use crate::shader::{Capabilities, Variant};
 
@@ -352,6 +353,11 @@ impl Launch for Rotary {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        self.compute(operands, results);
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

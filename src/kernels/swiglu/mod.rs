@@ -5,9 +5,12 @@ mod cases;
 
 use std::sync::Arc;
 
-use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
+use super::fast::{Stored, fill, fill_stored};
 use super::functions::logistic;
 use super::rows::{check_pairs, parts, read, slot_bytes, write};
 use super::running::{Computed, Running, bounds, outputs};
@@ -57,6 +60,12 @@ pub struct Swiglu {
     pub value: FloatType,
     /// Storage of the result.
     pub out: FloatType,
+}
+
+impl RowPlace {
+    const fn start(self, row: usize) -> usize {
+        self.offset as usize + row * self.stride as usize
+    }
 }
 
 impl Swiglu {
@@ -124,9 +133,7 @@ impl Swiglu {
         };
         let gate = unpack(self.gate, GATE, self.gate_place);
         let value = unpack(self.value, VALUE, self.value_place);
-        let at = |place: RowPlace, row: usize, column: usize| {
-            place.offset as usize + row * place.stride as usize + column
-        };
+        let at = |place: RowPlace, row: usize, column: usize| place.start(row) + column;
         let mut results = Vec::with_capacity(rows * self.columns as usize);
         for row in 0..rows {
             for column in 0..self.columns as usize {
@@ -212,6 +219,27 @@ impl Launch for Swiglu {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let columns = self.columns as usize;
+        let gate = Stored::new(self.gate, operands.words(GATE));
+        let value = Stored::new(self.value, operands.words(VALUE));
+        let room = || (vec![0.0; columns], vec![0.0; columns]);
+        let len = self.rows as usize * columns;
+        fill_stored(results, OUT, (self.out, len), |values| {
+            fill(values, (columns, 8 * columns), room, |(a, b), row, out| {
+                let gates = gate.read(self.gate_place.start(row), a);
+                let values = value.read(self.value_place.start(row), b);
+                for (out, (&gate, value)) in out.iter_mut().zip(gates.iter().zip(values)) {
+                    // e^-|gate| never overflows.
+                    let shrunk = (-gate.abs()).exp();
+                    let above = if gate < 0.0 { shrunk } else { 1.0 };
+                    *out = gate * (above / (1.0 + shrunk)) * value;
+                }
+            });
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

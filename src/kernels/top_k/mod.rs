@@ -9,10 +9,11 @@ mod cases;
 use std::sync::Arc;
 
 use crate::record::{
-    Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, Values, params,
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, Values, params,
 };
 use crate::shader::{Capabilities, Variant};
 
+use super::fast::Stored;
 use super::iterations::looped;
 use super::rows::{RowExtents, parts, read, slot_bytes, write};
 use super::shape::{ShapeError, check_extents, check_index};
@@ -82,6 +83,26 @@ impl TopK {
             chosen.extend_from_slice(&order[..self.count as usize]);
         }
         chosen
+    }
+}
+
+impl TopK {
+    /// The same without sorting what is not chosen.
+    fn chosen_fast(&self, row: &[f32]) -> Vec<u32> {
+        // In ascending order of keys, the larger values and then the lower indices come first.
+        let key = |(index, &value): (usize, &f32)| {
+            let bits = (value + 0.0).to_bits();
+            let ascending = bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000);
+            (u64::from(!ascending) << 32) | index as u64
+        };
+        let mut keys: Vec<u64> = row.iter().enumerate().map(key).collect();
+        let count = self.count as usize;
+        if count < keys.len() {
+            keys.select_nth_unstable(count);
+            keys.truncate(count);
+        }
+        keys.sort_unstable();
+        keys.into_iter().map(|key| key as u32).collect()
     }
 }
 
@@ -162,6 +183,21 @@ impl Launch for TopK {
             Output::new(VALUES, Values::Words(values)),
             Output::new(OUT, Values::Words(chosen)),
         ]
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let (columns, count) = (self.columns as usize, self.count as usize);
+        let x = Stored::new(self.x, operands.words(X)).all(self.rows as usize * columns);
+        for (at, row) in x.chunks_exact(columns).enumerate() {
+            let chosen = self.chosen_fast(row);
+            let place = at * count..(at + 1) * count;
+            let values = &mut results.words(VALUES)[place.clone()];
+            for (value, &index) in values.iter_mut().zip(&chosen) {
+                *value = row[index as usize].to_bits();
+            }
+            results.words(OUT)[place].copy_from_slice(&chosen);
+        }
+        true
     }
 
     fn bound(&self, _: &HostOperands<'_>) -> Vec<Bound> {

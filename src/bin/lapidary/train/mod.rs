@@ -311,7 +311,9 @@ pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Fai
 /// The engine for a device, with the choices kept for it.
 pub fn engine(common: &CommonOptions, device: &DeviceOption) -> Result<Box<dyn Engine>, Failure> {
     if *device == DeviceOption::Cpu {
-        eprintln!("note: the CPU engine is the definition, not a fast way to train");
+        eprintln!(
+            "note: on the CPU, operations that only training has run as they are defined, which is slow"
+        );
     }
     Ok(Opener::new(common, device)?.open()?)
 }
