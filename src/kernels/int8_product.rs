@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use crate::num::{Bits, QuantFormat};
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, example_operands,
-    params,
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot,
+    example_operands, params,
 };
 use crate::shader::{Capabilities, Variant};
 
 use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, stored};
+use super::fast;
 use super::int8_cases::exact_rows;
 use super::iterations::{integer_rows, product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
@@ -590,6 +591,24 @@ impl Launch for Int8Launch {
             );
         });
         vec![Output::new(OUT, stored(self.shape.out, values))]
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let MatmulInt8 { m, n, .. } = self.shape;
+        if self.out_stride != n || self.rows != m {
+            return false;
+        }
+        let x = fast::HostRows {
+            shape: self.shape.rows(),
+            codes: operands.words(X),
+            scales: operands.f32(BLOCKS),
+        };
+        let sums = fast::HostWeight::new(self.shape.weight(), operands).integer_product(x);
+        let len = m as usize * n as usize;
+        fast::fill_stored(results, OUT, (self.shape.out, len), |y| {
+            sums.finish(self.shape.epilogue, operands, 0, y);
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

@@ -8,7 +8,8 @@ use lapidary::record::{
 use rayon::ThreadPool;
 
 /// Kernels with something for a host's cores in every case.
-const ALWAYS: [&str; 10] = [
+const ALWAYS: [&str; 13] = [
+    "elementwise",
     "embedding",
     "embedding_quant",
     "attention",
@@ -19,10 +20,12 @@ const ALWAYS: [&str; 10] = [
     "matmul_dense",
     "matmul_quant",
     "matvec_quant",
+    "matmul_int8",
+    "matvec_int8",
 ];
 
 /// Kernels with something in some cases.
-const SOMETIMES: [&str; 1] = ["norm"];
+const SOMETIMES: [&str; 2] = ["norm", "row_loss"];
 
 /// Not a number as f32, as two f16 and as two bf16: what a result holds before, and what lies behind it.
 const POISON: u32 = 0x7fff_7fff;

@@ -13,11 +13,12 @@ mod operation;
 use std::sync::Arc;
 
 use crate::record::{
-    Access, Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params,
+    Access, Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
 };
 use crate::shader::{Capabilities, Variant};
 
 use super::epilogue::stored;
+use super::fast::{Stored, fill, fill_stored};
 use super::shape::{ShapeError, check_extents, check_index};
 use super::split::{Streams, Tile, cut};
 use super::{FloatType, Kernel, Workload, WorkloadError};
@@ -28,6 +29,9 @@ const NAME: &str = "elementwise";
 const A: u32 = 1;
 const B: u32 = 2;
 const OUT: u32 = 8;
+
+/// Elements that one of a host's cores makes at a time.
+const PIECE: usize = 256;
 
 params! {
     struct Params {
@@ -115,7 +119,7 @@ impl ElementwiseLaunch {
     }
 
     fn for_each(&self, operands: &HostOperands<'_>, mut visit: impl FnMut(f64, f64)) {
-        let (count, columns) = (self.count as usize, self.shape.columns as usize);
+        let count = self.count as usize;
         let a = self.shape.a.unpack(operands.words(A), count);
         let second = self.shape.operation.second();
         let b = second.map_or_else(Vec::new, |second| {
@@ -125,15 +129,21 @@ impl ElementwiseLaunch {
             )
         });
         for (index, &value) in a.iter().enumerate() {
-            let whole_index = self.first as usize + index;
-            let other = second.map_or(0.0, |second| match second.broadcast {
-                Broadcast::Full => b[index],
-                Broadcast::Row => b[whole_index / columns],
-                Broadcast::Column => b[whole_index % columns],
-                Broadcast::Scalar => b[0],
-            });
-            visit(value.into(), other.into());
+            visit(value.into(), self.other(&b, index).into());
         }
+    }
+
+    /// The element of the second operand that meets an element of the first; 0 where there is none.
+    fn other(&self, b: &[f32], index: usize) -> f32 {
+        let columns = self.shape.columns as usize;
+        let whole_index = self.first as usize + index;
+        let second = self.shape.operation.second();
+        second.map_or(0.0, |second| match second.broadcast {
+            Broadcast::Full => b[index],
+            Broadcast::Row => b[whole_index / columns],
+            Broadcast::Column => b[whole_index % columns],
+            Broadcast::Scalar => b[0],
+        })
     }
 }
 
@@ -251,6 +261,34 @@ impl Launch for ElementwiseLaunch {
             values.push(self.shape.operation.apply(a, b))
         });
         vec![Output::new(OUT, stored(self.shape.out, values))]
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        let Elementwise {
+            operation, a, out, ..
+        } = self.shape;
+        let count = self.count as usize;
+        let a = Stored::new(a, operands.words(A)).all(count);
+        let b = operation.second().map(|second| {
+            let len = self.second_len(second.broadcast) as usize;
+            Stored::new(second.storage, operands.words(B)).all(len)
+        });
+        let b = b.as_deref().unwrap_or_default();
+        fill_stored(results, OUT, (out, count), |values| {
+            fill(
+                values,
+                (PIECE, 8 * PIECE),
+                || (),
+                |(), piece, values| {
+                    for (at, value) in values.iter_mut().enumerate() {
+                        let index = piece * PIECE + at;
+                        let made = operation.apply(a[index].into(), self.other(b, index).into());
+                        *value = made as f32;
+                    }
+                },
+            );
+        });
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {

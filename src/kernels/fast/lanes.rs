@@ -52,6 +52,8 @@ vectorized! {
     pub fn dot_int4(x: &[Nibbles], codes: &[[u8; LANES]], groups: Groups<'_>) -> f32 = dot_int4_of;
     /// The same of int8 codes, whose groups are `blocks` runs of sixteen.
     pub fn dot_int8(x: &[Lanes], codes: &[[u8; LANES]], groups: Groups<'_>) -> f32 = dot_int8_of;
+    /// `sum a b` of integers, which must fit 32 bits.
+    pub fn dot_integers(a: &[i16], b: &[i16]) -> i32 = dot_integers_of;
     /// Int4 codes as numbers from 0 to 15, in the order of the row.
     pub fn unpack_int4(codes: &[[u8; 4]], values: &mut [[f32; 8]]) = unpack_int4_of;
     /// Int8 codes as numbers.
@@ -198,6 +200,12 @@ fn dot_int8_of(x: &[Lanes], codes: &[[u8; LANES]], groups: Groups<'_>) -> f32 {
         }
     }
     total(sums)
+}
+
+#[inline(always)]
+fn dot_integers_of(a: &[i16], b: &[i16]) -> i32 {
+    let pairs = a.iter().zip(b);
+    pairs.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
 }
 
 #[inline(always)]

@@ -5,12 +5,14 @@
 //! agrees. Work is divided by elements of the result, never along a sum, so they have the same bits on any number
 //! of threads. Each element passes through no more roundings than its kernel's bound counts.
 
+mod int8;
 mod lanes;
 mod product;
 mod stored;
 mod threads;
 mod weight;
 
+pub(super) use int8::HostRows;
 pub(super) use lanes::{LANES, add_scaled, dot, squares, sum};
 pub(super) use product::{Blocks, MOST_VECTORS, Sums};
 pub(super) use stored::{Stored, fill as fill_stored};

@@ -106,6 +106,28 @@ impl<'a> HostWeight<'a> {
         }
     }
 
+    /// Codes of a row less their zero points, and its scales.
+    pub fn load_integers(&self, row: usize, scratch: &mut Scratch, codes: &mut [i16]) {
+        self.load_groups(row, scratch);
+        self.unpack(row, &mut scratch.values);
+        let size = self.shape.group_size() as usize;
+        let groups = codes.chunks_mut(size).zip(scratch.values.chunks(size));
+        for ((codes, values), &zero) in groups.zip(&scratch.zeros) {
+            for (code, &value) in codes.iter_mut().zip(values) {
+                *code = (value as i32 - zero) as i16;
+            }
+        }
+    }
+
+    /// The scale of an element of a row whose groups are loaded.
+    pub fn scale_of(&self, scratch: &Scratch, at: usize) -> f32 {
+        scratch.scales[at / self.shape.group_size() as usize]
+    }
+
+    pub const fn n(&self) -> usize {
+        self.shape.n as usize
+    }
+
     /// Whether groups are whole runs of bytes, so that codes need no unpacking first. A group of a whole row may
     /// end inside a run: x has zeros there.
     fn in_runs(&self) -> bool {

@@ -15,11 +15,14 @@
 //! error here: it has no weight, and no memory is read for it.
 
 mod cases;
+mod fast;
 mod loss;
 
 use std::sync::Arc;
 
-use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part, Slot, params};
+use crate::record::{
+    Bound, Cost, HostOperands, HostResults, Iterations, Launch, Output, Part, Slot, params,
+};
 use crate::shader::{Capabilities, Variant};
 
 use super::rows::{RowExtents, check_pairs, parts, read, slot_bytes, write};
@@ -186,6 +189,14 @@ impl Launch for RowLoss {
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         outputs(self.computed(operands))
+    }
+
+    fn fast(&self, operands: &HostOperands<'_>, results: &mut HostResults<'_>) -> bool {
+        if self.loss != (Loss::Labels { smoothing: 0.0 }) {
+            return false;
+        }
+        self.compute_labels(operands, results);
+        true
     }
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
