@@ -15,7 +15,7 @@ pub trait Real:
     /// Square root of a number that is not negative.
     #[must_use]
     fn sqrt(self) -> Self;
-    /// The larger of two.
+    /// The larger of two; NaN where one is.
     #[must_use]
     fn max(self, other: Self) -> Self;
     /// -1, 0 or 1: the subgradient of the magnitude, 0 at 0.
@@ -38,7 +38,11 @@ impl Real for f64 {
     }
 
     fn max(self, other: Self) -> Self {
-        Self::max(self, other)
+        if self.is_nan() || other.is_nan() {
+            Self::NAN
+        } else {
+            Self::max(self, other)
+        }
     }
 
     fn sign(self) -> Self {

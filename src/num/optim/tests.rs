@@ -205,6 +205,26 @@ fn a_row_counts_the_steps_that_were_taken() {
 }
 
 #[test]
+fn what_is_no_number_is_never_the_smaller_of_two() {
+    for name in ["amsgrad", "adamax"] {
+        let (p, state) = run(&torch(name), 0.1, &[f64::NAN]);
+        assert!(p.is_nan(), "{name}: {p}");
+        let is_lost = state.iter().all(|value| value.is_nan());
+        assert!(is_lost, "{name}: {state:?}");
+    }
+    let mut optimizer = torch("rmsprop");
+    optimizer.method = Method::Rmsprop {
+        rho: 0.9,
+        epsilon: 1e-8,
+        momentum: 0.0,
+        centred: true,
+    };
+    // The difference of two squares past the range is no variance of 0.
+    let (p, _) = run(&optimizer, 0.1, &[1e200]);
+    assert!(p.is_nan(), "{p}");
+}
+
+#[test]
 fn a_long_run_of_nadam_ends_its_product() {
     let optimizer = torch("nadam");
     let row = optimizer.coefficients(2_000_000, 1.0);

@@ -51,7 +51,8 @@ pub enum ScheduleError {
 }
 
 impl Schedule {
-    /// Checks every number: a schedule that passes has a finite rate at every time.
+    /// Checks every number. A schedule that passes has a finite rate at every time, unless its factor lets the rate grow
+    /// without end.
     ///
     /// # Errors
     /// [`ScheduleError`] for the first one that is not allowed.
