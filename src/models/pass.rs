@@ -1,5 +1,7 @@
 //! A forward pass: the tape it is recorded on, the network's tensors, and what it is for.
 
+use std::ops::Range;
+
 use crate::autograd::{Tape, Var};
 use crate::kernels::Activation;
 use crate::ops::nn::{
@@ -146,6 +148,50 @@ impl<'a> Pass<'a> {
     /// What the pass is for.
     pub const fn mode(&self) -> Mode<'a> {
         self.mode
+    }
+
+    /// Whether parts may be kept out of it: it is one of training, and nobody looks at what is between layers.
+    pub(super) const fn can_be_cut(&self) -> bool {
+        let is_training = matches!(self.mode, Mode::Training { .. });
+        is_training && self.coded_inputs.is_none() && self.seen.is_none()
+    }
+
+    /// A part of a training pass on x, of which the tape keeps the result only: `record` is given a pass over these of
+    /// the network's tensors, now and when the way back needs what is between.
+    pub(super) fn segment(
+        &mut self,
+        x: Var,
+        tensors: Range<usize>,
+        record: impl Fn(&mut Pass<'_>, Var) -> Result<Var, OpError> + 'static,
+    ) -> Result<Var, OpError> {
+        let Some(own) = self.tensors.get(tensors.clone()) else {
+            return Err(self.missing(tensors.end, "tensors"));
+        };
+        let (mut inputs, own) = (vec![x], own.to_vec());
+        for one in &own {
+            if let PassTensor::Parameter(var) = one {
+                inputs.push(*var);
+            }
+        }
+        let training = match self.mode {
+            Mode::Training { seed, step } => Some((seed, step.clone())),
+            Mode::Evaluation => None,
+        };
+        self.tape.segment(&inputs, move |tape, vars| {
+            let mut own = own.clone();
+            let parameters = own.iter_mut().filter_map(|one| match one {
+                PassTensor::Parameter(var) => Some(var),
+                PassTensor::Weight { .. } | PassTensor::Statistics { .. } => None,
+            });
+            for (parameter, &var) in parameters.zip(&vars[1..]) {
+                *parameter = var;
+            }
+            let mode = match &training {
+                Some((seed, step)) => Mode::Training { seed: *seed, step },
+                None => Mode::Evaluation,
+            };
+            record(&mut Pass::new(tape, &own, mode), vars[0])
+        })
     }
 
     /// The network's tensor `index`, a parameter.

@@ -1,6 +1,8 @@
 //! Layers one after the other, with the names of a `torch.nn.Sequential`: layer `i` has `i.weight`, `i.bias`
 //! and, for batch normalization, `i.running`.
 
+use std::ops::Range;
+
 use crate::autograd::Var;
 use crate::ops::OpError;
 use crate::ops::nn::Curve;
@@ -16,6 +18,8 @@ pub struct Sequential {
     /// Shapes of a sample: before the first layer, then behind each.
     shapes: Vec<Vec<usize>>,
     initial: Initial,
+    /// Parts of which training keeps only the results.
+    segments: usize,
 }
 
 impl Sequential {
@@ -61,6 +65,7 @@ impl Sequential {
             layers,
             shapes,
             initial: Initial::default(),
+            segments: 1,
         })
     }
 
@@ -68,6 +73,13 @@ impl Sequential {
     #[must_use]
     pub fn with_initial(self, initial: Initial) -> Self {
         Self { initial, ..self }
+    }
+
+    /// The same in so many parts, as far as there are layers: of each but the last, training keeps only the result, and
+    /// the backward pass records the part once more. That needs less memory and more time, and gives the same bits.
+    #[must_use]
+    pub fn with_segments(self, segments: usize) -> Self {
+        Self { segments, ..self }
     }
 
     /// The layers.
@@ -101,9 +113,21 @@ impl Sequential {
         x: Var,
         layer: usize,
     ) -> Result<(Var, Option<Var>), OpError> {
-        let (mut x, mut first, mut features) = (x, 0, None);
+        let all = (0..self.layers.len(), layer);
+        self.record_part(pass, (x, 0), all)
+    }
+
+    /// Records some of the layers, of which the first tensor is `first` in the pass, and what is behind `layer`.
+    fn record_part(
+        &self,
+        pass: &mut Pass<'_>,
+        (x, first): (Var, usize),
+        (part, layer): (Range<usize>, usize),
+    ) -> Result<(Var, Option<Var>), OpError> {
+        let (mut x, mut first, mut features) = (x, first, None);
         let relu = Layer::Activation(Curve::Relu);
-        let mut layers = self.placed().peekable();
+        let part = self.placed().take(part.end).skip(part.start);
+        let mut layers = part.peekable();
         while let Some((one, place)) = layers.next() {
             let tensors = one.tensors(place, self.initial).len();
             let is_fused = |next: &(&Layer, Place<'_>)| *next.0 == relu && place.index != layer;
@@ -132,6 +156,57 @@ impl Sequential {
             }
         }
         Ok((x, features))
+    }
+
+    /// Where parts begin and end: each has about as many elements of results as the others, and a relu stays with what
+    /// is before it.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let elements: Vec<u128> = self.shapes[1..]
+            .iter()
+            .map(|shape| shape.iter().map(|&extent| extent as u128).product())
+            .collect();
+        let (total, n) = (elements.iter().sum::<u128>(), self.segments.max(1) as u128);
+        let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+        for (index, elements) in elements.into_iter().enumerate() {
+            sum += elements;
+            let done = parts.len() as u128 + 1;
+            let next = self.layers.get(index + 1);
+            let is_free = next.is_some_and(|next| !matches!(next, Layer::Activation(_)));
+            if is_free && done < n && sum * n >= total * done {
+                parts.push(start..index + 1);
+                start = index + 1;
+            }
+        }
+        parts.push(start..self.layers.len());
+        parts
+    }
+
+    /// A training pass that keeps the results of parts only.
+    fn record_in_parts(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
+        let parts = self.parts();
+        let (mut x, mut first) = (x, 0);
+        for (index, part) in parts.iter().enumerate() {
+            // The backward pass begins with the last part, so making it again would save nothing.
+            if index + 1 == parts.len() {
+                let no_layer = self.layers.len();
+                return Ok(self
+                    .record_part(pass, (x, first), (part.clone(), no_layer))?
+                    .0);
+            }
+            let layers = self.placed().take(part.end).skip(part.start);
+            let n: usize = layers
+                .map(|(layer, place)| layer.tensors(place, self.initial).len())
+                .sum();
+            let (network, part) = (self.clone(), part.clone());
+            x = pass.segment(x, first..first + n, move |pass, x| {
+                let no_layer = network.layers.len();
+                Ok(network
+                    .record_part(pass, (x, 0), (part.clone(), no_layer))?
+                    .0)
+            })?;
+            first += n;
+        }
+        Ok(x)
     }
 
     /// Shape of a sample's logits: `[classes]`, or `[length, classes]` behind windows of tokens.
@@ -191,6 +266,9 @@ impl Network for Sequential {
     }
 
     fn record(&self, pass: &mut Pass<'_>, x: Var) -> Result<Var, OpError> {
+        if self.segments > 1 && pass.can_be_cut() {
+            return self.record_in_parts(pass, x);
+        }
         Ok(self.record_with(pass, x, self.layers.len())?.0)
     }
 }
