@@ -7,7 +7,7 @@ use crate::kernels::fill::Fill;
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
-use super::{OpError, check_type, extent};
+use super::{OpError, check_shape, check_type, extent};
 
 /// Tensors of one type, one after the other along `dimension`; the others are the same in all.
 ///
@@ -116,6 +116,30 @@ pub fn slice(
     let part = zeros(recording, OP, x.dtype(), &shape)?;
     recording.dispatch(launch, &[(1, x.buffer()), (8, part.buffer())])?;
     Ok(part)
+}
+
+/// Writes x over another tensor of its type and shape.
+///
+/// # Errors
+/// [`OpError`] for another type or shape, and elements that are neither 16 nor 32 bits; nothing is recorded then.
+pub fn copy_over(recording: &mut Recording, x: &Tensor, target: &Tensor) -> Result<(), OpError> {
+    const OP: &str = "copy over";
+    check_type(OP, "target", target, x.dtype())?;
+    check_shape(OP, "target", target, x.shape())?;
+    let columns = extent(OP, "elements", x.len())?;
+    let whole = Place {
+        offset: 0,
+        row_stride: columns,
+    };
+    let launch = StridedCopy {
+        rows: 1,
+        columns,
+        width: width(OP, x)?,
+        source: whole,
+        target: whole,
+    }
+    .launch()?;
+    Ok(recording.dispatch(launch, &[(1, x.buffer()), (8, target.buffer())])?)
 }
 
 /// Memory to copy into: copies keep what they do not write, so it must hold something.

@@ -12,7 +12,7 @@ mod routes;
 mod weight;
 
 pub use element::{affine, binary, cast, reduce, transpose, unary};
-pub use join::{concatenate, slice};
+pub use join::{concatenate, copy_over, slice};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use routes::Routes;

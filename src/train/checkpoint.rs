@@ -2,9 +2,9 @@
 //!
 //! Parameters and running statistics have their own names, so that a checkpoint is also a model; the
 //! optimizer's state of `NAME` is `optimizer.NAME`, f32 `[elements, slots]`. The metadata say how many steps
-//! were taken, and the seed, batch size, steps of an epoch and rule of the optimizer, which must be the same
-//! again: order and changes of samples, and what is dropped, are functions of the seed and the step, and so no
-//! other state is needed.
+//! were taken, and under which settings, which must be the same again: order and changes of samples, and what is
+//! dropped, are functions of the seed and the step, and so no other state is needed. What else must be the same, as
+//! [`TrainOptions::same`] says it, is `same.KEY`.
 //!
 //! The state of the loss scale is `loss_scale`; tensors of the best epoch, where they are to be restored, are
 //! `best.NAME`; the metadata `progress` are what early stopping and a plateau remember.
@@ -19,18 +19,28 @@ use crate::tensor::HostTensor;
 use super::progress::Progress;
 use super::{TrainError, TrainOptions};
 
-const FORMAT: &str = "lapidary-checkpoint-1";
+const FORMAT: &str = "lapidary-checkpoint-2";
 const STATE: &str = "optimizer.";
 const SCALE: &str = "loss_scale";
 const BEST: &str = "best.";
 const PROGRESS: &str = "progress";
+const SAME: &str = "same.";
 
 /// The settings that must not change.
-const FIXED: [&str; 7] = [
+const FIXED: [&str; 16] = [
     "seed",
     "batch_size",
     "steps_per_epoch",
     "optimizer_rule",
+    "optimizer_options",
+    "learning_rate",
+    "schedule",
+    "clock",
+    "label_smoothing",
+    "max_norm",
+    "max_value",
+    "plateau",
+    "early_stopping",
     "freeze",
     "precision",
     "micro_batches",
@@ -49,8 +59,8 @@ pub struct Checkpoint {
     /// Tensors of the best epoch, where they are to be restored.
     pub(super) best: Option<Vec<NamedTensor>>,
     pub(super) n_steps: u64,
-    /// Values of [`FIXED`].
-    settings: Vec<String>,
+    /// Values of [`FIXED`], and of [`TrainOptions::same`] behind [`SAME`].
+    settings: BTreeMap<String, String>,
     /// Where it was read from; empty for one that was not.
     file: PathBuf,
 }
@@ -88,7 +98,8 @@ impl Checkpoint {
     /// that.
     ///
     /// # Errors
-    /// [`TrainError::Io`].
+    /// [`TrainError::NotKept`] for a state that [`Self::load`] would refuse, [`TrainError::Io`]; the file is as it was
+    /// then.
     pub fn save(
         &self,
         path: impl AsRef<Path>,
@@ -116,14 +127,28 @@ impl Checkpoint {
         tensors.extend(scale.map(|words| (SCALE.to_owned(), words)));
         let best = self.best.iter().flatten().cloned();
         tensors.extend(best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor)));
+        // What `load` would refuse is not kept in the place of something good.
+        for (name, tensor) in &tensors {
+            let values = if name == SCALE {
+                Vec::new()
+            } else {
+                tensor.to_f32()?
+            };
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                return Err(TrainError::NotKept {
+                    file: path.as_ref().to_owned(),
+                    tensor: name.clone(),
+                    index,
+                    value: values[index],
+                });
+            }
+        }
         tensors.extend(beside.iter().cloned());
         let mut metadata = notes.clone();
         metadata.insert(PROGRESS.into(), self.progress.clone());
         metadata.insert("format".into(), FORMAT.into());
         metadata.insert("steps".into(), self.n_steps.to_string());
-        for (key, value) in FIXED.iter().zip(&self.settings) {
-            metadata.insert((*key).into(), value.clone());
-        }
+        metadata.extend(self.settings.clone());
         Ok(write_safetensors(path, &tensors, &metadata)?)
     }
 
@@ -156,8 +181,13 @@ impl Checkpoint {
         let n_steps = steps
             .parse()
             .map_err(|_| refuse("steps", &steps, "a number"))?;
-        let settings: Result<Vec<String>, TrainError> =
-            FIXED.iter().map(|&key| text(key, "a setting")).collect();
+        let mut settings = BTreeMap::new();
+        for key in FIXED {
+            settings.insert(key.to_owned(), text(key, "a setting")?);
+        }
+        let same = file.metadata().iter();
+        let same = same.filter(|(key, _)| key.starts_with(SAME));
+        settings.extend(same.map(|(key, value)| (key.clone(), value.clone())));
         let (mut parameters, mut states) = (Vec::new(), Vec::new());
         for spec in network.tensors() {
             let value = load_f32(&file, &spec.name, &spec.shape)?;
@@ -199,7 +229,7 @@ impl Checkpoint {
             progress: text(PROGRESS, "numbers")?,
             best,
             n_steps,
-            settings: settings?,
+            settings,
             file: file.path().to_owned(),
         })
     }
@@ -222,29 +252,47 @@ impl Checkpoint {
     /// Refuses to go on with other settings.
     pub(super) fn check(&self, options: &TrainOptions) -> Result<(), TrainError> {
         let now = settings(options);
-        for ((key, found), expected) in FIXED.iter().zip(&self.settings).zip(now) {
-            if *found != expected {
-                return Err(TrainError::OtherTraining {
-                    file: self.file.clone(),
-                    key,
-                    found: shown(found),
-                    expected,
-                });
-            }
-        }
-        Ok(())
+        let keys = self.settings.keys().chain(now.keys());
+        let mut keys = FIXED.into_iter().chain(keys.map(String::as_str));
+        let Some(key) = keys.find(|&key| self.settings.get(key) != now.get(key)) else {
+            return Ok(());
+        };
+        let said = |all: &BTreeMap<String, String>| {
+            let value = all.get(key).filter(|value| !value.is_empty());
+            value.map_or_else(|| "nothing".to_owned(), |value| shown(value))
+        };
+        Err(TrainError::OtherTraining {
+            file: self.file.clone(),
+            key: key.strip_prefix(SAME).unwrap_or(key).to_owned(),
+            found: said(&self.settings),
+            expected: said(&now),
+        })
     }
 }
 
-/// Values of [`FIXED`], in that order.
-fn settings(options: &TrainOptions) -> Vec<String> {
-    vec![
+/// What must not change: values of [`FIXED`] by key, and what the caller adds.
+fn settings(options: &TrainOptions) -> BTreeMap<String, String> {
+    // Shortest decimals, which tell apart what is not the same bits.
+    let values = [
         options.seed.to_string(),
         options.batch_size.to_string(),
         options.steps_per_epoch.to_string(),
         options.optimizer.rule().name().to_owned(),
+        format!("{:?}", options.optimizer),
+        format!("{:?}", options.learning_rate),
+        format!("{:?}", options.schedule),
+        format!("{:?}", options.clock),
+        format!("{:?}", options.label_smoothing),
+        format!("{:?}", options.max_norm),
+        format!("{:?}", options.max_value),
+        format!("{:?}", options.plateau),
+        format!("{:?}", options.early_stopping),
         options.freeze.join(" "),
         options.precision.name().to_owned(),
         options.micro_batches.to_string(),
-    ]
+    ];
+    let fixed = FIXED.iter().map(|&key| key.to_owned()).zip(values);
+    let same = options.same.iter();
+    let same = same.map(|(key, value)| (format!("{SAME}{key}"), value.clone()));
+    fixed.chain(same).collect()
 }

@@ -116,7 +116,7 @@ pub enum TrainError {
         /// The file.
         file: PathBuf,
         /// What differs.
-        key: &'static str,
+        key: String,
         /// In the checkpoint.
         found: String,
         /// Asked for.
@@ -153,15 +153,52 @@ pub enum TrainError {
         /// Where it came from, by a second pass over the batch; `None` when that was finite.
         origin: Option<Box<Origin>>,
     },
-    /// A gradient became infinite or NaN although no loss did, and losses are not scaled.
+    /// A gradient, or the sum of the squares of all, became infinite or NaN although no loss did, and losses are not
+    /// scaled.
     #[error(
-        "step {step}: a gradient is not finite; {}; the step was not taken, checkpoints written before are good; a lower learning rate may help", shown(origin.as_deref())
+        "step {step}: gradients are not finite; {}; the step was not taken, checkpoints written before are good; a lower learning rate may help", shown(origin.as_deref())
     )]
     GradientNotFinite {
         /// The step, from 1.
         step: u64,
         /// Where it came from, by a second pass over the batch; `None` when that was finite.
         origin: Option<Box<Origin>>,
+    },
+    /// A step made a parameter infinite or NaN from finite gradients.
+    #[error(
+        "step {step}: the new parameters are not finite; {}; the step was taken, checkpoints written before are good; a lower learning rate or a largest norm may help", shown(origin.as_deref())
+    )]
+    ParameterNotFinite {
+        /// The step, from 1.
+        step: u64,
+        /// The first of them.
+        origin: Option<Box<Origin>>,
+    },
+    /// Parameters and training losses are finite, but a judgement on a set is not.
+    #[error(
+        "after step {step}: the scores of sample {row} are not finite; {}; a lower learning rate or a largest norm may help", shown(origin.as_deref())
+    )]
+    ScoreNotFinite {
+        /// Steps taken.
+        step: u64,
+        /// The sample, from 0.
+        row: usize,
+        /// Where it came from, by a second pass over its batch.
+        origin: Option<Box<Origin>>,
+    },
+    /// A state of training that could not be read again.
+    #[error(
+        "{}: not written, and as it was: tensor `{tensor}`, element {index}, is {value}; only finite states of training are kept", file.display()
+    )]
+    NotKept {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Its first element that is infinite or NaN.
+        index: usize,
+        /// Its value.
+        value: f32,
     },
 }
 

@@ -29,14 +29,13 @@
 //!     ..TrainOptions::new(Optimizer::named("adamw", Convention::PyTorch)?)
 //! };
 //! let mut trainer = Trainer::new(&engine, &network, options, Start::Seed)?;
-//! let loader = Loader::new(train.into(), LoaderOptions::learning(32, options_seed()))?;
+//! let loader = Loader::new(train.into(), LoaderOptions::learning(32, 0))?;
 //! for batch in loader.epoch(0)? {
 //!     assert!(trainer.step(&batch)?.is_finite());
 //! }
 //! assert_eq!(trainer.n_steps(), 2);
 //! # Ok(())
 //! # }
-//! # fn options_seed() -> u64 { 0 }
 //! # #[cfg(not(feature = "fashion-mnist"))]
 //! # fn main() {}
 //! ```

@@ -1,5 +1,7 @@
 //! How a network is trained.
 
+use std::collections::BTreeMap;
+
 use crate::kernels::FloatType;
 use crate::num::optim::Optimizer;
 use crate::num::schedule::{Clock, PlateauRule, Schedule};
@@ -67,6 +69,8 @@ pub struct TrainOptions {
     pub freeze: Vec<String>,
     /// Samples of one pass of evaluation.
     pub evaluation_batch: usize,
+    /// What else a checkpoint is of, by name: a hash of the data, say. It goes on only where these are the same.
+    pub same: BTreeMap<String, String>,
 }
 
 impl TrainOptions {
@@ -90,6 +94,7 @@ impl TrainOptions {
             seed: 0,
             freeze: Vec::new(),
             evaluation_batch: 256,
+            same: BTreeMap::new(),
         }
     }
 
@@ -104,8 +109,10 @@ impl TrainOptions {
         };
         self.schedule.check()?;
         self.clock.time(0)?;
-        if !(self.learning_rate.is_finite() && self.learning_rate >= 0.0) {
-            return refuse("learning rate", self.learning_rate, "finite, 0 or more");
+        let is_f32 = (self.learning_rate as f32).is_finite();
+        if !(is_f32 && self.learning_rate >= 0.0) {
+            let allowed = "0 or more, and finite as f32";
+            return refuse("learning rate", self.learning_rate, allowed);
         }
         for (what, value) in [
             ("batch size", self.batch_size as u64),

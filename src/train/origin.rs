@@ -22,6 +22,18 @@ pub struct Origin {
     pub value: f32,
 }
 
+impl Origin {
+    /// For gradients that are finite but too large for their squares to be added.
+    pub(super) fn of_the_norm() -> Self {
+        Self {
+            tensor: "the sum of the squares of all gradients".to_owned(),
+            operation: Some("loss_scale".to_owned()),
+            index: 0,
+            value: f32::INFINITY,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tensor, index, value) = (&self.tensor, self.index, self.value);

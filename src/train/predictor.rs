@@ -1,6 +1,8 @@
 //! Logits of samples, from parameters that are on the device already.
 
-use crate::autograd::Tape;
+use std::collections::BTreeMap;
+
+use crate::autograd::{Gradients, Tape};
 use crate::data::Dataset;
 use crate::engine::{Engine, Plan};
 use crate::eval;
@@ -10,6 +12,8 @@ use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
 use super::TrainError;
+use super::origin::{Origin, Watched, find, watched_on};
+use super::step::{Held, held};
 
 /// How well a network does on a set.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +35,7 @@ pub struct Predictor {
     n_predictions: usize,
     batch: usize,
     bytes: u64,
+    input_bytes: u64,
 }
 
 impl std::fmt::Debug for Predictor {
@@ -135,8 +140,10 @@ impl Predictor {
         let (logits, results) = record_evaluation(&mut recording, network, tensors, &x)?;
         recording.download(&logits);
         let inputs = recording.inputs().iter();
+        let input_bytes = inputs.map(|input| input.buffer().bytes()).sum::<u64>();
         Ok(Self {
-            bytes: results + inputs.map(|input| input.buffer().bytes()).sum::<u64>(),
+            bytes: results + input_bytes,
+            input_bytes,
             plan: engine.prepare(&recording)?,
             n_features: sample_shape.iter().product(),
             sample_shape,
@@ -155,6 +162,11 @@ impl Predictor {
     /// Bytes of a pass's inputs and results.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Bytes of a pass's inputs.
+    pub(super) const fn input_bytes(&self) -> u64 {
+        self.input_bytes
     }
 
     /// Logits `[n predictions, classes]` of `inputs [n, sample_shape..]`, row-major. The last pass is filled up with
@@ -187,6 +199,46 @@ impl Predictor {
             logits.extend(made.unwrap_or_default().into_iter().take(counted));
         }
         Ok(logits)
+    }
+
+    /// Where the first number that is not finite comes from in the pass that takes sample `row` of a set.
+    pub(super) fn origin(
+        &self,
+        engine: &dyn Engine,
+        (network, tensors): (&dyn Network, &[Held]),
+        (data, row): (&Dataset, usize),
+    ) -> Result<Option<Origin>, TrainError> {
+        let mut tape = Tape::new();
+        let shape = batched(self.batch, &self.sample_shape);
+        let x = self.samples.input(tape.recording(), DType::F32, &shape);
+        let (mut on_tape, mut parameters) = (Vec::new(), BTreeMap::new());
+        for one in tensors {
+            on_tape.push(match one.role {
+                Role::Parameter => {
+                    let var = tape.constant(&one.value);
+                    parameters.insert(var, one.name.clone());
+                    PassTensor::Parameter(var)
+                }
+                Role::Statistics => PassTensor::Statistics {
+                    tensor: one.value.clone(),
+                    is_frozen: true,
+                },
+            });
+        }
+        let x_var = tape.constant(&x);
+        let mut pass = Pass::new(&mut tape, &on_tape, Mode::Evaluation);
+        network.record(&mut pass, x_var)?;
+        let watched = watched_on(&tape, &Gradients::default(), &parameters);
+        let mut before = held(tensors);
+        before.push(Watched::new(&x, "the batch"));
+        let batch = row / self.batch * self.batch * self.n_features;
+        let mut values = data.inputs()[batch..].to_vec();
+        values.resize(self.batch * self.n_features, 0.0);
+        let inputs = [self.samples.host(DType::F32, shape, &values)?];
+        let recording = tape.into_recording();
+        let all = (&recording, recording.commands().len());
+        let names = (before.as_slice(), watched.as_slice());
+        Ok(find(engine, all, &inputs, names)?)
     }
 
     /// Judges the network on a set.

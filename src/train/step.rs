@@ -4,8 +4,9 @@
 //! In mixed precision the tape stores 16 bits between operations, the batch arrives in 16 bits, and products read
 //! 16-bit copies of weights; parameters, their gradients, sums and losses are f32. The gradient of the loss begins with the loss scale
 //! over the number of labels, so that what reaches the optimizer is the scaled gradient of the mean over all samples;
-//! `control` undoes the scale, and skips the step when something is not finite. In f32 and bf16, whose ranges need
-//! no scale, a step is skipped when a loss is not finite: parameters then are those that made it.
+//! `control` undoes the scale, and skips the step when a gradient or a loss is not finite: parameters then are those that
+//! made it. Running statistics have moved by then, so a step first keeps them as they are. What the optimizer made is
+//! looked at too: a step too large is found where it was taken.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use crate::ops::nn::{Indices, Target, row_loss};
 use crate::ops::optim::{
     GradientOptions, NotFinite, Parameter, ScaleState, Step, coefficients, control, step,
 };
-use crate::ops::{affine, binary};
+use crate::ops::{affine, binary, copy_over};
 use crate::record::{Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
@@ -40,10 +41,13 @@ pub(super) struct Held {
     pub trained: Option<Parameter>,
     /// What is kept of a pruned parameter.
     pub mask: Option<MaskTensor>,
+    /// Where a step keeps running statistics as they were before it, should it not count.
+    pub before: Option<Tensor>,
 }
 
 /// A step as it was recorded. Inputs, in this order: the optimizer's coefficients, then for each micro-batch x, labels
-/// and the number that its dropout takes. Downloads: the losses of each micro-batch, then the state of the scale.
+/// and the number that its dropout takes. Downloads: the losses of each micro-batch, the state of the scale, and what was
+/// found in the new parameters.
 pub(super) struct RecordedStep {
     pub recording: Recording,
     /// Bytes of results of one micro-batch.
@@ -63,10 +67,15 @@ pub(super) fn record_step(
     network: &dyn Network,
     (options, teacher): (&TrainOptions, Option<&Teacher>),
     tensors: &[Held],
-    scale: &ScaleState,
+    (scale, health): (&ScaleState, &ScaleState),
 ) -> Result<RecordedStep, TrainError> {
     let mut recording = Recording::new();
     let rows = coefficients(&mut recording, 1);
+    for one in tensors {
+        if let Some(before) = &one.before {
+            copy_over(&mut recording, &one.value, before)?;
+        }
+    }
     let share = 1.0 / (options.batch_size * network.n_predictions()) as f32;
     let factor = if options.is_scaled() {
         affine(&mut recording, &scale.scale(), (share, 0.0), FloatType::F32)?
@@ -96,11 +105,14 @@ pub(super) fn record_step(
     }
     let n_checked = recording.commands().len();
 
-    let judged: Vec<&Tensor> = if options.max_norm.is_some() || options.is_scaled() {
-        gradients.iter().collect()
-    } else {
-        losses.iter().collect()
-    };
+    // A loss can be infinite although gradients are finite. Zeros in the place of finite ones leave the norm as it is,
+    // and 0 times what is not finite is NaN.
+    let mut judged_losses = Vec::new();
+    for losses in &losses {
+        let zeros = affine(&mut recording, losses, (0.0, 0.0), FloatType::F32)?;
+        judged_losses.push(zeros);
+    }
+    let judged: Vec<&Tensor> = gradients.iter().chain(&judged_losses).collect();
     let what = GradientOptions {
         scaling: options.is_scaled().then_some(options.loss_scale.rule),
         not_finite: NotFinite::Skip,
@@ -118,8 +130,16 @@ pub(super) fn record_step(
     for (parameter, gradient) in trained.zip(&gradients) {
         step(&mut recording, &shared, parameter, gradient)?;
     }
+    let made: Vec<&Tensor> = tensors
+        .iter()
+        .filter_map(|one| one.trained.as_ref())
+        .map(Parameter::value)
+        .collect();
+    // Counts what is not finite; nothing obeys what it decides.
+    control(&mut recording, &made, health, &GradientOptions::default())?;
     losses.iter().for_each(|losses| recording.download(losses));
     recording.download(scale.words());
+    recording.download(health.words());
     let inputs = recording.inputs().iter();
     let batch_bytes = inputs.map(|input| input.buffer().bytes()).sum();
     Ok(RecordedStep {
@@ -133,7 +153,7 @@ pub(super) fn record_step(
 }
 
 /// What is on the device before a step.
-fn held(tensors: &[Held]) -> Vec<Watched> {
+pub(super) fn held(tensors: &[Held]) -> Vec<Watched> {
     let mut all = Vec::new();
     for one in tensors {
         let name = match one.role {

@@ -3,17 +3,18 @@
 
 use crate::data::{Batch, Dataset};
 use crate::engine::{Engine, EngineError, Plan};
+use crate::eval::EvalError;
 use crate::kernels::FloatType;
 use crate::models::{NamedTensor, Network, Role, check_values};
 use crate::num::mask::Mask;
 use crate::ops::mask::MaskTensor;
 use crate::ops::optim::{Parameter, ScaleReport, ScaleState, table};
-use crate::ops::{OpError, cast};
+use crate::ops::{OpError, cast, copy_over};
 use crate::record::{Recording, Tensor};
 use crate::tensor::HostTensor;
 
 use super::additions::masked;
-use super::origin::find;
+use super::origin::{Origin, find};
 use super::predictor::{batched, check_data};
 use super::progress::Progress;
 use super::step::{Held, RecordedStep, record_step};
@@ -44,6 +45,7 @@ pub struct Trainer<'a> {
     predictor: Predictor,
     scale: ScaleState,
     /// As the last step left it.
+    scale_words: HostTensor,
     scale_report: ScaleReport,
     progress: Progress,
     n_steps: u64,
@@ -111,11 +113,11 @@ impl<'a> Trainer<'a> {
         let mut tensors = Vec::new();
         for (index, ((name, value), spec)) in values.into_iter().zip(specs).enumerate() {
             let mask = additions.mask(&name);
-            let value = match mask {
+            let host = match mask {
                 Some(mask) => masked(&name, &value, mask)?,
                 None => value,
             };
-            let value = uploads.upload(&value);
+            let value = uploads.upload(&host);
             let (role, is_frozen) = (spec.role, frozen[index]);
             let trained = match &states {
                 _ if is_frozen || role == Role::Statistics => None,
@@ -144,9 +146,12 @@ impl<'a> Trainer<'a> {
                 None if has_copy => (Some(cast(&mut uploads, &value, precision)?), None),
                 trained => (None, trained),
             };
+            let moves = role == Role::Statistics && !is_frozen;
+            let before = moves.then(|| uploads.upload(&host));
             tensors.push(Held {
                 name,
                 value,
+                before,
                 role,
                 is_frozen,
                 copy,
@@ -161,11 +166,12 @@ impl<'a> Trainer<'a> {
             }
             None => ScaleState::upload(&mut uploads, 1.0)?,
         };
+        let health = ScaleState::upload(&mut uploads, 1.0)?;
         uploads.download(scale.words());
-        let made = engine.run(&uploads)?;
-        let scale_report = report_of(made.last())?;
+        let (scale_words, scale_report) = report_of(engine.run(&uploads)?.pop())?;
         let teacher = additions.teacher;
-        let recorded = record_step(network, (&options, teacher.as_ref()), &tensors, &scale)?;
+        let options_and_teacher = (&options, teacher.as_ref());
+        let recorded = record_step(network, options_and_teacher, &tensors, (&scale, &health))?;
         let values: Vec<Tensor> = tensors.iter().map(|one| one.value.clone()).collect();
         let batch = options.evaluation_batch;
         Ok(Self {
@@ -178,6 +184,7 @@ impl<'a> Trainer<'a> {
             teacher,
             recorded,
             scale,
+            scale_words,
             scale_report,
             progress,
             n_steps,
@@ -188,8 +195,9 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`TrainError::OtherData`] for another number of inputs, [`TrainError::Op`] for a label that is no
-    /// class, [`TrainError::LossNotFinite`] and [`TrainError::GradientNotFinite`], after which parameters are
-    /// those that made it, and what the engine says.
+    /// class; [`TrainError::LossNotFinite`] and [`TrainError::GradientNotFinite`], after which everything is as it was
+    /// before; [`TrainError::ParameterNotFinite`], after which only older checkpoints are good; and what the engine
+    /// says.
     pub fn step(&mut self, batch: &Batch) -> Result<f64, TrainError> {
         let shape = batched(self.options.batch_size, self.network.sample_shape());
         if batch.inputs.len() != shape.iter().product::<usize>() {
@@ -205,20 +213,28 @@ impl<'a> Trainer<'a> {
             self.network.n_classes(),
         )?;
         let inputs = self.inputs(batch)?;
-        let made = self.plan.run(&inputs)?;
-        self.n_steps += 1;
-        let skipped_before = self.scale_report.skipped;
-        self.scale_report = report_of(made.last())?;
+        let mut made = self.plan.run(&inputs)?;
+        let (_, health) = report_of(made.pop())?;
+        let (words, report) = report_of(made.pop())?;
         let mut losses = Vec::with_capacity(self.options.batch_size);
-        for part in &made[..made.len().saturating_sub(1)] {
+        for part in &made {
             losses.extend(part.to_f32()?);
         }
         let loss = losses.iter().copied().map(f64::from).sum::<f64>() / losses.len().max(1) as f64;
         let row = losses.iter().position(|loss| !loss.is_finite());
-        let is_skipped = self.scale_report.skipped > skipped_before;
+        let is_skipped = report.skipped > self.scale_report.skipped;
         if row.is_none() && (self.options.is_scaled() || !is_skipped) {
-            return Ok(loss);
+            if is_skipped {
+                self.put_statistics_back()?;
+            }
+            self.n_steps += 1;
+            (self.scale_words, self.scale_report) = (words, report);
+            return match health.not_finite {
+                0 => Ok(loss),
+                _ => Err(self.lost_parameter()?),
+            };
         }
+        self.put_statistics_back()?;
         let RecordedStep {
             recording,
             n_checked,
@@ -227,8 +243,18 @@ impl<'a> Trainer<'a> {
             ..
         } = &self.recorded;
         let names = (before.as_slice(), watched.as_slice());
-        let origin = find(self.engine, (recording, *n_checked), &inputs, names)?;
-        let (step, origin) = (self.n_steps, origin.map(Box::new));
+        let mut origin = find(self.engine, (recording, *n_checked), &inputs, names)?;
+        if origin.is_none() && row.is_none() && report.not_finite == 0 {
+            origin = Some(Origin::of_the_norm());
+        }
+        // The search has moved them once more.
+        self.put_statistics_back()?;
+        let mut as_before = Recording::new();
+        as_before
+            .upload_words(self.scale.words().buffer(), self.scale_words.words())
+            .map_err(OpError::from)?;
+        self.engine.run(&as_before)?;
+        let (step, origin) = (self.n_steps + 1, origin.map(Box::new));
         Err(match row {
             Some(row) => TrainError::LossNotFinite {
                 step,
@@ -238,6 +264,38 @@ impl<'a> Trainer<'a> {
             },
             None => TrainError::GradientNotFinite { step, origin },
         })
+    }
+
+    /// Running statistics as they were before the last step.
+    fn put_statistics_back(&self) -> Result<(), TrainError> {
+        let mut recording = Recording::new();
+        for one in &self.tensors {
+            if let Some(before) = &one.before {
+                copy_over(&mut recording, before, &one.value)?;
+            }
+        }
+        self.engine.run(&recording)?;
+        Ok(())
+    }
+
+    /// The first parameter that the last step made infinite or NaN.
+    fn lost_parameter(&self) -> Result<TrainError, TrainError> {
+        let optimizer = self.options.optimizer.rule().name();
+        let mut origin = None;
+        for (name, tensor) in self.parameters()? {
+            let values = tensor.to_f32()?;
+            if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+                origin = Some(Box::new(Origin {
+                    tensor: format!("parameter `{name}`"),
+                    operation: Some(format!("the optimizer ({optimizer})")),
+                    index,
+                    value: values[index],
+                }));
+                break;
+            }
+        }
+        let step = self.n_steps;
+        Ok(TrainError::ParameterNotFinite { step, origin })
     }
 
     /// A step's inputs, in the order in which they were declared.
@@ -343,7 +401,8 @@ impl<'a> Trainer<'a> {
     /// Learning rate of the next step.
     ///
     /// # Errors
-    /// [`TrainError::Schedule`] for a clock without steps, which [`Trainer::new`] refuses.
+    /// [`TrainError::Schedule`] for a clock without steps, which [`Trainer::new`] refuses, and
+    /// [`TrainError::Setting`] for a schedule that grew past the range of f32.
     pub fn learning_rate(&self) -> Result<f64, TrainError> {
         let time = self.options.clock.time(self.n_steps)?;
         let TrainOptions {
@@ -352,7 +411,15 @@ impl<'a> Trainer<'a> {
             ..
         } = &self.options;
         let base = self.progress.plateau.map_or(*learning_rate, |one| one.rate);
-        Ok(schedule.rate(base, time))
+        let rate = schedule.rate(base, time);
+        if (rate as f32).is_finite() {
+            return Ok(rate);
+        }
+        Err(TrainError::Setting {
+            what: "learning rate of the next step, by its schedule",
+            given: rate,
+            allowed: "finite as f32",
+        })
     }
 
     /// Tells how an epoch ended, which lets the rate fall on a plateau and remembers the best parameters. Returns
@@ -410,9 +477,24 @@ impl<'a> Trainer<'a> {
     /// Judges the network on a set.
     ///
     /// # Errors
-    /// As [`Predictor::evaluate`].
+    /// As [`Predictor::evaluate`]; [`TrainError::ScoreNotFinite`], which says where it comes from, for logits that are
+    /// NaN.
     pub fn evaluate(&self, data: &Dataset) -> Result<Evaluation, TrainError> {
-        self.predictor.evaluate(data)
+        match self.predictor.evaluate(data) {
+            Err(TrainError::Eval(
+                EvalError::NanScore { row, .. } | EvalError::InfiniteLogit { row, .. },
+            )) => {
+                let row = row / self.network.n_predictions().max(1);
+                let network = (self.network, self.tensors.as_slice());
+                let origin = self.predictor.origin(self.engine, network, (data, row))?;
+                Err(TrainError::ScoreNotFinite {
+                    step: self.n_steps,
+                    row,
+                    origin: origin.map(Box::new),
+                })
+            }
+            judged => judged,
+        }
     }
 
     /// Refuses data of another kind than the network's.
@@ -443,7 +525,10 @@ impl<'a> Trainer<'a> {
         let trained = || all.clone().filter_map(|one| one.trained.as_ref());
         let sets = if self.options.micro_batches > 1 { 2 } else { 1 };
         TrainingMemory {
-            parameters: all.clone().map(|one| bytes(&one.value)).sum(),
+            parameters: all
+                .clone()
+                .map(|one| bytes(&one.value) + one.before.as_ref().map_or(0, bytes))
+                .sum(),
             copies: all
                 .clone()
                 .filter_map(|one| one.copy.as_ref())
@@ -454,6 +539,8 @@ impl<'a> Trainer<'a> {
             activations: self.recorded.activation_bytes,
             batch: self.recorded.batch_bytes,
             evaluation: self.predictor.bytes(),
+            evaluation_inputs: self.predictor.input_bytes(),
+            placed: self.plan.intermediate_bytes() + self.predictor.intermediate_bytes(),
             device: self.engine.device_bytes(),
         }
     }
@@ -525,10 +612,13 @@ fn check_labels(labels: &[u32], batch: usize, n_classes: usize) -> Result<(), Op
     }
 }
 
-/// The state of the scale as it was downloaded.
-fn report_of(words: Option<&HostTensor>) -> Result<ScaleReport, TrainError> {
-    let report = words.and_then(ScaleState::report);
-    Ok(report.ok_or_else(|| EngineError::Uninitialized {
+/// The state of the scale as it was downloaded, and what it says.
+fn report_of(words: Option<HostTensor>) -> Result<(HostTensor, ScaleReport), TrainError> {
+    let both = words.and_then(|words| {
+        let report = ScaleState::report(&words)?;
+        Some((words, report))
+    });
+    Ok(both.ok_or_else(|| EngineError::Uninitialized {
         what: "state of the loss scale".to_owned(),
     })?)
 }

@@ -148,27 +148,203 @@ fn train_refuses_what_does_not_fit_with_exit_code_2() {
 }
 
 #[test]
+fn train_goes_on_under_the_same_settings_only() {
+    let folder = three_classes("train-other");
+    let other = three_classes("train-other-data");
+    let (data, kept) = (folder.to_string_lossy(), folder.join("kept.st"));
+    let sets = ["train.safetensors", "test.safetensors"].map(|name| other.join(name));
+    fs::copy(&sets[0], &sets[1]).expect("copies");
+    let run = |data: &str, more: &[&str]| {
+        let kept = kept.to_string_lossy();
+        let common = ["--data", data, "--checkpoint", &kept];
+        let has_epochs = more.contains(&"--epochs");
+        let epochs: &[&str] = if has_epochs { &[] } else { &["--epochs", "1"] };
+        train(&[&common, epochs, more].concat())
+    };
+    let output = run(&data, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let bytes = fs::read(&kept).expect("reads");
+    let out = folder.join("out.st").to_string_lossy().into_owned();
+    for (changed, expected) in [
+        (&["--schedule", "constant"][..], "schedule was Polynomial"),
+        // The rate falls to 0 over all epochs.
+        (&["--epochs", "2"], "schedule was Polynomial"),
+        (&["--weight-decay", "0.5"], "optimizer_options was"),
+        (&["--optimizer", "adam"], "optimizer_options was"),
+        (
+            &["--label-smoothing", "0.25"],
+            "label_smoothing was 0.0, now 0.25",
+        ),
+        (&["--max-norm", "1"], "max_norm was None, now Some(1.0)"),
+        (&["--max-value", "1"], "max_value was None, now Some(1.0)"),
+        (&["--patience", "3"], "early_stopping was None"),
+        (&["--noise", "0.5"], "noise was 0, now 0.5"),
+        (&["--raw-inputs"], "set was"),
+    ] {
+        let output = run(&data, &[changed, &["--out", &out]].concat());
+        let text = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{changed:?}: {text}");
+        assert!(text.contains(expected), "{changed:?}: {text}");
+        assert!(text.contains("by --init"), "{text}");
+        // No network claims settings that it was not trained with.
+        assert!(!Path::new(&out).exists());
+    }
+    let output = run(&other.to_string_lossy(), &[]);
+    assert!(said(&output).contains("test set was"), "{}", said(&output));
+    let output = run(&data, &["--init", "no-such-file.st"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let note = "note: no-such-file.st is not read: training goes on from";
+    assert!(said(&output).contains(note), "{}", said(&output));
+    assert_eq!(fs::read(&kept).expect("reads"), bytes);
+}
+
+#[test]
+fn what_a_resumed_run_logs_and_draws_is_that_of_one_run() {
+    let folder = three_classes("train-log");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let run = |epochs: &str, files: &[&str]| {
+        let data = path("");
+        let common = ["--data", &data, "--schedule", "constant"];
+        let output = train(&[&common[..], &["--epochs", epochs], files].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        said(&output)
+    };
+    let without_seconds = |file: &str| -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(file).expect("reads");
+        let lines = text.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line["seconds"] = 0.into();
+            line
+        });
+        lines.collect()
+    };
+    let (log, svg, whole) = (path("log.jsonl"), path("a.svg"), path("whole.jsonl"));
+    let (kept, drawn) = (path("kept.st"), path("whole.svg"));
+    run("3", &["--log", &whole, "--svg", &drawn]);
+    let files = ["--log", &log, "--svg", &svg, "--checkpoint", &kept];
+    run("1", &files);
+    let early = fs::read(&kept).expect("reads");
+    run("2", &files);
+    // As if it had been killed in the second epoch, in the middle of a line.
+    fs::write(&kept, early).expect("writes");
+    let text = fs::read_to_string(&log).expect("reads");
+    fs::write(&log, &text[..text.len() - 9]).expect("writes");
+    run("3", &files);
+    assert_eq!(without_seconds(&log), without_seconds(&whole));
+    let read = |file: &str| fs::read_to_string(file).expect("reads");
+    assert_eq!(read(&svg), read(&drawn));
+
+    fs::remove_file(&log).expect("was there");
+    let said_more = run("4", &["--svg", &svg, "--checkpoint", &kept]);
+    let note = "shows those after step 18";
+    assert!(said_more.contains(note), "{said_more}");
+    fs::write(&log, "{\"event\":\"other\"}\n").expect("writes");
+    let data = path("");
+    let common = ["--data", &data, "--schedule", "constant", "--epochs", "5"];
+    let output = train(&[&common[..], &files].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let expected = "log.jsonl: line 1 is not of a log of training";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+}
+
+#[test]
+fn segments_need_less_memory_and_change_nothing() {
+    let folder = three_classes("train-segments");
+    let data = folder.to_string_lossy().into_owned();
+    let run = |segments: &str| -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(["train", "--model", "mlp", "--hidden", "32,32,32,32,32,32"])
+            .args([
+                "--device",
+                "llvmpipe",
+                "--batch-size",
+                "96",
+                "--epochs",
+                "1",
+            ])
+            .args(["--data", &data, "--json", "--segments", segments])
+            .output()
+            .expect("the command starts");
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let (whole, parts) = (run("1"), run("3"));
+    assert_eq!(whole["test_loss"], parts["test_loss"]);
+    for key in ["intermediate_bytes", "needed_bytes", "counted_bytes"] {
+        assert!(parts[key].as_u64() < whole[key].as_u64(), "{whole} {parts}");
+    }
+    let output = train(&["--segments", "0"]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+}
+
+#[test]
 fn a_loss_that_is_not_finite_ends_with_1_and_leaves_the_checkpoint() {
     let folder = three_classes("train-diverges");
     let data = folder.to_string_lossy().into_owned();
     let kept = folder.join("kept.st").to_string_lossy().into_owned();
-    let run = |epochs: &str, rate: &str| {
+    let run = |more: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_lapidary"))
             .args([
                 "train", "--model", "mlp", "--hidden", "4", "--device", "llvmpipe",
             ])
-            .args(["--data", &data, "--batch-size", "16", "--optimizer", "sgd"])
-            .args(["--schedule", "constant", "--checkpoint", &kept])
-            .args(["--epochs", epochs, "--learning-rate", rate])
+            .args(["--data", &data, "--optimizer", "sgd"])
+            .args(["--schedule", "constant"])
+            .args(more)
             .output()
             .expect("the command starts")
     };
-    assert_eq!(run("1", "0.1").status.code(), Some(0));
+    let resumed = |epochs: &str| {
+        let rate = ["--learning-rate", "0.1", "--batch-size", "16"];
+        run(&[&["--checkpoint", &kept, "--epochs", epochs][..], &rate].concat())
+    };
+    assert_eq!(resumed("1").status.code(), Some(0));
+    // Weights so large that scores pass the range, as a step too large leaves them.
+    let file = SafetensorsFile::open(&kept).expect("reads");
+    let mut tensors = Vec::new();
+    for entry in file.tensors() {
+        let tensor = file.tensor(&entry.name).expect("reads");
+        let large =
+            lapidary::tensor::HostTensor::from_f32(entry.shape.clone(), &vec![2e38; tensor.len()]);
+        let is_weight = entry.name == "3.weight" || entry.name == "1.bias";
+        let tensor = if is_weight {
+            large.expect("fits")
+        } else {
+            tensor
+        };
+        tensors.push((entry.name.clone(), tensor));
+    }
+    let metadata = file.metadata().clone();
+    lapidary::io::safetensors::write_safetensors(&kept, &tensors, &metadata).expect("writes");
     let before = fs::read(&kept).expect("reads");
-    let output = run("2", "1e38");
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("the loss is"), "{}", said(&output));
+    let output = resumed("2");
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("step 7: the loss is"), "{text}");
+    let origin = "first not finite: the result with `3.weight` and `3.bias`, element 0, is";
+    assert!(text.contains(origin), "{text}");
+    assert!(text.contains(", made by matmul"), "{text}");
     assert_eq!(fs::read(&kept).expect("reads"), before);
+
+    // One step an epoch: what it made is judged next, and says where numbers end.
+    let one = ["--batch-size", "96", "--epochs", "2", "--learning-rate"];
+    let output = run(&[&one[..], &["1e30"]].concat());
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("after step 1: the scores of sample"),
+        "{text}"
+    );
+    assert!(
+        text.contains("`3.weight`") && text.contains(", made by matmul"),
+        "{text}"
+    );
+    let output = run(&[&one[..], &["1e39"]].concat());
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(
+        said(&output).contains("learning rate = 1000"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[cfg(unix)]
@@ -210,8 +386,21 @@ fn ctrl_c_writes_the_checkpoint_and_ends_with_1() {
     assert!(said(&output).contains("stopped by Ctrl-C after step"));
     let file = SafetensorsFile::open(&kept).expect("a whole file");
     let steps = file.metadata()["steps"].clone();
-    let output = command("1").output().expect("the command starts");
+    // Some steps more, and the same in one go.
+    let steps_of_all: u64 = steps.parse().expect("a number");
+    let epochs = (steps_of_all / 6 + 2).to_string();
+    let (parts, whole) = (path("parts.st"), path("whole.st"));
+    let output = command(&epochs).args(["--out", &parts]).output();
+    let output = output.expect("the command starts");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let resumed = format!("resumed after step {steps}");
     assert!(said(&output).contains(&resumed), "{}", said(&output));
+    fs::remove_file(&kept).expect("was there");
+    let output = command(&epochs).args(["--out", &whole]).output();
+    let output = output.expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(
+        fs::read(&whole).expect("reads"),
+        fs::read(&parts).expect("reads")
+    );
 }

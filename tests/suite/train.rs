@@ -240,6 +240,30 @@ fn both_engines_train_alike_and_each_repeats_its_bits() {
 }
 
 #[test]
+fn a_schedule_that_grows_past_f32_ends_before_the_step() {
+    let network = small_network();
+    let engine = CpuEngine::new();
+    let growing = TrainOptions {
+        schedule: Schedule::Exponential {
+            gamma: 1e39,
+            over: 1,
+        },
+        learning_rate: 1.0,
+        ..small_options(torch("sgd"))
+    };
+    let mut trainer = Trainer::new(&engine, &network, growing, Start::Seed).expect("fits");
+    let batch = loader().epoch(0).expect("starts").next().expect("a batch");
+    trainer.step(&batch).expect("at rate 1");
+    let before = trainer.checkpoint().expect("downloads");
+    let error = trainer.step(&batch).expect_err("at rate 1e39").to_string();
+    assert!(
+        error.starts_with("learning rate of the next step, by its schedule = "),
+        "{error}"
+    );
+    assert_eq!(trainer.checkpoint().expect("downloads"), before);
+}
+
+#[test]
 fn frozen_parameters_keep_their_bytes_and_the_others_do_not() {
     let network = small_network();
     let engine = CpuEngine::new();

@@ -14,7 +14,7 @@ use lapidary::data::Loader;
 use lapidary::engine::Engine;
 use lapidary::io::safetensors::write_safetensors;
 use lapidary::models::{ModelError, Network, file_tensors, head, transfer};
-use lapidary::train::{Checkpoint, Event, Start, TrainError, Trainer, fit};
+use lapidary::train::{Checkpoint, Event, Start, TrainError, TrainOptions, Trainer, fit};
 use serde::Serialize;
 
 use crate::config::Settings;
@@ -90,6 +90,10 @@ pub struct TrainCommand {
     /// Parts in which a step takes its samples, one after the other: more need less memory.
     #[arg(long, default_value_t = 1, value_name = "N")]
     micro_batches: usize,
+    /// Parts of the network of which a step keeps only the results, and makes the rest again on the way back: more need
+    /// less memory and more time.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    segments: u32,
     /// Move each image by up to so many pixels, another way in every epoch.
     #[arg(long, default_value_t = 0, value_name = "PIXELS")]
     shift: usize,
@@ -160,8 +164,10 @@ struct Report {
     multiply_adds: u64,
     /// Of a step's intermediates, on the device.
     intermediate_bytes: u64,
-    /// Parameters, copies, state, gradients, activations, batch and a pass of evaluation.
+    /// Parameters, copies, state, gradients, activations, batch and a pass of evaluation, each in memory of its own.
     counted_bytes: u64,
+    /// The same with intermediates that share memory.
+    needed_bytes: u64,
     /// Held by the engine at the most.
     device_bytes: Option<u64>,
     loss_scale: Option<f32>,
@@ -183,11 +189,15 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
     let began = Instant::now();
     let (data, standardization) = setup::data(options)?;
+    let same = setup::same(options, &data);
     let network = setup::network(options, &data.train)?;
     eprintln!("{}", cost(network.as_ref()));
     let loader_options = setup::loader(options, &standardization);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
-    let settings = setup::training(options, loader.n_batches() as u64)?;
+    let settings = TrainOptions {
+        same,
+        ..setup::training(options, loader.n_batches() as u64)?
+    };
     let start = start(options, network.as_ref())?;
     let engine = engine(common, &options.device)?;
     let mut trainer = Trainer::new(engine.as_ref(), network.as_ref(), settings, start)?;
@@ -199,6 +209,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
 
     let stop = stop_on_ctrl_c()?;
     let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
+    let per_epoch = loader.n_batches() as u64;
     let mut watch = Watch::new(options, (resumed_from_step, n_steps))?;
     let keep = |trainer: &Trainer<'_>| match &options.checkpoint {
         Some(file) => Ok::<(), TrainError>(trainer.checkpoint()?.save(file, &notes)?),
@@ -206,7 +217,9 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     };
     let mut on = |trainer: &Trainer<'_>, event: &Event<'_>| {
         watch.see(event)?;
-        let stopped = stop.load(Ordering::Relaxed);
+        // An epoch that is over is judged first: what is kept begins the next one.
+        let ends_epoch = matches!(event, Event::Step { step, .. } if step % per_epoch == 0);
+        let stopped = stop.load(Ordering::Relaxed) && !ends_epoch;
         if stopped || matches!(event, Event::Epoch(_)) {
             keep(trainer)?;
         }
@@ -257,6 +270,7 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         multiply_adds: multiply_adds(network.as_ref()),
         intermediate_bytes: trainer.intermediate_bytes(),
         counted_bytes: memory.counted(),
+        needed_bytes: memory.needed(),
         device_bytes: memory.device,
         loss_scale: trainer.scale().map(|scale| scale.scale),
         skipped_steps: trainer.scale().map(|scale| scale.skipped),
@@ -297,7 +311,16 @@ fn multiply_adds(network: &dyn Network) -> u64 {
 /// What training begins with.
 pub fn start(options: &TrainCommand, network: &dyn Network) -> Result<Start, Failure> {
     match (&options.checkpoint, &options.init) {
-        (Some(file), _) if file.exists() => Ok(Start::Checkpoint(Checkpoint::load(file, network)?)),
+        (Some(file), init) if file.exists() => {
+            if let Some(init) = init {
+                eprintln!(
+                    "note: {} is not read: training goes on from {}",
+                    init.display(),
+                    file.display()
+                );
+            }
+            Ok(Start::Checkpoint(Checkpoint::load(file, network)?))
+        }
         (_, Some(file)) => {
             let mut anew = options.redraw.clone();
             anew.extend(head(network).filter(|_| options.new_head));
@@ -353,8 +376,10 @@ fn text(report: &Report) -> String {
     if let Some(held) = report.device_bytes {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;
         lines.push(format!(
-            "{:.2} MB on the device, {:.2} MB counted",
+            "{:.2} MB on the device: {:.2} MB needed, {:.2} MB of it between the operations of a step; {:.2} MB counted from shapes",
             megabytes(held),
+            megabytes(report.needed_bytes),
+            megabytes(report.intermediate_bytes),
             megabytes(report.counted_bytes)
         ));
     }
@@ -386,9 +411,15 @@ impl From<TrainError> for Failure {
     fn from(error: TrainError) -> Self {
         match error {
             TrainError::Engine(error) => (*error).into(),
-            TrainError::LossNotFinite { .. } | TrainError::GradientNotFinite { .. } => {
-                Self::Mismatch(error.to_string())
-            }
+            TrainError::LossNotFinite { .. }
+            | TrainError::GradientNotFinite { .. }
+            | TrainError::ParameterNotFinite { .. }
+            | TrainError::ScoreNotFinite { .. }
+            | TrainError::NotKept { .. } => Self::Mismatch(error.to_string()),
+            TrainError::OtherTraining { ref file, .. } => Self::Usage(format!(
+                "{error}; under other settings, training begins with these parameters by --init {}",
+                file.display()
+            )),
             _ => Self::Usage(error.to_string()),
         }
     }

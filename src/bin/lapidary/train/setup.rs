@@ -7,6 +7,7 @@ use lapidary::data::{
     Augmentation, Dataset, LoadOptions, LoaderOptions, Standardization, StandardizeBy, TrainTest,
     load,
 };
+use lapidary::io::sha256;
 use lapidary::kernels::FloatType;
 use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, described, mobilenet};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
@@ -134,10 +135,10 @@ pub fn sequential(options: &TrainCommand, train: &Dataset) -> Result<Sequential,
         InitialName::Glorot => Initial::Glorot,
     };
     let (shape, classes) = (train.sample_shape(), train.n_classes());
-    Ok(match options.model {
+    let network = match options.model {
         Model::Mlp => {
             let network = Mlp::new(shape, &options.hidden, classes, Curve::Relu)?;
-            network.with_initial(initial).into()
+            Sequential::from(network.with_initial(initial))
         }
         Model::Cnn => cnn(shape, classes)?.with_initial(initial),
         Model::Decoder => {
@@ -145,7 +146,8 @@ pub fn sequential(options: &TrainCommand, train: &Dataset) -> Result<Sequential,
             described(&text, shape, classes)?.with_initial(initial)
         }
         Model::Mobilenet => mobilenet(shape, classes, options.width)?.with_initial(initial),
-    })
+    };
+    Ok(network.with_segments(options.segments as usize))
 }
 
 /// Batches for learning, images changed as the options say. What is moved in or cut out is black.
@@ -217,6 +219,28 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
         freeze: options.freeze.clone(),
         ..TrainOptions::new(optimizer)
     })
+}
+
+/// What a checkpoint must find again besides settings of training: the prepared samples, by a hash, and how they are
+/// changed.
+pub fn same(options: &TrainCommand, data: &TrainTest) -> Notes {
+    if options.checkpoint.is_none() {
+        return Notes::new();
+    }
+    let hash = |set: &Dataset| {
+        let inputs: Vec<u8> = set.inputs().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let labels: Vec<u8> = set.labels().iter().flat_map(|x| x.to_le_bytes()).collect();
+        let kind = format!("{:?} {:?}", set.sample_shape(), set.class_names());
+        sha256([kind.as_bytes(), inputs.as_slice(), labels.as_slice()])
+    };
+    Notes::from([
+        ("training set".to_owned(), hash(&data.train)),
+        ("test set".to_owned(), hash(&data.test)),
+        ("shift".to_owned(), options.shift.to_string()),
+        ("flip".to_owned(), options.flip.to_string()),
+        ("noise".to_owned(), options.noise.to_string()),
+        ("cutout".to_owned(), options.cutout.to_string()),
+    ])
 }
 
 /// What a reader of the file needs to use the network: its kind, the data it is for, how inputs are prepared,

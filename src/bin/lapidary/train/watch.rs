@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use lapidary::report::plot::{Axis, Lines, Series, lines};
-use lapidary::train::{EpochReport, Event};
-use serde::Serialize;
+use lapidary::train::{EpochReport, Evaluation, Event};
+use serde::{Deserialize, Serialize};
 
 use crate::options::Failure;
 
@@ -18,7 +18,7 @@ use super::{TrainCommand, usage, write};
 const CURVE_POINTS: usize = 200;
 
 /// A line of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line {
     Step {
@@ -53,7 +53,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// For training from step `first_step` to `n_steps`.
+    /// For training from step `first_step` to `n_steps`. What a log has of the steps before stays, and is drawn too;
+    /// what it has of later ones, which were lost, is cut off.
     pub fn new(options: &TrainCommand, (first_step, n_steps): (u64, u64)) -> Result<Self, Failure> {
         let bar = ProgressBar::new(n_steps);
         bar.set_position(first_step);
@@ -62,13 +63,14 @@ impl Watch {
         {
             bar.set_style(style);
         }
+        let (mut losses, mut epochs) = (Vec::new(), Vec::new());
         let log = match &options.log {
             None => None,
             Some(path) => {
-                // What was logged before a checkpoint stays.
                 let mut how = OpenOptions::new();
                 how.create(true).write(true);
                 let how = if first_step > 0 {
+                    (losses, epochs) = cut(path, first_step)?;
                     how.append(true)
                 } else {
                     how.truncate(true)
@@ -77,6 +79,12 @@ impl Watch {
                 Some((path.clone(), file.map_err(|error| of_file(path, &error))?))
             }
         };
+        if let (Some(svg), true, true) = (&options.svg, first_step > 0, losses.is_empty()) {
+            eprintln!(
+                "note: no --log has the steps before, so {} shows those after step {first_step}",
+                svg.display()
+            );
+        }
         Ok(Self {
             bar,
             log,
@@ -86,8 +94,8 @@ impl Watch {
             first_step,
             n_steps,
             step_seconds: Vec::new(),
-            losses: Vec::new(),
-            epochs: Vec::new(),
+            losses,
+            epochs,
         })
     }
 
@@ -176,7 +184,7 @@ impl Watch {
         later.get(later.len() / 2).copied()
     }
 
-    /// Draws what was seen in this run.
+    /// Draws what was seen in this run, and in those before it that the log has.
     pub fn draw(&self, file: &Path) -> Result<(), Failure> {
         let Some(last) = self.epochs.last() else {
             return Err(Failure::Usage(format!(
@@ -222,6 +230,55 @@ impl Watch {
         });
         write(file, &picture.map_err(usage)?)
     }
+}
+
+/// Steps with their losses, and epochs.
+type Past = (Vec<(u64, f64)>, Vec<EpochReport>);
+
+/// Cuts a log behind a step and returns what it has up to there. A last line that was not written whole is cut too.
+fn cut(path: &Path, step: u64) -> Result<Past, Failure> {
+    let (mut losses, mut epochs) = (Vec::new(), Vec::new());
+    if !path.exists() {
+        return Ok((losses, epochs));
+    }
+    let text = lapidary::io::read_text(path).map_err(usage)?;
+    let mut kept = String::new();
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if !line.ends_with('\n') {
+            break;
+        }
+        let read: Line = serde_json::from_str(line).map_err(|error| {
+            let (file, line) = (path.display(), index + 1);
+            usage(format!(
+                "{file}: line {line} is not of a log of training: {error}"
+            ))
+        })?;
+        match read {
+            Line::Step { step: at, loss, .. } if at <= step => losses.push((at, loss)),
+            Line::Epoch {
+                epoch,
+                step: at,
+                train_loss,
+                test_loss,
+                test_accuracy,
+                ..
+            } if at <= step => epochs.push(EpochReport {
+                epoch,
+                step: at,
+                train_loss,
+                test: Evaluation {
+                    loss: test_loss,
+                    accuracy: test_accuracy,
+                },
+            }),
+            Line::Step { .. } | Line::Epoch { .. } => continue,
+        }
+        kept.push_str(line);
+    }
+    if kept != text {
+        write(path, &kept)?;
+    }
+    Ok((losses, epochs))
 }
 
 fn of_file(path: &Path, error: &std::io::Error) -> Failure {
