@@ -378,6 +378,56 @@ fn factors_of_smoothing_change_no_bit_of_the_network_before_it_is_rounded() {
     }
 }
 
+#[test]
+fn narrow_codes_and_levels_are_small_on_disk_and_run_widened() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = gpu(options());
+    let folder = tempfile::tempdir().expect("a folder");
+    // Of 3.weight, 128 x 256: bits a weight in the file, the 16 bytes of its extents aside, and on the device. Words
+    // hold 10 codes of 3 bits, so a row takes 26; HQQ's zero points are 4 bits in the file and a byte on the device.
+    for (scheme, method, disk, device) in [
+        ("int2-g16", Method::Gptq, 3.0, 5.0),
+        ("int3-g16", Method::Gptq, 4.25, 5.0),
+        ("int2-g16", Method::Hqq, 3.25, 5.5),
+        ("nf4-g16", Method::Nearest, 6.0, 32.0),
+        ("log4", Method::Nearest, 4.125, 8.125),
+        ("log8", Method::Nearest, 8.125, 32.0),
+    ] {
+        let asked = QuantizeOptions {
+            method,
+            ..options_for(scheme)
+        };
+        let (made, log) = quantize(&context(&engine, &data), &mlp(), &asked).expect("fits");
+        let layer = &log.layers[1];
+        let extents = if scheme.starts_with("int") {
+            128.0 / 32768.0
+        } else {
+            0.0
+        };
+        assert_eq!(layer.bits_per_weight, disk + extents, "{layer:?}");
+        assert_eq!(layer.device_bits_per_weight, device, "{layer:?}");
+        assert!(layer.format.starts_with(scheme), "{layer:?}");
+        let is_said = |note: &String| note.contains("widened to") && note.contains("at load");
+        assert!(layer.notes.iter().any(is_said), "{layer:?}");
+        made.save(folder.path(), &std::collections::BTreeMap::new())
+            .expect("written");
+        let read = Model::load(folder.path()).expect("read");
+        assert_eq!(read, made, "{scheme}");
+        let deployed = Deployed::new(&engine, &read, &Routes::default()).expect("fits");
+        let few = &data.test.inputs()[..4 * 784];
+        let verified = deployed.verify(few, 0).expect("runs");
+        assert!(verified.worst_over_bound <= 1.0, "{scheme}: {verified:?}");
+        if device == 32.0 {
+            // What is widened to f32 runs as a network of these values.
+            let inputs = read.inputs().clone();
+            let float = Model::new(read.network().clone(), inputs, read.values()).expect("fits");
+            let float = Deployed::new(&engine, &float, &Routes::default()).expect("fits");
+            let logits = [&deployed, &float].map(|one| one.logits(few).expect("runs"));
+            assert_eq!(logits[0], logits[1], "{scheme}");
+        }
+    }
+}
+
 /// A weight as training sees it: under scales of its largest magnitudes, or under learned ones with their signs.
 fn seen(
     engine: &dyn Engine,

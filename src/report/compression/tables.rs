@@ -83,7 +83,7 @@ fn quality_cells(report: &CompressionReport, one: &Outcome) -> Vec<Cell> {
     });
     vec![
         file,
-        Cell::new(number(one.bits_per_weight)),
+        bits(one),
         Cell::new(percent(quality.accuracy.value))
             .note(percent_interval(quality.accuracy), Tone::Plain),
         change,
@@ -95,6 +95,13 @@ fn quality_cells(report: &CompressionReport, one: &Outcome) -> Vec<Cell> {
             .map_or_else(|| Cell::new("—"), |agreement| Cell::new(percent(agreement))),
         with_note(check, worst),
     ]
+}
+
+/// Bits of a weight in the file, and on a device where they show as others.
+fn bits(one: &Outcome) -> Cell {
+    let [disk, device] = [one.bits_per_weight, one.device_bits_per_weight].map(number);
+    let note = (disk != device).then(|| (format!("{device} on the device"), Tone::Plain));
+    with_note(Cell::new(disk), note)
 }
 
 fn with_note(cell: Cell, note: Option<(String, Tone)>) -> Cell {

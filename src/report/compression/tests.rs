@@ -233,6 +233,16 @@ fn a_failure_is_shouted() {
 }
 
 #[test]
+fn bits_on_the_device_are_said_where_they_are_others() {
+    let mut report = example();
+    let html = |report: &CompressionReport| report.to_html().expect("a page");
+    assert!(!html(&report).contains("8.2 on the device"));
+    report.steps[0].bits_per_weight = 3.0;
+    report.steps[0].device_bits_per_weight = 5.0;
+    assert!(html(&report).contains("5 on the device"));
+}
+
+#[test]
 fn names_are_text_everywhere() {
     let mut report = example();
     let hostile = || HOSTILE.to_owned();

@@ -176,6 +176,11 @@ pub fn qat(
         log.layers
             .push((one.name.clone(), format, one.reason.clone()));
     }
+    for note in made.tensors().iter().filter_map(|(_, one)| one.widened()) {
+        if !log.notes.contains(&note) {
+            log.notes.push(note);
+        }
+    }
     Ok((made, log))
 }
 
