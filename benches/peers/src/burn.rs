@@ -146,7 +146,7 @@ impl Contender for Burn {
 }
 
 /// burn panics where an adapter lacks something; that is one contender's failure, not the table's.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(message(&*panic).into()))
 }
 

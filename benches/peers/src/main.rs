@@ -11,6 +11,7 @@ mod operands;
 mod ours;
 mod report;
 mod session;
+mod training;
 mod transpose;
 mod web_rwkv;
 
@@ -45,6 +46,9 @@ struct Options {
     /// Print the table as Markdown.
     #[arg(long)]
     markdown: bool,
+    /// Time a step of training instead, in Lapidary and in burn.
+    #[arg(long, conflicts_with_all = ["only", "json"])]
+    training: bool,
 }
 
 fn main() -> ExitCode {
@@ -65,6 +69,16 @@ fn main() -> ExitCode {
         Ok(session) => session,
         Err(error) => return refuse(3, &error.to_string()),
     };
+    if options.training {
+        let table = training::training(session.engine(), options.rounds.into(), options.markdown);
+        return match table {
+            Ok(table) => {
+                println!("{table}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => refuse(3, &error.to_string()),
+        };
+    }
     let report = measure_all(&session, &selected, usize::from(options.rounds));
     match publish(&report, options.markdown, json) {
         Ok(()) => ExitCode::SUCCESS,

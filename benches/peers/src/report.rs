@@ -125,7 +125,11 @@ impl Report {
         let cells: Vec<[String; COLUMNS]> = std::iter::once(HEADER.map(str::to_owned))
             .chain(self.rows.iter().map(Row::cells))
             .collect();
-        format!("{}\n\n{}", lines.join(separator), aligned(&cells, markdown))
+        format!(
+            "{}\n\n{}",
+            lines.join(separator),
+            aligned(&cells, WORD_COLUMNS, markdown)
+        )
     }
 }
 
@@ -173,21 +177,22 @@ impl Row {
     }
 }
 
-fn aligned(rows: &[[String; COLUMNS]], markdown: bool) -> String {
+/// Rows of `N` cells under a header, the first `n_words` columns aligned left and the others right.
+pub fn aligned<const N: usize>(rows: &[[String; N]], n_words: usize, markdown: bool) -> String {
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let line = |cells: &[String; COLUMNS]| {
+    let widths: [usize; N] = std::array::from_fn(width);
+    let line = |cells: &[String; N]| {
         let padded: Vec<String> = cells
             .iter()
             .zip(widths)
             .enumerate()
             .map(|(column, (cell, width))| {
-                if column < WORD_COLUMNS {
+                if column < n_words {
                     format!("{cell:<width$}")
                 } else {
                     format!("{cell:>width$}")
@@ -203,7 +208,7 @@ fn aligned(rows: &[[String; COLUMNS]], markdown: bool) -> String {
     let mut lines: Vec<String> = rows.iter().map(line).collect();
     if markdown {
         let rule = std::array::from_fn(|column| {
-            if column < WORD_COLUMNS {
+            if column < n_words {
                 "-".repeat(widths[column])
             } else {
                 format!("{}:", "-".repeat(widths[column] - 1))

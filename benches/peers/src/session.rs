@@ -32,6 +32,10 @@ impl Session {
         })
     }
 
+    pub fn engine(&self) -> &Arc<GpuEngine> {
+        &self.engine
+    }
+
     pub fn adapter(&self) -> &AdapterSummary {
         self.engine.summary()
     }
