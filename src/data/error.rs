@@ -1,6 +1,6 @@
 //! What can be wrong with data, or with what is asked of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{MAX_CLASSES, MAX_SAMPLES};
 use crate::io::IoError;
@@ -22,6 +22,14 @@ pub enum DataError {
         name: String,
         /// What is wrong with it.
         reason: Box<TensorError>,
+    },
+    /// What is wrong is in this file.
+    #[error("{}: {reason}", file.display())]
+    In {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: Box<DataError>,
     },
     /// The folder holds none of the layouts known.
     #[error("{}: no data set found; looked for {looked_for}", folder.display())]
@@ -233,6 +241,25 @@ pub enum DataError {
         /// What it said.
         reason: std::io::Error,
     },
+}
+
+impl DataError {
+    /// The same with the file it is about, unless it names one.
+    pub(super) fn within(self, file: &Path) -> Self {
+        match self {
+            Self::Io(_)
+            | Self::Tensor { .. }
+            | Self::In { .. }
+            | Self::UnknownLayout { .. }
+            | Self::Part { .. }
+            | Self::Metadata { .. }
+            | Self::NoLabelColumn => self,
+            reason => Self::In {
+                file: file.to_owned(),
+                reason: Box::new(reason),
+            },
+        }
+    }
 }
 
 impl From<IoError> for DataError {

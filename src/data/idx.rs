@@ -34,10 +34,14 @@ pub fn load_idx_folder(folder: impl AsRef<Path>) -> Result<TrainTest, DataError>
     };
     let set = |[images, labels]: [&str; 2], classes: Option<Vec<String>>| {
         load_idx(find(folder, images)?, find(folder, labels)?, classes)
+            .map_err(|error| error.within(&folder.join(CLASSES)))
     };
     let train = set(TRAIN, classes)?;
     let test = set(TEST, Some(train.class_names().to_vec()))?;
-    TrainTest::new(train, test)
+    TrainTest::new(train, test).map_err(|error| match error {
+        DataError::EmptyClass { .. } => error.within(&folder.join(TRAIN[1])),
+        error => error.within(&folder.join(TEST[0])),
+    })
 }
 
 /// Whether `folder` has the first file of the layout.
@@ -72,20 +76,23 @@ pub(super) fn from_idx(
 ) -> Result<Dataset, DataError> {
     let (n, sample_shape) = extents(images_file, images)?;
     let labels = labels_of(labels_file, labels)?;
+    let of_labels = |error: DataError| error.within(labels_file);
     if labels.len() != n {
-        return Err(DataError::LabelCount {
+        return Err(of_labels(DataError::LabelCount {
             n_inputs: n,
             n_labels: labels.len(),
-        });
+        }));
     }
-    let classes = classes.map_or_else(|| numbered(&labels), Ok)?;
-    let labels = checked(&labels, classes.len())?;
-    Dataset::new(
-        inputs_of(images_file, images)?,
-        sample_shape,
-        labels,
-        classes,
-    )
+    let classes = classes
+        .map_or_else(|| numbered(&labels), Ok)
+        .map_err(of_labels)?;
+    let labels = checked(&labels, classes.len()).map_err(of_labels)?;
+    let inputs = inputs_of(images_file, images)?;
+    Dataset::new(inputs, sample_shape, labels, classes).map_err(|error| match error {
+        // Names of classes are neither in the one file nor in the other.
+        DataError::DuplicateClass { .. } | DataError::ClassCount { .. } => error,
+        error => error.within(images_file),
+    })
 }
 
 /// Loads a file of images alone. Every sample is of the one class `unlabelled`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::idx::is_idx_folder;
 use super::text::{load_text, text_files};
-use super::{DataError, TrainTest, load_csv, load_idx_folder, load_safetensors};
+use super::{DataError, Dataset, TrainTest, load_csv, load_idx_folder, load_safetensors};
 use crate::io::csv::CsvOptions;
 
 /// How to read the files of a folder.
@@ -50,15 +50,11 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<TrainTest
             separator: options.separator,
             label: Some(options.label.clone()),
         };
-        TrainTest::new(
-            load_csv(train_csv, &options)?,
-            load_csv(test_csv, &options)?,
-        )
+        pair([&train_csv, &test_csv], |file| load_csv(file, &options))
     } else if train_tensors.exists() {
-        TrainTest::new(
-            load_safetensors(train_tensors)?,
-            load_safetensors(test_tensors)?,
-        )
+        pair([&train_tensors, &test_tensors], |file| {
+            load_safetensors(file)
+        })
     } else if !text_files(folder)?.is_empty() {
         load_text(folder, options.window)
     } else {
@@ -68,6 +64,18 @@ pub fn load(folder: impl AsRef<Path>, options: &LoadOptions) -> Result<TrainTest
                 "train-images-idx3-ubyte (plain or .gz), train.csv, train.safetensors, *.txt".into(),
         })
     }
+}
+
+/// Two files as a pair of sets.
+fn pair(
+    [train, test]: [&Path; 2],
+    mut read: impl FnMut(&Path) -> Result<Dataset, DataError>,
+) -> Result<TrainTest, DataError> {
+    TrainTest::new(read(train)?, read(test)?).map_err(|error| match error {
+        DataError::EmptyClass { .. } => error.within(train),
+        // That of the test set differs.
+        error => error.within(test),
+    })
 }
 
 #[cfg(test)]

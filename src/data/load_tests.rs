@@ -95,7 +95,7 @@ fn a_folder_of_csv_files_is_loaded() {
     assert_eq!(pair.train.labels(), [1, 0]);
     assert_eq!(pair.test.labels(), [1]);
     write_bytes(&path.join("test.csv"), b"a,label,c\n5,yes,6\n").unwrap();
-    assert_eq!(message(path), "column 1 is \"c\", but \"b\" in training");
+    assert!(message(path).ends_with("test.csv: column 1 is \"c\", but \"b\" in training"));
     write_bytes(&path.join("test.csv"), b"a,label,b\n5,yes,six\n").unwrap();
     assert!(message(path).contains("test.csv: line 2, column \"b\": \"six\" is not a number"));
     let options = LoadOptions {
@@ -138,7 +138,9 @@ fn what_is_wrong_with_stored_sets_is_named() {
             .collect();
         let tensors = [("inputs".to_owned(), inputs), ("labels".to_owned(), labels)];
         write_safetensors(&path, &tensors, &metadata).unwrap();
-        load_safetensors(&path).unwrap_err().to_string()
+        let message = load_safetensors(&path).unwrap_err().to_string();
+        let named = format!("{}: ", path.display());
+        message.strip_prefix(&named).expect("the file").to_owned()
     };
     let floats = |n: usize| HostTensor::from_f32(vec![n, 1], &vec![1.0; n]).unwrap();
     let integers = |labels: &[i32]| HostTensor::from_i32(vec![labels.len()], labels).unwrap();
@@ -171,6 +173,28 @@ fn what_is_wrong_with_stored_sets_is_named() {
         message(floats(1), integers(&[0]), &[("class_names", "[]")]),
         "there are 0 classes; allowed: 1 to 65536"
     );
+}
+
+#[test]
+fn the_file_of_a_set_that_is_wrong_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let ends = |expected: &str| {
+        let message = message(path);
+        assert!(message.ends_with(expected), "{message}");
+    };
+    write_idx_set(path, "train", &[0, 1], &[0, 1]);
+    write_idx_set(path, "t10k", &[0, 1], &[0, 2]);
+    ends("t10k-labels-idx1-ubyte: row 1: label 2; allowed: 0 to 1");
+    write_idx_set(path, "t10k", &[0, 1], &[0, 1]);
+    write_idx_set(path, "train", &[0, 1], &[0, 2]);
+    ends("train-labels-idx1-ubyte: class 1 (\"1\") has no samples");
+    write_idx_set(path, "train", &[0, 1], &[0, 1]);
+    write_bytes(&path.join("train-labels-idx1-ubyte"), &idx(&[1], &[0])).unwrap();
+    ends("train-labels-idx1-ubyte: 2 inputs, but 1 labels; there must be one each");
+    write_idx_set(path, "train", &[0, 1], &[0, 1]);
+    write_bytes(&path.join("classes.txt"), b"one\none\n").unwrap();
+    ends("classes.txt: class \"one\" occurs more than once; names must differ");
 }
 
 #[test]

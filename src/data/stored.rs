@@ -22,6 +22,10 @@ const FEATURE_NAMES: &str = "feature_names";
 /// [`DataError::Metadata`], [`DataError::LabelCount`], and what [`Dataset::new`] refuses.
 pub fn load_safetensors(path: impl AsRef<Path>) -> Result<Dataset, DataError> {
     let path = path.as_ref();
+    read(path).map_err(|error| error.within(path))
+}
+
+fn read(path: &Path) -> Result<Dataset, DataError> {
     let file = SafetensorsFile::open(path)?;
     let inputs = file.tensor(INPUTS)?;
     let [n, sample_shape @ ..] = inputs.shape() else {

@@ -15,7 +15,8 @@ pub fn load_csv(path: impl AsRef<Path>, options: &CsvOptions) -> Result<Dataset,
     if options.label.is_none() {
         return Err(DataError::NoLabelColumn);
     }
-    from_table(&read_csv(path, options)?)
+    let path = path.as_ref();
+    from_table(&read_csv(path, options)?).map_err(|error| error.within(path))
 }
 
 /// The samples of a table, one a row, `[columns]`.

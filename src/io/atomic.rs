@@ -9,18 +9,21 @@
 //! It catches a writer that is not deterministic, short writes and file systems that lie. Pages
 //! still cached by the operating system can hide a bad disk; only a checksum read later can show
 //! that.
+//!
+//! What a killed writer leaves is removed by the next one of the same file. A folder, device, pipe or
+//! socket is not replaced.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
 use super::IoError;
 
 const BUFFER_BYTES: usize = 1 << 20;
-
 /// Around the names of temporary files.
-const PREFIX: &str = ".lapidary-";
-const SUFFIX: &str = ".tmp";
+const TEMPORARY_PREFIX: &str = ".lapidary-";
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Writes `bytes` to `path`, replacing the file there, if any, in one step. The folder must exist.
 ///
@@ -38,24 +41,34 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
 /// is read back. That keeps a large model out of memory and still compares every byte.
 ///
 /// # Errors
-/// [`IoError::Write`] if the operating system or `fill` refuses, [`IoError::ReadBack`] if other
-/// bytes are read back.
+/// [`IoError::Write`] if the operating system or `fill` refuses or something else than a file is there,
+/// [`IoError::ReadBack`] if other bytes are read back.
 pub fn write_with(
     path: &Path,
     fill: impl Fn(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), IoError> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
-    let temporary = temporary_in(folder).map_err(|reason| IoError::write(path, reason))?;
-    write_all_and_sync(temporary.as_file(), &fill)
-        .map_err(|reason| IoError::write(path, reason))?;
-    compare(temporary.path(), path, &fill)?;
+    let wrong = |reason| IoError::write(path, reason);
+    let folder = folder_of(path);
+    require_replaceable(path).map_err(wrong)?;
+    remove_abandoned(folder, path);
+    let temporary = temporary_in(folder, path).map_err(wrong)?;
+    write_all_and_sync(temporary.as_file(), &fill).map_err(wrong)?;
+    compare(temporary.as_file(), path, &fill)?;
     temporary
         .persist(path)
-        .map_err(|failed| IoError::write(path, failed.error))?;
-    sync_folder(folder).map_err(|reason| IoError::write(path, reason))
+        .map_err(|failed| wrong(failed.error))?;
+    sync_folder(folder).map_err(wrong)
+}
+
+/// Whether [`write_with`] could write `path`, as far as that can be known beforehand: nothing but a file is there, and
+/// its folder takes a temporary file. Whoever computes long before writing asks first.
+///
+/// # Errors
+/// [`IoError::Write`] if not.
+pub fn check_writable(path: &Path) -> Result<(), IoError> {
+    let wrong = |reason| IoError::write(path, reason);
+    require_replaceable(path).map_err(wrong)?;
+    temporary_in(folder_of(path), path).map_err(wrong).map(drop)
 }
 
 /// Makes a folder and those above it, where they are missing.
@@ -89,21 +102,90 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), IoError> {
         let entry = entry.map_err(|reason| IoError::read(folder, reason))?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
+        if name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
             remove_if_there(&entry.path())?;
         }
     }
     Ok(())
 }
 
-fn temporary_in(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX).suffix(SUFFIX);
-    // Temporary files are private by default; a model file is as public as the user's umask lets it
-    // be.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// A rename puts a file in the place of whatever is there: of a device or a pipe, which others use, too.
+fn require_replaceable(path: &Path) -> io::Result<()> {
+    if path.file_name().is_none() {
+        return Err(io::Error::other("a file needs a name"));
+    }
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::Error::other("there is a folder of that name")),
+        Ok(found) if !found.is_file() => Err(io::Error::other(
+            "there is a device, pipe or socket of that name; only files are replaced",
+        )),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What the names of temporary files for `path` begin with.
+fn prefix_of(path: &Path) -> OsString {
+    let mut prefix = OsString::from(TEMPORARY_PREFIX);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Names of files have at most 255 bytes.
+    prefix.push(name.chars().take(40).collect::<String>());
+    prefix.push("-");
+    prefix
+}
+
+/// A temporary file for `path`, locked as long as its writer lives.
+fn temporary_in(folder: &Path, path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let prefix = prefix_of(path);
+    loop {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(TEMPORARY_SUFFIX);
+        // Temporary files are private by default; a model file is as public as the user's umask lets it
+        // be.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let made = builder.tempfile_in(folder)?;
+        match made.as_file().try_lock() {
+            // Another writer of this file may have removed it before the lock.
+            Ok(()) if !made.path().exists() => {}
+            Err(TryLockError::WouldBlock) => {}
+            // Some network file systems know no locks; what a crash leaves there, stays.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(made),
+        }
+    }
+}
+
+/// Removes what writers of `path` left behind that were killed. One that still writes holds a lock on its file, and
+/// what cannot be removed does no harm.
+fn remove_abandoned(folder: &Path, path: &Path) {
+    let prefix = prefix_of(path);
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let (bytes, prefix) = (name.as_encoded_bytes(), prefix.as_encoded_bytes());
+        let rest = bytes.strip_prefix(prefix);
+        let middle = rest.and_then(|rest| rest.strip_suffix(TEMPORARY_SUFFIX.as_bytes()));
+        // The random part has no `-`: a file whose name goes on is another's.
+        let is_own = middle.is_some_and(|middle| !middle.contains(&b'-'));
+        if !is_own || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let opened = File::options().write(true).open(entry.path());
+        if let Ok(file) = opened
+            && file.try_lock().is_ok()
+        {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write_all_and_sync(
@@ -117,13 +199,16 @@ fn write_all_and_sync(
 }
 
 fn compare(
-    written: &Path,
+    mut written: &File,
     path: &Path,
     fill: &impl Fn(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), IoError> {
-    let file = File::open(written).map_err(|reason| IoError::read(path, reason))?;
+    // By the same handle: on some systems a lock keeps others from reading.
+    written
+        .rewind()
+        .map_err(|reason| IoError::read(path, reason))?;
     let mut comparer = Comparer {
-        file: BufReader::with_capacity(BUFFER_BYTES, file),
+        file: BufReader::with_capacity(BUFFER_BYTES, written),
         found: Vec::new(),
         offset: 0,
         differs: false,
@@ -147,15 +232,15 @@ fn compare(
 }
 
 /// A writer that stores nothing: it reads as many bytes from the file as it is given and compares.
-struct Comparer {
-    file: BufReader<File>,
+struct Comparer<'a> {
+    file: BufReader<&'a File>,
     found: Vec<u8>,
     /// Bytes found equal so far.
     offset: u64,
     differs: bool,
 }
 
-impl Write for Comparer {
+impl Write for Comparer<'_> {
     fn write(&mut self, wanted: &[u8]) -> io::Result<usize> {
         let wanted = &wanted[..wanted.len().min(BUFFER_BYTES)];
         self.found.clear();
@@ -307,6 +392,62 @@ mod tests {
             message.starts_with(&format!("{}: cannot be written: ", path.display())),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_what_others_write_is_not() {
+        let (folder, path) = folder_with_old_file();
+        let left = |name: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, b"half").unwrap();
+            file
+        };
+        let abandoned = left(".lapidary-model-a1B2c3.tmp");
+        let other = [
+            left(".lapidary-model-2-a1B2c3.tmp"),
+            left(".lapidary-other-a1B2c3.tmp"),
+            left("model-a1B2c3.tmp"),
+        ];
+        let writing = temporary_in(folder.path(), &path).unwrap();
+        write_bytes(&path, b"new").unwrap();
+        assert!(!abandoned.exists());
+        assert!(other.iter().all(|file| file.exists()));
+        assert!(writing.path().exists());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_is_known_beforehand() {
+        let (folder, path) = folder_with_old_file();
+        check_writable(&path).unwrap();
+        assert_only_the_old_file_is_left(folder.path());
+        let refused = |path: &Path| check_writable(path).unwrap_err().to_string();
+        assert!(refused(folder.path()).contains("there is a folder of that name"));
+        assert!(write_bytes(folder.path(), b"x").is_err());
+        assert!(refused(&folder.path().join("..")).contains("a file needs a name"));
+        let missing = folder.path().join("missing").join("model");
+        assert!(refused(&missing).starts_with(&missing.display().to_string()));
+        // No folder of files, whoever asks.
+        #[cfg(target_os = "linux")]
+        assert!(refused(Path::new("/proc/model")).contains("cannot be written"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_not_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&pipe, &link).unwrap();
+        for path in [&pipe, &link] {
+            let message = write_bytes(path, b"x").unwrap_err().to_string();
+            assert!(message.contains("only files are replaced"), "{message}");
+        }
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
 
     #[cfg(unix)]

@@ -89,7 +89,14 @@ pub fn decoder(
         kv_heads,
         hidden,
     } = sizes;
-    let mut layers = vec![Layer::Embedding { vocabulary, width }];
+    let mut layers = Vec::new();
+    // Two a block, and those before and behind them.
+    let reserved = layers.try_reserve(blocks.saturating_mul(2).saturating_add(3));
+    reserved.map_err(|_| ModelError::TooLarge {
+        what: "a decoder of so many blocks:".to_owned(),
+        extents: vec![blocks],
+    })?;
+    layers.push(Layer::Embedding { vocabulary, width });
     for _ in 0..blocks {
         layers.push(Layer::SelfAttention(SelfAttention {
             heads,

@@ -26,13 +26,21 @@ pub enum ModelError {
         /// Its index; 0 is the input.
         layer: usize,
     },
-    /// Extents whose product is past the address space.
-    #[error("{what} {extents:?} are more elements than can be addressed")]
+    /// Extents whose product is past what can be numbered.
+    #[error("{what} {extents:?} has more elements than can be addressed")]
     TooLarge {
         /// What has these extents.
-        what: &'static str,
+        what: String,
         /// The extents.
         extents: Vec<usize>,
+    },
+    /// A tensor for which the host has no memory.
+    #[error("tensor `{name}` of {shape:?} f32: the host has no memory of that size")]
+    NoMemory {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// A layer that cannot take what the one before it gives.
     #[error("layer {layer} ({kind}) takes {expected}, the layer before it gives {found:?}")]

@@ -1,5 +1,7 @@
 //! First values of a network's tensors, from a seed.
 
+use std::collections::TryReserveError;
+
 use crate::num::Philox;
 
 /// How a layer's weight and bias begin. `inputs` and `outputs` are those of one product: a convolution's are its
@@ -40,21 +42,27 @@ pub enum First {
 
 impl First {
     /// `count` values, the `index`-th tensor's of the seed.
-    pub fn values(self, seed: u64, index: u32, count: usize) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`TryReserveError`] when the host has no memory of that size.
+    pub fn values(self, seed: u64, index: u32, count: usize) -> Result<Vec<f32>, TryReserveError> {
+        let mut values = Vec::new();
+        values.try_reserve_exact(count)?;
         match self {
-            Self::Uniform { bound } => uniform(seed, index, bound, count),
-            Self::Constant(value) => vec![value; count],
-            Self::MeanAndVariance => (0..count).map(|at| (at % 2) as f32).collect(),
+            Self::Uniform { bound } => values.extend(uniform(seed, index, bound).take(count)),
+            Self::Constant(value) => values.resize(count, value),
+            Self::MeanAndVariance => values.extend((0..count).map(|at| (at % 2) as f32)),
         }
+        Ok(values)
     }
 }
 
-fn uniform(seed: u64, index: u32, bound: f64, count: usize) -> Vec<f32> {
+fn uniform(seed: u64, index: u32, bound: f64) -> impl Iterator<Item = f32> {
     // High half of the stream's id: clear of the streams that data draw from.
     let id = u64::from(u32::from_be_bytes(*b"init")) << 32 | u64::from(index);
     let mut stream = Philox::new(seed).stream(id);
-    let value = |_| (bound * (2.0 * f64::from(stream.uniform()) - 1.0)) as f32;
-    (0..count).map(value).collect()
+    let value = move || (bound * (2.0 * f64::from(stream.uniform()) - 1.0)) as f32;
+    std::iter::repeat_with(value)
 }
 
 #[cfg(test)]
@@ -63,6 +71,10 @@ mod tests {
 
     #[test]
     fn values_fill_their_range_and_differ_by_seed_and_parameter() {
+        let uniform = |seed, index, bound, count| {
+            let first = First::Uniform { bound };
+            first.values(seed, index, count).unwrap()
+        };
         let values = uniform(7, 0, 0.5, 10_000);
         let of = |f: fn(f32, f32) -> f32| values.iter().copied().fold(0.0, f);
         assert!(of(f32::max) <= 0.5 && of(f32::max) > 0.49);
@@ -71,6 +83,17 @@ mod tests {
         assert_eq!(values[..4], uniform(7, 0, 0.5, 4));
         assert_ne!(values[..4], uniform(8, 0, 0.5, 4));
         assert_ne!(values[..4], uniform(7, 1, 0.5, 4));
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        for first in [
+            First::Uniform { bound: 1.0 },
+            First::Constant(0.0),
+            First::MeanAndVariance,
+        ] {
+            assert!(first.values(0, 0, usize::MAX / 8).is_err());
+        }
     }
 
     #[test]

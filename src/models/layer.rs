@@ -406,7 +406,7 @@ pub(super) fn elements(shape: &[usize]) -> Result<usize, ModelError> {
     let product = |product: usize, &extent: &usize| product.checked_mul(extent);
     let count = shape.iter().try_fold(1, product);
     count.ok_or_else(|| ModelError::TooLarge {
-        what: "a sample of",
+        what: "a sample of".to_owned(),
         extents: shape.to_vec(),
     })
 }

@@ -25,8 +25,8 @@ impl Mlp {
     /// [`Initial::Torch`].
     ///
     /// # Errors
-    /// [`ModelError::EmptyLayer`] for an extent of 0, [`ModelError::TooLarge`] for a sample past the address
-    /// space.
+    /// [`ModelError::EmptyLayer`] for an extent of 0, [`ModelError::TooLarge`] for a sample or a tensor past what
+    /// can be addressed.
     pub fn new(
         sample_shape: &[usize],
         hidden: &[usize],
@@ -99,6 +99,23 @@ impl Network for Mlp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layers_past_what_can_be_numbered_or_held_are_refused() {
+        for hidden in [
+            &[9_223_372_036_854_775_807][..],
+            &[1_000_000_000_000],
+            &[100_000, 100_000],
+        ] {
+            let refused = Mlp::new(&[8, 8], hidden, 3, Curve::Relu).expect_err("too large");
+            let message = refused.to_string();
+            assert!(
+                message.contains("more elements than can be addressed"),
+                "{message}"
+            );
+            assert!(message.contains(".weight"), "{message}");
+        }
+    }
 
     #[test]
     fn parameters_are_named_as_those_of_a_torch_sequential() {

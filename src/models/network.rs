@@ -72,16 +72,34 @@ pub trait Network: fmt::Debug {
     /// Names and first values of all tensors, drawn from a seed, in the order of [`Network::tensors`].
     ///
     /// # Errors
-    /// [`ModelError::Tensor`] when the host has no memory of that size.
+    /// [`ModelError::TooLarge`] or [`ModelError::NoMemory`] when the host has no memory of that size.
     fn parameters(&self, seed: u64) -> Result<Vec<NamedTensor>, ModelError> {
         let draw = |(index, spec): (usize, TensorSpec)| {
-            let values = spec
-                .first
-                .values(seed, index as u32, spec.shape.iter().product());
+            let count = tensor_elements(&spec)?;
+            let values = spec.first.values(seed, index as u32, count);
+            let values = values.map_err(|_| ModelError::NoMemory {
+                name: spec.name.clone(),
+                shape: spec.shape.clone(),
+            })?;
             Ok((spec.name, HostTensor::from_f32(spec.shape, &values)?))
         };
         self.tensors().into_iter().enumerate().map(draw).collect()
     }
+}
+
+/// Elements of a tensor, which kernels number in 32 bits.
+///
+/// # Errors
+/// [`ModelError::TooLarge`] for more than `u32::MAX`.
+pub(super) fn tensor_elements(spec: &TensorSpec) -> Result<usize, ModelError> {
+    let product = |product: usize, &extent: &usize| product.checked_mul(extent);
+    let count = spec.shape.iter().try_fold(1, product);
+    count
+        .filter(|&count| u32::try_from(count).is_ok())
+        .ok_or_else(|| ModelError::TooLarge {
+            what: format!("tensor `{}` of", spec.name),
+            extents: spec.shape.clone(),
+        })
 }
 
 /// Reads the values of a network's tensors from a safetensors file, whose other tensors are left alone;

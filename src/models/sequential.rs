@@ -8,6 +8,7 @@ use crate::ops::OpError;
 use crate::ops::nn::Curve;
 
 use super::layer::{Place, elements};
+use super::network::tensor_elements;
 use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, SampleKind, TensorSpec};
 
 /// Layers one after the other.
@@ -27,7 +28,7 @@ impl Sequential {
     /// logits, so its result must be flat.
     ///
     /// # Errors
-    /// [`ModelError`] naming the layer that cannot take what it is given.
+    /// [`ModelError`] naming the layer that cannot take what it is given, or the tensor that is too large.
     pub fn new(
         description: impl Into<String>,
         sample_shape: &[usize],
@@ -43,9 +44,13 @@ impl Sequential {
                 index,
                 input: &shape,
             };
-            shape = layer.output(place)?;
-            elements(&shape)?;
-            shapes.push(shape.clone());
+            let behind = layer.output(place)?;
+            elements(&behind)?;
+            for spec in layer.tensors(place, Initial::default()) {
+                tensor_elements(&spec)?;
+            }
+            shapes.push(behind.clone());
+            shape = behind;
         }
         let is_of_tokens = matches!(layers.first(), Some(Layer::Embedding { .. }));
         if shape.len() != if is_of_tokens { 2 } else { 1 } {

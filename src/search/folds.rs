@@ -9,8 +9,9 @@ pub type TrainFold<'a, E> = dyn FnMut(usize, &mut dyn FnMut(f64) -> bool) -> Res
 /// sees on the way to the function it is given, stops with [`Ended::Pruned`] if that returns false, and ends with
 /// the fold's value.
 ///
-/// A report is the mean of the folds that are done and of the one in training: trials are compared by
-/// the same folds at the same step.
+/// A report is the mean of the folds that are done and of the one in training. Where every fold of every trial makes
+/// as many reports, trials are compared by the same folds at the same step; where some make fewer, such as trials
+/// of fewer epochs or folds that end early, a step of one trial may belong to another fold than that of another.
 ///
 /// # Errors
 /// What `train` returns.

@@ -19,11 +19,12 @@ const MOST_DRAWS: usize = 200;
 pub(super) fn weights(n: usize) -> Vec<f64> {
     let ramp = n.saturating_sub(REMEMBERED);
     let weight = |index: usize| {
-        if index >= ramp || ramp == 1 {
+        if index >= ramp {
             return 1.0;
         }
         let low = 1.0 / n as f64;
-        low + (1.0 - low) * index as f64 / (ramp - 1) as f64
+        // A ramp of one is its beginning.
+        low + (1.0 - low) * index as f64 / (ramp - 1).max(1) as f64
     };
     (0..n).map(weight).collect()
 }
@@ -207,7 +208,9 @@ mod tests {
     #[test]
     fn old_observations_count_less() {
         assert_eq!(weights(25), [1.0; 25]);
-        assert_eq!(weights(26), [1.0; 26]);
+        let of_26 = weights(26);
+        assert_eq!(of_26[0], 1.0 / 26.0);
+        assert_eq!(of_26[1..], [1.0; 25]);
         let of_28 = weights(28);
         assert_eq!(of_28[..4], [1.0 / 28.0, (1.0 + 1.0 / 28.0) / 2.0, 1.0, 1.0]);
     }

@@ -73,6 +73,26 @@ fn a_file_gives_settings_and_the_command_line_wins_over_it() {
 }
 
 #[test]
+fn settings_that_need_others_may_stand_in_a_file_in_any_order() {
+    let folder = three_classes("config-together");
+    let data = folder.to_string_lossy().replace('\\', "/");
+    let text = format!(
+        "min_delta = 0.1\nrestore_best = true\nmodel = \"mlp\"\ndata = \"{data}\"\nhidden = [4]\n\
+         batch_size = 16\nepochs = 2\ndevice = \"llvmpipe\"\n"
+    );
+    let alone = write(&folder, "alone.toml", &text);
+    let output = train(&[&alone.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert!(said(&output).contains("--patience"), "{}", said(&output));
+    // The other may come from the command line or from the file.
+    let output = train(&[&alone.to_string_lossy(), "--patience", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let together = write(&folder, "together.toml", &format!("{text}patience = 1\n"));
+    let output = train(&[&together.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
 fn what_is_wrong_in_a_file_is_said_with_line_and_key() {
     let folder = three_classes("config-wrong");
     for (line, expected) in [
@@ -86,6 +106,8 @@ fn what_is_wrong_in_a_file_is_said_with_line_and_key() {
         ("raw_inputs = 1", "2: `raw_inputs` takes true or false"),
         ("seed = [1, 2]", "2: `seed` takes one value"),
         ("data = {a = 1}", "2: `data` is a table"),
+        ("hidden = [[4]]", "2: `hidden` is an array with arrays"),
+        ("optimizer = \"adamx\"", "similar values exist: 'adam"),
         ("epochs = ", "2: "),
         (
             "batch_size = 1\nbatch-size = 2",

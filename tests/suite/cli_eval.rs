@@ -138,6 +138,26 @@ fn a_file_without_metadata_is_described_by_flags() {
 }
 
 #[test]
+fn settings_that_need_others_come_back_from_a_file() {
+    let early = ["--patience", "2", "--min-delta", "0.1", "--restore-best"];
+    let (folder, out, trained) = trained("eval-together", &early);
+    assert_eq!(trained["settings"]["min_delta"], 0.1);
+    let output = lapidary(&["eval", &out, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["log_loss"], trained["test_loss"]);
+
+    let (data, again) = (shown(&folder), shown(&folder.join("again.st")));
+    let words = ["train", "--model", "mlp", "--hidden", "4", "--data", &data];
+    let files = ["--batch-size", "16", "--init", &out, "--out", &again];
+    let anew = ["--new-head", "--redraw", "1.bias"];
+    let output = lapidary(&[&words[..], &files, &anew].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = lapidary(&["eval", &again]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+#[test]
 fn data_that_do_not_fit_the_network_are_named() {
     let (folder, out, _) = trained("eval-refuses", &[]);
     let train = load_safetensors(folder.join("train.safetensors")).expect("reads");
@@ -174,10 +194,24 @@ fn data_that_do_not_fit_the_network_are_named() {
         &["eval", &out, "--data", &data],
         "trained with class 1 called \"b\"; in the data it is \"c\"",
     );
-    // Numbers are no names.
+    // Numbers may be those of the file's classes, but nobody said so.
     let numbered = renamed(&["0", "1", "2"]);
     let data = other("numbered", &numbered, &numbered);
-    let output = lapidary(&["eval", &out, "--data", &data]);
+    refused(
+        &["eval", &out, "--data", &data],
+        "trained with class 0 called \"a\"; in the data it is \"0\"; --by-number takes",
+    );
+    refused(
+        &[
+            "eval",
+            &out,
+            "--data",
+            &other("named", &swapped, &swapped),
+            "--by-number",
+        ],
+        "trained with class 1 called \"b\"",
+    );
+    let output = lapidary(&["eval", &out, "--data", &data, "--by-number"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     refused(&["eval", &shown(&folder.join("none.st"))], "no such file");
 }

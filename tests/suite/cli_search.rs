@@ -94,6 +94,57 @@ fn a_grid_tries_everything_and_its_best_settings_train() {
 }
 
 #[test]
+fn a_trial_that_puts_the_best_parameters_back_is_worth_what_they_are() {
+    let space = "learning_rate = [2.0]\nmin_delta = [0.0]";
+    let (folder, file) = search("search-restored", space);
+    let text = fs::read_to_string(&file).expect("reads");
+    let early = "[train]\npatience = 9\nrestore_best = true\noptimizer = \"momentum\"\n";
+    let text = text
+        .replace("[train]\n", early)
+        .replace("epochs = 2", "epochs = 8");
+    fs::write(folder.join("space.toml"), text).expect("writes");
+    let output = run(&[
+        "tune-hyper",
+        &file,
+        "--metric",
+        "loss",
+        "--trials",
+        "1",
+        "--json",
+    ]);
+    let report = json(&output);
+    let trial = &report["trials"][0];
+    let reports = trial["reports"].as_array().expect("a list").iter();
+    let reports: Vec<f64> = reports.filter_map(serde_json::Value::as_f64).collect();
+    let best = reports.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_ne!(reports.last(), Some(&best), "the last epoch is to be worse");
+    assert_eq!(trial["value"].as_f64(), Some(best), "{trial}");
+}
+
+#[test]
+fn what_no_trial_can_have_ends_the_search() {
+    for (line, expected) in [
+        (
+            "init = \"/nonexistent.st\"",
+            "/nonexistent.st: no such file",
+        ),
+        ("validation = 0.5", "`validation`: the search judges by"),
+        (
+            "hidden = [9223372036854775807]",
+            "failed: tensor `1.weight`",
+        ),
+    ] {
+        let (folder, file) = search("search-never", "learning_rate = [0.1]");
+        let text = fs::read_to_string(&file).expect("reads");
+        let text = text.replace("[train]\n", &format!("[train]\n{line}\n"));
+        fs::write(folder.join("space.toml"), text).expect("writes");
+        let output = run(&["tune-hyper", &file, "--trials", "1"]);
+        assert_ne!(output.status.code(), Some(0), "{}", said(&output));
+        assert!(said(&output).contains(expected), "{}", said(&output));
+    }
+}
+
+#[test]
 fn a_search_goes_on_from_its_journal_to_the_same_trials() {
     let (folder, file) = search("search-resume", SPACE);
     let run_to = |journal: &str, n: &str| {

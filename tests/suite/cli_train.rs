@@ -122,6 +122,33 @@ fn train_refuses_what_does_not_fit_with_exit_code_2() {
         (&["--hidden", "4,0"], "layer 2"),
         (&["--shift", "1"], "images"),
         (&["--noise=-1"], "noise"),
+        (
+            &["--hidden", "9223372036854775807"],
+            "`1.weight` of [9223372036854775807, 5]",
+        ),
+        (
+            &["--hidden", "100000,100000"],
+            "`3.weight` of [100000, 100000]",
+        ),
+        (&["--out", "/nonexistent-folder/a.st"], "there is no folder"),
+        (
+            &["--svg", "/nonexistent-folder/a.svg"],
+            "there is no folder",
+        ),
+        (&["--out", &data], "there is a folder of that name"),
+        (&["--checkpoint", &data], "there is a folder of that name"),
+        (
+            &["--every", "3"],
+            "--every is for --schedule step or exponential",
+        ),
+        (&["--momentum", "0.5"], "--momentum: adamw has none"),
+        (&["--betas", "0.9,1"], "second beta"),
+        (
+            &["--schedule", "step", "--every", "0"],
+            "time between two steps is 0",
+        ),
+        (&["--min-delta", "0.1"], "--patience"),
+        (&["--validation", "1"], "validation share 1"),
     ] {
         let mut all = vec!["--data", &data];
         all.extend(arguments);
@@ -142,6 +169,8 @@ fn train_refuses_what_does_not_fit_with_exit_code_2() {
             said(&output)
         );
         assert!(said(&output).contains(expected), "{}", said(&output));
+        // Nothing is lost, because nothing was done.
+        assert!(!said(&output).contains("epoch 1"), "{}", said(&output));
     }
     let output = train(&["--data", "/nonexistent-folder"]);
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
@@ -403,4 +432,175 @@ fn ctrl_c_writes_the_checkpoint_and_ends_with_1() {
         fs::read(&whole).expect("reads"),
         fs::read(&parts).expect("reads")
     );
+}
+
+/// The lines of a log of these events.
+fn logged(log: &str, event: &str) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(log).expect("reads");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    lines.filter(|line| line["event"] == event).collect()
+}
+
+#[test]
+fn rates_follow_the_schedule_that_is_asked_for() {
+    let folder = three_classes("train-rates");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (data, log) = (path(""), path("log.jsonl"));
+    for (words, expected) in [
+        (
+            &[
+                "--schedule",
+                "step",
+                "--every",
+                "1",
+                "--gamma",
+                "0.5",
+                "--clock",
+                "epochs",
+            ][..],
+            [0.05, 0.05, 0.025, 0.025],
+        ),
+        (
+            &[
+                "--schedule",
+                "piecewise",
+                "--milestones",
+                "1,7",
+                "--rates",
+                "1,0.5,0.25",
+            ],
+            [1.0, 0.5, 0.5, 0.25],
+        ),
+        (
+            &[
+                "--schedule",
+                "constant",
+                "--warm-up",
+                "2",
+                "--warm-up-start",
+                "0.5",
+            ],
+            [0.025, 0.05, 0.05, 0.05],
+        ),
+    ] {
+        let common = ["--data", &data, "--epochs", "2", "--log", &log];
+        let output = train(&[&common, words].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let steps = logged(&log, "step");
+        // Two epochs of six steps.
+        let rates = [0, 5, 6, 11].map(|step: usize| steps[step]["learning_rate"].as_f64());
+        assert_eq!(rates, expected.map(Some), "{words:?}");
+    }
+}
+
+#[test]
+fn a_part_of_the_training_set_decides_and_the_test_set_judges() {
+    let folder = three_classes("train-validation");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let (data, log) = (path(""), path("log.jsonl"));
+    let run = |more: &[&str]| {
+        let common = ["--data", &data, "--epochs", "4", "--log", &log, "--json"];
+        let output = train(&[&common[..], &["--patience", "3", "--restore-best"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        let report = serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON");
+        (report, said(&output))
+    };
+    let (report, text) = run(&["--validation", "0.25"]);
+    assert_eq!(report["test_set_decided"], false);
+    // 72 of 96 samples are left, four steps of 16 and eight samples over.
+    assert_eq!(report["steps"], 4 * 4);
+    assert!(text.contains("an epoch takes 64 of 72 samples; 8 do not fill a step of 16"));
+    assert!(text.contains("validation accuracy"), "{text}");
+    let epochs = logged(&log, "epoch");
+    assert!(epochs[0]["validation_loss"].is_f64() && epochs[0]["test_loss"].is_null());
+    // 24 samples are judged while training goes on, 30 in the end.
+    let share = |value: &serde_json::Value, n: f64| {
+        let count = value.as_f64().expect("a number") * n;
+        (count - count.round()).abs() < n * f64::EPSILON
+    };
+    assert!(
+        epochs
+            .iter()
+            .all(|one| share(&one["validation_accuracy"], 24.0))
+    );
+    assert!(share(&report["test_accuracy"], 30.0));
+    let (report, text) = run(&[]);
+    assert_eq!(report["test_set_decided"], true);
+    assert!(!text.contains("note: an epoch takes"), "{text}");
+    assert!(logged(&log, "epoch")[0]["test_loss"].is_f64());
+}
+
+#[test]
+fn tables_are_cleaned_by_what_the_training_set_says() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("train-tables");
+    fs::create_dir_all(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    // The first feature tells nothing, the second everything; one value is missing and one row is there twice.
+    let rows = |n: usize| -> String {
+        let row = |row: usize| {
+            let class = row % 2;
+            let clear = if row == 3 {
+                String::new()
+            } else {
+                format!("{}.{row:02}", 4 * class)
+            };
+            format!("{},{clear},{}\n", row / 2 % 3, ["zebra", "ape"][class])
+        };
+        (0..n).map(row).collect()
+    };
+    let text = format!("dull,clear,label\n{}0,0.00,zebra\n", rows(40));
+    fs::write(folder.join("train.csv"), text).expect("writes");
+    fs::write(
+        folder.join("test.csv"),
+        format!("dull,clear,label\n{}", rows(20)),
+    )
+    .expect("writes");
+    let (data, out) = (path(""), path("out.st"));
+    let output = train(&["--data", &data]);
+    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    let expected = "row 4 of the training set (from 1, without a header), feature \"clear\"";
+    assert!(said(&output).contains(expected), "{}", said(&output));
+    let clean = ["--drop-duplicates", "--fill-missing", "--select-best", "1"];
+    let common = ["--data", &data, "--epochs", "20", "--out", &out];
+    let output = train(&[&common, &clean[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    for expected in [
+        "1 duplicates dropped",
+        "training set: 1 missing values filled",
+        "features: \"clear\"",
+        "test set: 1 missing values filled",
+        "mlp 1-4-2",
+    ] {
+        assert!(
+            said(&output).contains(expected),
+            "{expected}: {}",
+            said(&output)
+        );
+    }
+    let file = SafetensorsFile::open(&out).expect("reads");
+    assert_eq!(file.metadata()["features"], "1");
+    let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+        .args(["eval", &out, "--device", "llvmpipe", "--json"])
+        .output()
+        .expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["samples"], 20);
+    assert!(report["accuracy"].as_f64() > Some(0.9), "{report}");
+}
+
+#[cfg(feature = "fashion-mnist")]
+#[test]
+fn an_mlp_learns_the_images_built_in_within_a_minute() {
+    let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+        .args(["train", "--model", "mlp", "--hidden", "64", "--epochs", "6"])
+        .args(["--device", "llvmpipe", "--json"])
+        .output()
+        .expect("the command starts");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(report["test_accuracy"].as_f64() >= Some(0.83), "{report}");
+    assert!(report["seconds"].as_f64() < Some(60.0), "{report}");
 }

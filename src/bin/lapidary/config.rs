@@ -6,8 +6,9 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use clap::builder::Resettable;
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches as _};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches as _, Id};
 use lapidary::io::{near_names, read_text};
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -112,9 +113,12 @@ impl Document {
             }
             let key = name.get_ref().replace('_', "-");
             let given = given(value.get_ref()).ok_or_else(|| {
-                let kind = value.get_ref().type_str();
+                let kind = match value.get_ref() {
+                    DeValue::Array(_) => "an array with arrays, tables or dates in it".to_owned(),
+                    other => format!("a {}", other.type_str()),
+                };
                 let message = format!(
-                    "`{}` is a {kind}; allowed: a string, a number, true, false, or an array of them",
+                    "`{}` is {kind}; allowed: a string, a number, true, false, or an array of them",
                     name.get_ref()
                 );
                 self.wrong(&name.span(), &message)
@@ -168,7 +172,7 @@ impl Document {
             (_, Given::Many(_)) => return refuse(format!("`{shown}` takes one value")),
         };
         let alone = words.iter().cloned().map(OsString::from);
-        match lenient(name).try_get_matches_from(line(name, alone)) {
+        match alone_allowed(name).try_get_matches_from(line(name, alone)) {
             Ok(_) => Ok(words),
             Err(error) => refuse(format!("`{shown}`: {}", said(&error))),
         }
@@ -189,7 +193,7 @@ impl Document {
 /// decides.
 pub fn expand(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
     // What this refuses, the parser proper refuses too, and says it better.
-    let Ok(matches) = lenient(TRAIN).try_get_matches_from(&arguments) else {
+    let Ok(matches) = alone_allowed(TRAIN).try_get_matches_from(&arguments) else {
         return Ok(arguments);
     };
     let Some((TRAIN, matches)) = matches.subcommand() else {
@@ -359,6 +363,14 @@ fn subcommand(name: &str) -> Command {
 /// The whole command, satisfied with any part of the settings of a subcommand.
 fn lenient(name: &str) -> Command {
     crate::command().mut_subcommand(name, |one| one.mut_args(|flag| flag.required(false)))
+}
+
+/// The same, where flags are taken without those they belong to: these may come from elsewhere, and are checked with
+/// them in the end.
+fn alone_allowed(name: &str) -> Command {
+    lenient(name).mut_subcommand(name, |one| {
+        one.mut_args(|flag| flag.requires(Resettable::<Id>::Reset))
+    })
 }
 
 /// The flags of `train` proper.

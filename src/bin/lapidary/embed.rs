@@ -15,7 +15,7 @@ use lapidary::models::Bert;
 use lapidary::tensor::HostTensor;
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, usage};
 
@@ -90,7 +90,7 @@ impl From<EmbedError> for Failure {
 
 pub fn run(common: &CommonOptions, options: &EmbedOptions) -> Result<(), Failure> {
     if let Some(file) = &options.output {
-        folder_exists(file)?;
+        can_be_written(file)?;
     }
     let folder = EncoderFolder::open(&options.model)?;
     let limit = folder.limit(options.max_tokens);

@@ -16,7 +16,7 @@ use lapidary::train::Predictor;
 use serde::Serialize;
 
 use crate::generate::{PerplexityOptions, perplexity};
-use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, setup, usage, write};
 use crate::trained::{ModelOptions, Trained};
@@ -99,15 +99,17 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
         return perplexity(common, model, text, &options.perplexity);
     }
     for file in [&options.svg, &options.html].into_iter().flatten() {
-        folder_exists(file)?;
+        can_be_written(file)?;
     }
     let trained = Trained::open(&options.file, &options.model)?;
     let folder = options.data.as_deref().or(trained.options.data.as_deref());
-    let data = setup::load_data(folder)?;
+    let mut data = setup::load_data(folder)?;
+    trained.clean(&mut data)?;
     trained.check(&data.train)?;
     let (network, parameters) = trained.network(&data.train)?;
     let mut test = data.test;
-    test.require_per_class(1).map_err(usage)?;
+    test.require_per_class(1)
+        .map_err(|error| Failure::Usage(format!("test set: {error}")))?;
     let inputs = trained.inputs(&data.train)?;
     inputs.apply(&mut test).map_err(usage)?;
 

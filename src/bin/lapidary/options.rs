@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lapidary::engine::EngineError;
 use lapidary::engine::gpu::{AdapterSummary, DeviceChoice};
+use lapidary::io::atomic::check_writable;
 use lapidary::shader::Sources;
 use thiserror::Error;
 
@@ -185,7 +186,7 @@ pub fn missed(error: EngineError) -> Failure {
     }
 }
 
-/// Refuses a file to be written whose folder is not there, before anything that takes time.
+/// Refuses a file or folder to be written whose own folder is not there, before anything that takes time.
 pub fn folder_exists(file: &Path) -> Result<(), Failure> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
@@ -197,6 +198,12 @@ pub fn folder_exists(file: &Path) -> Result<(), Failure> {
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses a file that cannot be written, before anything that takes time.
+pub fn can_be_written(file: &Path) -> Result<(), Failure> {
+    folder_exists(file)?;
+    check_writable(file).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// What to do on a machine without any adapter.

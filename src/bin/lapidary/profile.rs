@@ -17,7 +17,7 @@ use lapidary::tune::{
     profile,
 };
 
-use crate::options::{CommonOptions, DeviceOption, Failure, announce, folder_exists, missed};
+use crate::options::{CommonOptions, DeviceOption, Failure, announce, can_be_written, missed};
 use crate::output::{number, print, print_json, table};
 use crate::shaders::write_variants;
 use crate::stores;
@@ -75,7 +75,7 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
     }
     let launch = launch(&options.kernel, &options.shape, &options.format)?;
     if let Some(file) = &options.html {
-        folder_exists(file)?;
+        can_be_written(file)?;
     }
     let device = options
         .device

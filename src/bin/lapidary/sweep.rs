@@ -13,7 +13,7 @@ use lapidary::report::Page;
 use lapidary::report::plot::{self, Axis, Lines, PlotError, Series};
 use lapidary::tune::{Sweep, SweepError, SweepPoint, sweep};
 
-use crate::options::{CommonOptions, Failure, announce, folder_exists, missed};
+use crate::options::{CommonOptions, Failure, announce, can_be_written, missed};
 use crate::output::{number, print, print_json, table};
 use crate::profile::ProfileOptions;
 
@@ -44,7 +44,7 @@ pub fn run(common: &CommonOptions, options: &ProfileOptions) -> Result<(), Failu
         .device
         .adapter("profile times shaders on an adapter")?;
     for file in options.svg.iter().chain(&options.html) {
-        folder_exists(file)?;
+        can_be_written(file)?;
     }
     let sources = common.sources()?;
     let engine = GpuEngine::open(GpuOptions {

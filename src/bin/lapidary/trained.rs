@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lapidary::compress::model::Model;
-use lapidary::data::{Dataset, Standardization, StandardizeBy};
+use lapidary::data::{Dataset, Standardization, StandardizeBy, TrainTest};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::{NamedTensor, Network, load_parameters};
 
 use crate::config::{self, Document};
 use crate::options::Failure;
+use crate::train::tables::Cleaning;
 use crate::train::{TrainCommand, setup, usage};
 
 /// Flags for files that do not say what they hold. They win over what a file says.
@@ -27,6 +28,9 @@ pub struct ModelOptions {
     /// The network takes inputs as they are stored (bytes as the share of 255).
     #[arg(long)]
     raw_inputs: bool,
+    /// Take classes by their numbers, where the file or the data have no other names for them.
+    #[arg(long)]
+    by_number: bool,
     /// Settings the network was trained with, for files that do not hold them.
     #[arg(long, value_name = "CONFIG.toml")]
     config: Option<PathBuf>,
@@ -35,6 +39,7 @@ pub struct ModelOptions {
 /// A network and its file.
 pub struct Trained {
     file: SafetensorsFile,
+    by_number: bool,
     pub options: TrainCommand,
 }
 
@@ -74,8 +79,13 @@ impl Trained {
         if options.raw_inputs {
             words.push("--raw-inputs".to_owned());
         }
+        let by_number = options.by_number;
         let options = config::train_command(words).map_err(|error| document.about(&error))?;
-        Ok(Self { file, options })
+        Ok(Self {
+            file,
+            by_number,
+            options,
+        })
     }
 
     /// What the metadata say.
@@ -86,6 +96,14 @@ impl Trained {
     /// An error about what the file says.
     fn wrong(&self, message: &str) -> Failure {
         Failure::Usage(format!("{}: {message}", self.file.path().display()))
+    }
+
+    /// Cleans both sets as training did, by what the file says was learned then.
+    pub fn clean(&self, data: &mut TrainTest) -> Result<(), Failure> {
+        let cleaning = Cleaning::from_notes(|key| self.note(key), &self.options.tables);
+        let cleaning = cleaning.map_err(|message| self.wrong(&message))?;
+        cleaning.apply("training set", &mut data.train)?;
+        cleaning.apply("test set", &mut data.test)
     }
 
     /// Refuses samples of another shape and other classes than the network was trained on, as far as the
@@ -112,15 +130,22 @@ impl Trained {
             );
             return Err(self.wrong(&message));
         }
-        if is_numbered(&classes) || is_numbered(names) {
+        if self.by_number && (is_numbered(&classes) || is_numbered(names)) {
             return Ok(());
         }
         match classes.iter().zip(names).position(|(a, b)| a != b) {
             None => Ok(()),
-            Some(class) => Err(self.wrong(&format!(
-                "trained with class {class} called {:?}; in the data it is {:?}",
-                classes[class], names[class]
-            ))),
+            Some(class) => {
+                let advice = if is_numbered(&classes) || is_numbered(names) {
+                    "; --by-number takes classes by their numbers"
+                } else {
+                    ""
+                };
+                Err(self.wrong(&format!(
+                    "trained with class {class} called {:?}; in the data it is {:?}{advice}",
+                    classes[class], names[class]
+                )))
+            }
         }
     }
 

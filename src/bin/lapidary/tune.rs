@@ -12,7 +12,7 @@ use lapidary::record::Launch;
 use lapidary::tune::{Choice, Key, Store, Tuned, pin, route_kernel, tune, tune_route};
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, announce, folder_exists, missed};
+use crate::options::{CommonOptions, DeviceOption, Failure, announce, can_be_written, missed};
 use crate::output::{number, print, print_json, table};
 use crate::stores;
 use crate::workload::launch;
@@ -103,7 +103,7 @@ pub fn run(common: &CommonOptions, options: &TuneOptions) -> Result<(), Failure>
     let (folder, mut store) = stores::open(engine.summary(), &sources)?;
     let key = Key::new(engine.summary(), &sources);
     if let Some(file) = &options.export {
-        folder_exists(file)?;
+        can_be_written(file)?;
         store.write(file).map_err(usage)?;
         return print(&format!(
             "{} choices written to {}",

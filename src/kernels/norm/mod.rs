@@ -89,7 +89,7 @@ impl Norm {
                 kernel: NAME,
                 name: "running statistics",
                 value: self.describe(),
-                allowed: "mean and variance per channel, of two or more elements",
+                allowed: "mean and variance per channel, of two or more elements: larger batches, or fewer micro-batches",
             });
         }
         Ok(Arc::new(self))
@@ -355,10 +355,11 @@ mod tests {
             shape: single,
             ..NORM
         };
-        assert!(matches!(
-            batch.launch(),
-            Err(ShapeError::Unsupported { .. })
-        ));
+        let refused = batch.launch().expect_err("one element").to_string();
+        assert!(
+            refused.ends_with("larger batches, or fewer micro-batches"),
+            "{refused}"
+        );
         let shape = NormShape { items: 2, ..single };
         assert!(Norm { shape, ..batch }.launch().is_ok());
     }

@@ -295,6 +295,11 @@ impl Optimizer {
                     dampening,
                 });
             }
+            Method::Momentum { dampening, .. }
+                if dampening != 0.0 && self.convention == Convention::Keras =>
+            {
+                return out("dampening", dampening, "0: Keras has none");
+            }
             Method::Momentum { dampening, .. } => sizes.push(("dampening", dampening)),
             Method::Adagrad {
                 learning_rate_decay,

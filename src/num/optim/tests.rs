@@ -54,6 +54,12 @@ fn dampening_spares_the_first_step() {
     };
     // v = 1, then 0.9 + 0.5.
     near(run(&optimizer, 0.1, &[1.0, 1.0]).0, 1.0 - 0.1 - 0.14);
+    optimizer.convention = Convention::Keras;
+    let message = optimizer.check().expect_err("not in Keras").to_string();
+    assert_eq!(
+        message,
+        "momentum: dampening = 0.5; allowed: 0: Keras has none"
+    );
 }
 
 #[test]

@@ -61,15 +61,15 @@ impl Schedule {
             Self::Constant => Ok(()),
             Self::Step { every, gamma } => {
                 time("time between two steps", *every)?;
-                factor("gamma", *gamma)
+                decay(*gamma)
             }
             Self::MultiStep { milestones, gamma } => {
                 ascending(milestones)?;
-                factor("gamma", *gamma)
+                decay(*gamma)
             }
             Self::Exponential { gamma, over } => {
                 time("time of the decay", *over)?;
-                factor("gamma", *gamma)
+                decay(*gamma)
             }
             Self::Piecewise {
                 boundaries, values, ..
@@ -147,6 +147,18 @@ fn factor(what: &'static str, value: f64) -> Result<(), ScheduleError> {
         what,
         value,
         allowed: "over 0, finite",
+    })
+}
+
+/// Over 1, powers of it would pass every number in time.
+fn decay(gamma: f64) -> Result<(), ScheduleError> {
+    if gamma > 0.0 && gamma <= 1.0 {
+        return Ok(());
+    }
+    Err(ScheduleError::OutOfRange {
+        what: "gamma",
+        value: gamma,
+        allowed: "over 0, at most 1",
     })
 }
 

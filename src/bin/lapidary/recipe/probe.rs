@@ -106,10 +106,10 @@ impl<'a> Prober<'a> {
     pub fn train(&self, stage: &Stage) -> Result<(Estimate, StandIn), Failure> {
         let options = config::train_command(stage.words.clone())
             .map_err(|error| Failure::Usage(error.to_string()))?;
-        let (data, inputs) = setup::data(&options)?;
+        let data = setup::data(&options)?;
         let network = setup::sequential(&options, &data.train)?;
         let engine = self.opener(stage)?.open()?;
-        let loader = setup::loader(&options, &inputs);
+        let loader = setup::loader(&options, &data.inputs);
         let loader = Loader::new(Arc::new(data.train), loader).map_err(usage)?;
         let n_batches = loader.n_batches() as u64;
         let settings = setup::training(&options, n_batches)?;
@@ -121,7 +121,8 @@ impl<'a> Prober<'a> {
         }
         let step = median_between(&ends).unwrap_or(0.0);
         let began = Instant::now();
-        trainer.evaluate(&data.test)?;
+        let watched = data.validation.as_ref().unwrap_or(&data.test);
+        trainer.evaluate(watched)?;
         let evaluation = began.elapsed().as_secs_f64();
         let steps = u64::from(options.epochs) * n_batches;
         let values = network.parameters(options.seed)?;
@@ -135,7 +136,7 @@ impl<'a> Prober<'a> {
                 ),
             },
             StandIn {
-                model: Model::new(network, inputs, values)?,
+                model: Model::new(network, data.inputs, values)?,
                 data: options.data,
             },
         ))

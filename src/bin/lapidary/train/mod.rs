@@ -1,6 +1,9 @@
 //! `lapidary train`: train a classifier on a folder of data or on the images built in.
 
+mod optimizer;
+mod rates;
 pub mod setup;
+pub mod tables;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -19,10 +22,13 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::models::Opener;
-use crate::options::{CommonOptions, DeviceOption, Failure};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{print, print_json};
 
-use setup::{InitialName, Model, PrecisionName, ScheduleName};
+use optimizer::OptimizerOptions;
+use rates::RateOptions;
+use setup::{InitialName, Model, PrecisionName};
+use tables::TableOptions;
 use watch::Watch;
 
 #[derive(Debug, Args)]
@@ -60,21 +66,19 @@ pub struct TrainCommand {
     /// Passes over the training set.
     #[arg(long, default_value_t = 6, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub epochs: u32,
-    /// Samples of a step.
+    #[command(flatten)]
+    pub tables: TableOptions,
+    /// Share of the training set that is set aside, of each class alike: it decides instead of the test set on
+    /// --patience, --restore-best and --schedule plateau.
+    #[arg(long, value_name = "SHARE")]
+    pub validation: Option<f64>,
+    /// Samples of a step. Each epoch leaves out, another time others, what does not fill a step.
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub batch_size: usize,
-    /// sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, amsgrad, nadam, adamax or radam.
-    #[arg(long, default_value = "adamw", value_name = "NAME")]
-    optimizer: String,
-    /// By default 0.002 for adamw and PyTorch's default for the others.
-    #[arg(long, value_name = "RATE")]
-    learning_rate: Option<f64>,
-    /// Decoupled for adamw, 0.01 by default; added to the gradient for the others, 0 by default.
-    #[arg(long, value_name = "W")]
-    weight_decay: Option<f64>,
-    /// The learning rate over the whole of training.
-    #[arg(long, value_enum, default_value = "linear")]
-    schedule: ScheduleName,
+    #[command(flatten)]
+    optimizer: OptimizerOptions,
+    #[command(flatten)]
+    rates: RateOptions,
     /// Weight spread evenly over all classes, from 0 to 1.
     #[arg(long, default_value_t = 0.0, value_name = "W")]
     label_smoothing: f32,
@@ -106,15 +110,15 @@ pub struct TrainCommand {
     /// Cut a square of this side out of each image.
     #[arg(long, default_value_t = 0, value_name = "PIXELS")]
     cutout: usize,
-    /// End after so many epochs without a better test loss.
+    /// End after so many epochs without a better loss on the test set, or with --validation on that part.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<u32>,
-    /// With --patience: by how much a test loss is better, 0 by default.
+    /// With --patience: by how much a loss is better, 0 by default.
     #[arg(long, value_name = "LOSS", requires = "patience")]
     min_delta: Option<f64>,
-    /// With --patience: keep the parameters of the epoch with the best test loss.
+    /// With --patience: keep the parameters of the epoch with the best such loss.
     #[arg(long, requires = "patience")]
-    restore_best: bool,
+    pub restore_best: bool,
     /// Seed of the first values and of the order of samples.
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub seed: u64,
@@ -183,17 +187,25 @@ struct Report {
     samples_per_second: Option<f64>,
     test_loss: f64,
     test_accuracy: f64,
+    /// Whether --patience or --schedule plateau went by the test set, which then judged what it had chosen.
+    test_set_decided: bool,
     settings: Settings,
 }
 
 pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure> {
     let began = Instant::now();
-    let (data, standardization) = setup::data(options)?;
+    for file in [&options.out, &options.checkpoint, &options.svg] {
+        file.iter().try_for_each(|file| can_be_written(file))?;
+    }
+    let data = setup::data(options)?;
     let same = setup::same(options, &data);
     let network = setup::network(options, &data.train)?;
     eprintln!("{}", cost(network.as_ref()));
-    let loader_options = setup::loader(options, &standardization);
+    let loader_options = setup::loader(options, &data.inputs);
     let loader = Loader::new(data.train.into(), loader_options).map_err(usage)?;
+    note_left_out(&loader);
+    let judges = Judges::new(options);
+    let watched = data.validation.as_ref().unwrap_or(&data.test);
     let settings = TrainOptions {
         same,
         ..setup::training(options, loader.n_batches() as u64)?
@@ -205,12 +217,16 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     if resumed_from_step > 0 {
         eprintln!("resumed after step {resumed_from_step}");
     }
-    let notes = setup::notes(options, (network.as_ref(), loader.data()), &standardization);
+    let notes = setup::notes(
+        options,
+        (network.as_ref(), loader.data()),
+        (&data.cleaning, &data.inputs),
+    );
 
     let stop = stop_on_ctrl_c()?;
     let n_steps = u64::from(options.epochs) * loader.n_batches() as u64;
     let per_epoch = loader.n_batches() as u64;
-    let mut watch = Watch::new(options, (resumed_from_step, n_steps))?;
+    let mut watch = Watch::new(options, judges, (resumed_from_step, n_steps))?;
     let keep = |trainer: &Trainer<'_>| match &options.checkpoint {
         Some(file) => Ok::<(), TrainError>(trainer.checkpoint()?.save(file, &notes)?),
         None => Ok(()),
@@ -225,8 +241,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         }
         Ok::<bool, Failure>(!stopped)
     };
-    let fitted = fit(&mut trainer, (&loader, &data.test), options.epochs, &mut on);
-    watch.finish()?;
+    let fitted = fit(&mut trainer, (&loader, watched), options.epochs, &mut on);
+    watch.finish();
     let fitted = fitted?;
     if fitted.is_stopped {
         let step = trainer.n_steps();
@@ -242,8 +258,8 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
     }
 
     let test = match fitted.epochs.last() {
-        Some(report) if !options.restore_best => report.test,
-        // Everything was done before, or other parameters were put back.
+        Some(report) if !options.restore_best && data.validation.is_none() => report.test,
+        // Everything was done before, other parameters were put back, or another set was watched.
         _ => trainer.evaluate(&data.test)?,
     };
     if let Some(file) = &options.out {
@@ -284,12 +300,52 @@ pub fn run(common: &CommonOptions, options: &TrainCommand) -> Result<(), Failure
         samples_per_second: median.map(|seconds| options.batch_size as f64 / seconds),
         test_loss: test.loss,
         test_accuracy: test.accuracy,
+        test_set_decided: judges == Judges::TestDecides,
         settings: options.settings.clone(),
     };
     if common.json {
-        print_json(&report)
+        print_json(&report)?;
     } else {
-        print(&text(&report))
+        print(&text(&report))?;
+    }
+    watch.log_is_whole()
+}
+
+/// Says how many samples an epoch leaves out.
+fn note_left_out(loader: &Loader) {
+    let batch_size = loader.options().batch_size;
+    let (all, taken) = (loader.data().n_samples(), loader.n_batches() * batch_size);
+    if taken < all {
+        eprintln!(
+            "note: an epoch takes {taken} of {all} samples; {} do not fill a step of {batch_size}, others in each epoch",
+            all - taken
+        );
+    }
+}
+
+/// What is watched while training goes on, and whether that decides anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judges {
+    Test,
+    TestDecides,
+    Validation,
+}
+
+impl Judges {
+    fn new(options: &TrainCommand) -> Self {
+        let is_deciding = options.patience.is_some() || options.rates.plateau().is_some();
+        match (options.validation, is_deciding) {
+            (Some(_), _) => Self::Validation,
+            (None, true) => Self::TestDecides,
+            (None, false) => Self::Test,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Test | Self::TestDecides => "test",
+            Self::Validation => "validation",
+        }
     }
 }
 
@@ -372,6 +428,13 @@ fn text(report: &Report) -> String {
     ];
     if let (Some(step), Some(rate)) = (report.step_milliseconds, report.samples_per_second) {
         lines.push(format!("{step:.2} ms a step, {rate:.0} samples/s"));
+    }
+    if report.test_set_decided {
+        lines.push(
+            "the test set decided on rates or on the end of training, so these are better than on samples never seen; \
+             --validation sets a part aside for that"
+                .to_owned(),
+        );
     }
     if let Some(held) = report.device_bytes {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;

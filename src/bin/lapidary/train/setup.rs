@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use lapidary::data::split::stratified_split;
 use lapidary::data::{
     Augmentation, Dataset, LoadOptions, LoaderOptions, Standardization, StandardizeBy, TrainTest,
     load,
@@ -10,14 +11,13 @@ use lapidary::data::{
 use lapidary::io::sha256;
 use lapidary::kernels::FloatType;
 use lapidary::models::{Initial, Mlp, Network, Sequential, cnn, described, mobilenet};
-use lapidary::num::optim::{Convention, Optimizer, Penalty};
-use lapidary::num::schedule::{AfterEnd, PlateauRule, Schedule};
 use lapidary::ops::nn::Curve;
 use lapidary::train::{EarlyStopping, TrainOptions};
 
 use crate::options::Failure;
 use crate::trained::join;
 
+use super::tables::{Cleaning, named};
 use super::{Notes, TrainCommand, usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,18 +30,6 @@ pub enum Model {
     Mobilenet,
     /// A decoder of the llama family that guesses the next byte; for texts.
     Decoder,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ScheduleName {
-    /// The same rate throughout.
-    Constant,
-    /// Down to 0 in a line.
-    Linear,
-    /// Down to 0 in half a cosine.
-    Cosine,
-    /// A tenth after ten epochs without a better test loss.
-    Plateau,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -72,15 +60,45 @@ pub enum InitialName {
     Glorot,
 }
 
-/// Both sets, standardized by what is measured on the training set unless they are taken as they are.
-pub fn data(options: &TrainCommand) -> Result<(TrainTest, Standardization), Failure> {
+/// What a network is trained and judged on, and how its inputs are prepared.
+pub struct Prepared {
+    pub train: Dataset,
+    /// What decides on rates, the end of training and which parameters are kept, where it is not the test set.
+    pub validation: Option<Dataset>,
+    pub test: Dataset,
+    pub cleaning: Cleaning,
+    pub inputs: Standardization,
+}
+
+/// All sets, prepared by what is learned from the training set alone.
+pub fn data(options: &TrainCommand) -> Result<Prepared, Failure> {
     let mut data = load_windows(options.data.as_deref(), options.window)?;
-    let inputs = inputs(options.raw_inputs, &data.train)?;
-    if !options.raw_inputs {
-        inputs.apply(&mut data.train).map_err(usage)?;
-        inputs.apply(&mut data.test).map_err(usage)?;
+    if let [only] = data.train.class_names() {
+        return Err(Failure::Usage(format!(
+            "the training set has one class, {only:?}; a classifier needs two or more"
+        )));
     }
-    Ok((data, inputs))
+    let mut validation = None;
+    if let Some(share) = options.validation {
+        let split = stratified_split(&data.train, share, options.seed).map_err(usage)?;
+        validation = Some(data.train.select_rows(&split.validation).map_err(usage)?);
+        data.train = data.train.select_rows(&split.train).map_err(usage)?;
+    }
+    let cleaning = options.tables.clean(&mut data)?;
+    let inputs = inputs(options.raw_inputs, &data.train)?;
+    if let Some(validation) = &mut validation {
+        cleaning.apply("validation set", validation)?;
+        inputs.apply(validation).map_err(usage)?;
+    }
+    inputs.apply(&mut data.train).map_err(usage)?;
+    inputs.apply(&mut data.test).map_err(usage)?;
+    Ok(Prepared {
+        train: data.train,
+        validation,
+        test: data.test,
+        cleaning,
+        inputs,
+    })
 }
 
 /// Both sets of a folder, or those built in.
@@ -109,7 +127,7 @@ pub fn inputs(raw_inputs: bool, train: &Dataset) -> Result<Standardization, Fail
         [_, _, _] => StandardizeBy::Channel,
         _ => StandardizeBy::Feature,
     };
-    Standardization::fit(train, by).map_err(usage)
+    Standardization::fit(train, by).map_err(|error| named(error, train))
 }
 
 #[cfg(feature = "fashion-mnist")]
@@ -165,49 +183,17 @@ pub fn loader(options: &TrainCommand, inputs: &Standardization) -> LoaderOptions
 }
 
 pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOptions, Failure> {
-    let optimizer = Optimizer::named(&options.optimizer, Convention::PyTorch).map_err(usage)?;
-    let is_adamw = options.optimizer == "adamw";
-    let optimizer = match options.weight_decay {
-        None => optimizer,
-        Some(decoupled) if is_adamw => optimizer.with_penalty(Penalty {
-            decoupled,
-            ..Penalty::default()
-        }),
-        Some(l2) => optimizer.with_penalty(Penalty {
-            l2,
-            ..Penalty::default()
-        }),
-    };
-    let total = u64::from(options.epochs) * steps_per_epoch;
-    let default_rate = if is_adamw {
-        0.002
-    } else {
-        optimizer.default_learning_rate()
-    };
+    let (optimizer, learning_rate) = options.optimizer.made()?;
     Ok(TrainOptions {
-        learning_rate: options.learning_rate.unwrap_or(default_rate),
-        schedule: match options.schedule {
-            ScheduleName::Constant | ScheduleName::Plateau => Schedule::Constant,
-            ScheduleName::Linear => Schedule::Polynomial {
-                total,
-                power: 1.0,
-                end: 0.0,
-            },
-            ScheduleName::Cosine => Schedule::Cosine {
-                total,
-                minimum: 0.0,
-                then: AfterEnd::Hold,
-            },
-        },
+        learning_rate,
+        schedule: options.rates.made(options.epochs, steps_per_epoch)?,
+        clock: options.rates.clock(steps_per_epoch),
         label_smoothing: options.label_smoothing,
         max_norm: options.max_norm,
         max_value: options.max_value,
         precision: options.precision.into(),
         micro_batches: options.micro_batches,
-        plateau: match options.schedule {
-            ScheduleName::Plateau => Some(PlateauRule::default()),
-            ScheduleName::Constant | ScheduleName::Linear | ScheduleName::Cosine => None,
-        },
+        plateau: options.rates.plateau(),
         early_stopping: options.patience.map(|patience| EarlyStopping {
             patience,
             min_delta: options.min_delta.unwrap_or(0.0),
@@ -223,7 +209,7 @@ pub fn training(options: &TrainCommand, steps_per_epoch: u64) -> Result<TrainOpt
 
 /// What a checkpoint must find again besides settings of training: the prepared samples, by a hash, and how they are
 /// changed.
-pub fn same(options: &TrainCommand, data: &TrainTest) -> Notes {
+pub fn same(options: &TrainCommand, data: &Prepared) -> Notes {
     if options.checkpoint.is_none() {
         return Notes::new();
     }
@@ -233,14 +219,18 @@ pub fn same(options: &TrainCommand, data: &TrainTest) -> Notes {
         let kind = format!("{:?} {:?}", set.sample_shape(), set.class_names());
         sha256([kind.as_bytes(), inputs.as_slice(), labels.as_slice()])
     };
-    Notes::from([
+    let mut notes = Notes::from([
         ("training set".to_owned(), hash(&data.train)),
         ("test set".to_owned(), hash(&data.test)),
         ("shift".to_owned(), options.shift.to_string()),
         ("flip".to_owned(), options.flip.to_string()),
         ("noise".to_owned(), options.noise.to_string()),
         ("cutout".to_owned(), options.cutout.to_string()),
-    ])
+    ]);
+    if let Some(validation) = &data.validation {
+        notes.insert("validation set".to_owned(), hash(validation));
+    }
+    notes
 }
 
 /// What a reader of the file needs to use the network: its kind, the data it is for, how inputs are prepared,
@@ -248,17 +238,19 @@ pub fn same(options: &TrainCommand, data: &TrainTest) -> Notes {
 pub fn notes(
     options: &TrainCommand,
     (network, train): (&dyn Network, &Dataset),
-    inputs: &Standardization,
+    (cleaning, inputs): (&Cleaning, &Standardization),
 ) -> Notes {
     let classes = serde_json::Value::from(train.class_names()).to_string();
-    Notes::from([
+    let mut notes = Notes::from([
         ("model".to_owned(), network.describe()),
         ("activation".to_owned(), "relu".to_owned()),
         ("sample_shape".to_owned(), join(train.sample_shape())),
         ("classes".to_owned(), classes),
-        ("optimizer".to_owned(), options.optimizer.clone()),
+        ("optimizer".to_owned(), options.optimizer.optimizer.clone()),
         ("settings".to_owned(), options.settings.toml()),
         ("input_mean".to_owned(), join(inputs.mean())),
         ("input_std".to_owned(), join(inputs.std())),
-    ])
+    ]);
+    cleaning.note(&mut notes);
+    notes
 }

@@ -1,5 +1,6 @@
 //! What is shown and kept while training runs: progress, a log, curves. The only clock of training.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::options::Failure;
 
-use super::{TrainCommand, usage, write};
+use super::{Judges, TrainCommand, usage, write};
 
 /// Points of the curve of training losses: more would be noise.
 const CURVE_POINTS: usize = 200;
@@ -32,15 +33,19 @@ enum Line {
         epoch: u32,
         step: u64,
         train_loss: f64,
-        test_loss: f64,
-        test_accuracy: f64,
+        /// Loss and accuracy of the set that is watched.
+        #[serde(flatten)]
+        watched: BTreeMap<String, f64>,
         seconds: f64,
     },
 }
 
 pub struct Watch {
     bar: ProgressBar,
+    judges: Judges,
     log: Option<(PathBuf, File)>,
+    /// Why the log ends early.
+    lost: Option<Failure>,
     began: Instant,
     last: Instant,
     batch_size: usize,
@@ -55,7 +60,11 @@ pub struct Watch {
 impl Watch {
     /// For training from step `first_step` to `n_steps`. What a log has of the steps before stays, and is drawn too;
     /// what it has of later ones, which were lost, is cut off.
-    pub fn new(options: &TrainCommand, (first_step, n_steps): (u64, u64)) -> Result<Self, Failure> {
+    pub fn new(
+        options: &TrainCommand,
+        judges: Judges,
+        (first_step, n_steps): (u64, u64),
+    ) -> Result<Self, Failure> {
         let bar = ProgressBar::new(n_steps);
         bar.set_position(first_step);
         if let Ok(style) =
@@ -70,7 +79,7 @@ impl Watch {
                 let mut how = OpenOptions::new();
                 how.create(true).write(true);
                 let how = if first_step > 0 {
-                    (losses, epochs) = cut(path, first_step)?;
+                    (losses, epochs) = cut(path, first_step, judges)?;
                     how.append(true)
                 } else {
                     how.truncate(true)
@@ -87,7 +96,9 @@ impl Watch {
         }
         Ok(Self {
             bar,
+            judges,
             log,
+            lost: None,
             began: Instant::now(),
             last: Instant::now(),
             batch_size: options.batch_size,
@@ -128,15 +139,26 @@ impl Watch {
                     epoch: report.epoch,
                     step: report.step,
                     train_loss: report.train_loss,
-                    test_loss: report.test.loss,
-                    test_accuracy: report.test.accuracy,
+                    watched: BTreeMap::from([
+                        (format!("{}_loss", self.judges.name()), report.test.loss),
+                        (
+                            format!("{}_accuracy", self.judges.name()),
+                            report.test.accuracy,
+                        ),
+                    ]),
                     seconds: self.began.elapsed().as_secs_f64(),
                 }
             }
         };
         if let Some((path, file)) = &mut self.log {
             let text = serde_json::to_string(&line).map_err(usage)?;
-            writeln!(file, "{text}").map_err(|error| of_file(path, &error))?;
+            // A full disk costs the log, not the network.
+            if let Err(error) = writeln!(file, "{text}") {
+                let lost = of_file(path, &error);
+                eprintln!("note: {lost}; training goes on without the log");
+                self.lost = Some(lost);
+                self.log = None;
+            }
         }
         self.last = Instant::now();
         Ok(())
@@ -146,10 +168,11 @@ impl Watch {
     fn say(&self, report: &EpochReport) {
         let seconds = self.began.elapsed().as_secs_f64();
         let taken = report.step.saturating_sub(self.first_step).max(1) as f64;
+        let watched = self.judges.name();
         let left = seconds / taken * self.n_steps.saturating_sub(report.step) as f64;
         self.bar.suspend(|| {
             eprintln!(
-                "epoch {}: training loss {:.4}, test loss {:.4}, test accuracy {:.4}, {:.0} samples/s, {seconds:.1} s, {left:.1} s to go",
+                "epoch {}: training loss {:.4}, {watched} loss {:.4}, {watched} accuracy {:.4}, {:.0} samples/s, {seconds:.1} s, {left:.1} s to go",
                 report.epoch + 1,
                 report.train_loss,
                 report.test.loss,
@@ -165,12 +188,20 @@ impl Watch {
         (last.len() * self.batch_size) as f64 / last.iter().sum::<f64>().max(1e-9)
     }
 
-    pub fn finish(&self) -> Result<(), Failure> {
+    pub fn finish(&mut self) {
         self.bar.finish_and_clear();
-        match &self.log {
-            Some((path, file)) => file.sync_all().map_err(|error| of_file(path, &error)),
-            None => Ok(()),
+        if let Some((path, file)) = &self.log
+            && let Err(error) = file.sync_all()
+            // Pipes and terminals have no disk.
+            && error.kind() != std::io::ErrorKind::InvalidInput
+        {
+            self.lost = Some(of_file(path, &error));
         }
+    }
+
+    /// Ends the command when a line of the log was lost, after everything else was kept.
+    pub fn log_is_whole(self) -> Result<(), Failure> {
+        self.lost.map_or(Ok(()), Err)
     }
 
     /// The first step of this run, which may compile pipelines.
@@ -211,6 +242,7 @@ impl Watch {
                 .map(|one| (f64::from(one.epoch + 1), value(one)))
                 .collect(),
         };
+        let watched = self.judges.name();
         let axis = |label: &str| Axis {
             label: label.to_owned(),
             log: false,
@@ -224,8 +256,8 @@ impl Watch {
                     name: "training loss".to_owned(),
                     points: self.losses.chunks(chunk).map(mean).collect(),
                 },
-                of_epochs("test loss", |one| one.test.loss),
-                of_epochs("test accuracy", |one| one.test.accuracy),
+                of_epochs(&format!("{watched} loss"), |one| one.test.loss),
+                of_epochs(&format!("{watched} accuracy"), |one| one.test.accuracy),
             ],
         });
         write(file, &picture.map_err(usage)?)
@@ -236,7 +268,7 @@ impl Watch {
 type Past = (Vec<(u64, f64)>, Vec<EpochReport>);
 
 /// Cuts a log behind a step and returns what it has up to there. A last line that was not written whole is cut too.
-fn cut(path: &Path, step: u64) -> Result<Past, Failure> {
+fn cut(path: &Path, step: u64, judges: Judges) -> Result<Past, Failure> {
     let (mut losses, mut epochs) = (Vec::new(), Vec::new());
     if !path.exists() {
         return Ok((losses, epochs));
@@ -259,18 +291,26 @@ fn cut(path: &Path, step: u64) -> Result<Past, Failure> {
                 epoch,
                 step: at,
                 train_loss,
-                test_loss,
-                test_accuracy,
+                watched,
                 ..
-            } if at <= step => epochs.push(EpochReport {
-                epoch,
-                step: at,
-                train_loss,
-                test: Evaluation {
-                    loss: test_loss,
-                    accuracy: test_accuracy,
-                },
-            }),
+            } if at <= step => {
+                let of = |what: &str| {
+                    let found = watched.get(&format!("{}_{what}", judges.name()));
+                    found.copied().ok_or_else(|| {
+                        let (file, line, set) = (path.display(), index + 1, judges.name());
+                        usage(format!("{file}: line {line} has no {what} of the {set} set"))
+                    })
+                };
+                epochs.push(EpochReport {
+                    epoch,
+                    step: at,
+                    train_loss,
+                    test: Evaluation {
+                        loss: of("loss")?,
+                        accuracy: of("accuracy")?,
+                    },
+                });
+            }
             Line::Step { .. } | Line::Epoch { .. } => continue,
         }
         kept.push_str(line);

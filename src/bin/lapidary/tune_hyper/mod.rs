@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
+use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::report::plot::{Axis, Trials, trials};
 use lapidary::search::{
     MedianPruner, Proposal, Reports, Sampler, SearchError, State, Study, StudyOptions, TpeOptions,
@@ -16,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
 use crate::config::Settings;
-use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, TrainCommand, setup, stop_on_ctrl_c, usage, write};
 
@@ -58,7 +59,8 @@ pub struct TuneHyperOptions {
     /// Trials that tpe draws at random first.
     #[arg(long, default_value_t = TpeOptions::default().n_startup_trials, value_name = "N")]
     startup_trials: u32,
-    /// Judge each trial on this many parts of the training set in turn, each time trained on the others.
+    /// Judge each trial on this many parts of the training set in turn, each time trained on the others. The median
+    /// of --pruner then compares like with like only where all trials have as many epochs.
     #[arg(long, value_name = "K")]
     folds: Option<usize>,
     /// Without --folds, share of the training set that trials are judged by.
@@ -124,7 +126,7 @@ struct Row {
 
 pub fn run(common: &CommonOptions, options: &TuneHyperOptions) -> Result<(), Failure> {
     for file in [&options.journal, &options.best, &options.svg] {
-        file.iter().try_for_each(|file| folder_exists(file))?;
+        file.iter().try_for_each(|file| can_be_written(file))?;
     }
     let file = SpaceFile::read(&options.space)?;
     let search = search(options, &file);
@@ -143,6 +145,12 @@ pub fn run(common: &CommonOptions, options: &TuneHyperOptions) -> Result<(), Fai
     }
     let first = file.example()?;
     let data = setup::load_data(first.data.as_deref())?.train;
+    // A file that no trial can read ends the search, not each trial.
+    if let Some(start) = &first.init
+        && file.fixed.iter().any(|word| word.starts_with("--init="))
+    {
+        SafetensorsFile::open(start).map_err(usage)?;
+    }
     let device = options.device.as_ref().unwrap_or(&first.device);
     let engine = train::engine(common, device)?;
     let stop = stop_on_ctrl_c()?;

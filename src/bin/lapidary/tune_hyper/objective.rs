@@ -92,6 +92,8 @@ impl Objective<'_> {
     ) -> Result<Ended, Failure> {
         let mut learned = self.data.select_rows(&split.train).map_err(usage)?;
         let mut validation = self.data.select_rows(&split.validation).map_err(usage)?;
+        let cleaning = options.tables.learn(&mut learned)?;
+        cleaning.apply("validation set", &mut validation)?;
         let inputs = setup::inputs(options.raw_inputs, &learned)?;
         inputs.apply(&mut learned).map_err(usage)?;
         inputs.apply(&mut validation).map_err(usage)?;
@@ -116,6 +118,10 @@ impl Objective<'_> {
         Ok(match last {
             _ if self.stop.load(Ordering::Relaxed) => Ended::Stopped,
             _ if is_given_up => Ended::Pruned,
+            // Those of the best epoch were put back.
+            Some(_) if options.restore_best => {
+                Ended::Value(self.metric.of(&trainer.evaluate(&validation)?))
+            }
             Some(value) => Ended::Value(value),
             None => Ended::Failed("no epoch was trained".to_owned()),
         })

@@ -15,6 +15,8 @@ use crate::train::TrainCommand;
 
 /// Settings that name files to write: trials would write over each other.
 const WRITTEN: [&str; 5] = ["config", "out", "checkpoint", "log", "svg"];
+/// Settings of `train` that a search has of its own.
+const OF_THE_SEARCH: [&str; 1] = ["validation"];
 /// Settings on which all trials stand.
 const SHARED: [&str; 2] = ["data", "device"];
 /// What a range may say.
@@ -56,6 +58,7 @@ impl SpaceFile {
             if name.get_ref() == "train" {
                 for entry in document.entries(table)? {
                     refuse_key(&document, &entry.key, &entry.span, &WRITTEN)?;
+                    refuse_key(&document, &entry.key, &entry.span, &OF_THE_SEARCH)?;
                     fixed.extend(document.arguments(&entry)?);
                     fixed_keys.push(entry.key);
                 }
@@ -64,6 +67,7 @@ impl SpaceFile {
             for (name, value) in table {
                 let key = name.get_ref().replace('_', "-");
                 refuse_key(&document, &key, &name.span(), &WRITTEN)?;
+                refuse_key(&document, &key, &name.span(), &OF_THE_SEARCH)?;
                 refuse_key(&document, &key, &name.span(), &SHARED)?;
                 let one = Searched {
                     document: &document,
@@ -135,6 +139,8 @@ fn refuse_key(
     }
     let why = if SHARED.contains(&key) {
         "all trials share it; it belongs to [train]"
+    } else if OF_THE_SEARCH.contains(&key) {
+        "the search judges by a part that its own flag sets aside"
     } else {
         "a search writes only what its own flags name"
     };
