@@ -298,7 +298,9 @@ fn cut(path: &Path, step: u64, judges: Judges) -> Result<Past, Failure> {
                     let found = watched.get(&format!("{}_{what}", judges.name()));
                     found.copied().ok_or_else(|| {
                         let (file, line, set) = (path.display(), index + 1, judges.name());
-                        usage(format!("{file}: line {line} has no {what} of the {set} set"))
+                        usage(format!(
+                            "{file}: line {line} has no {what} of the {set} set"
+                        ))
                     })
                 };
                 epochs.push(EpochReport {
