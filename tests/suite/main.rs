@@ -19,6 +19,7 @@ mod cli_train;
 mod compress;
 mod conv;
 mod decoder;
+mod decoder_methods;
 mod deploy;
 mod distill;
 mod distill_stage;

@@ -1,0 +1,172 @@
+//! What methods cost a language model: a small decoder, trained here on two texts, in fewer bits and with weights left
+//! out. Losses are compared window by window on text it has not seen, so that an order holds with its interval.
+
+use std::path::Path;
+
+use lapidary::compress::deploy::Deployed;
+use lapidary::compress::model::Model;
+use lapidary::compress::stage::Context;
+use lapidary::compress::stage::prune::{PruneAmount, PruneMethod, PruneOptions, prune};
+use lapidary::compress::stage::quantize::{Method, QuantizeOptions, quantize};
+use lapidary::data::{
+    Dataset, Loader, LoaderOptions, Standardization, StandardizeBy, TrainTest, load_text,
+};
+use lapidary::engine::Engine;
+use lapidary::models::{DecoderSizes, Network as _, decoder};
+use lapidary::num::optim::{Convention, Optimizer};
+use lapidary::num::schedule::Schedule;
+use lapidary::ops::Routes;
+use lapidary::train::{Start, TrainOptions, Trainer};
+
+use crate::support::{gpu, options};
+
+const LENGTH: usize = 64;
+const STEPS: u64 = 300;
+
+/// Half-width of a 95% interval in standard errors.
+const INTERVAL: f64 = 1.96;
+
+fn trained(engine: &dyn Engine, data: &TrainTest) -> Model {
+    let sizes = DecoderSizes {
+        blocks: 2,
+        width: 64,
+        heads: 4,
+        kv_heads: 2,
+        hidden: 128,
+    };
+    let network = decoder(LENGTH, 256, sizes).expect("sizes");
+    let settings = TrainOptions {
+        learning_rate: 4e-3,
+        schedule: Schedule::Polynomial {
+            total: STEPS,
+            power: 1.0,
+            end: 0.0,
+        },
+        batch_size: 16,
+        ..TrainOptions::new(Optimizer::named("adamw", Convention::PyTorch).expect("a name"))
+    };
+    let mut trainer = Trainer::new(engine, &network, settings, Start::Seed).expect("starts");
+    let loader = Loader::new(data.train.clone().into(), LoaderOptions::learning(16, 0));
+    let loader = loader.expect("valid");
+    let mut batches = (0..).flat_map(|epoch| loader.epoch(epoch).expect("starts"));
+    for _ in 0..STEPS {
+        trainer
+            .step(&batches.next().expect("epochs go on"))
+            .expect("steps");
+    }
+    let inputs = Standardization::from_parts(StandardizeBy::Whole, vec![0.0], vec![1.0], LENGTH);
+    let values = trainer.parameters().expect("reads");
+    drop(trainer);
+    Model::new(network, inputs.expect("valid"), values).expect("fits")
+}
+
+/// Mean cross-entropy of each window, in nats a byte.
+fn losses(engine: &dyn Engine, model: &Model, test: &Dataset) -> Vec<f64> {
+    let deployed = Deployed::new(engine, model, &Routes::default()).expect("fits");
+    let logits = deployed.logits(test.inputs()).expect("runs");
+    let classes = model.network().n_classes();
+    let rows = logits.chunks_exact(classes).zip(test.labels());
+    let losses: Vec<f64> = rows
+        .map(|(row, &label)| {
+            let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+            sum.ln() - f64::from(row[label as usize])
+        })
+        .collect();
+    let mean = |window: &[f64]| window.iter().sum::<f64>() / window.len() as f64;
+    losses.chunks_exact(LENGTH).map(mean).collect()
+}
+
+/// Mean of `a - b` over windows, and half of its 95% interval.
+fn difference(a: &[f64], b: &[f64]) -> (f64, f64) {
+    let n = a.len() as f64;
+    let each: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let mean = each.iter().sum::<f64>() / n;
+    let variance = each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    (mean, INTERVAL * (variance / n).sqrt())
+}
+
+#[test]
+fn methods_come_in_their_order_on_a_language_model() {
+    let engine = gpu(options());
+    let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/texts");
+    let data = load_text(texts, LENGTH).expect("texts");
+    let model = trained(&engine, &data);
+    let context = Context {
+        engine: &engine,
+        train: &data.train,
+        test: &data.test,
+        seed: 0,
+        watch: &|_| true,
+        kept: None,
+    };
+    let baseline = losses(&engine, &model, &data.test);
+    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    println!("baseline: {:.4} nats a byte", mean(&baseline));
+    // Knowing which letters are frequent gives about 3.
+    assert!(mean(&baseline) < 2.6, "{}", mean(&baseline));
+    let judged = |name: &str, made: &Model| {
+        let found = losses(&engine, made, &data.test);
+        let (more, interval) = difference(&found, &baseline);
+        println!("{name}: {more:+.4} +- {interval:.4}");
+        found
+    };
+    let coded = |scheme: &str, method| {
+        let options = QuantizeOptions {
+            method,
+            ..QuantizeOptions::new(scheme.parse().expect("a scheme"))
+        };
+        let (made, _) = quantize(&context, &model, &options).expect("fits");
+        judged(&format!("{scheme} {}", method.name()), &made)
+    };
+    let pruned = |amount: &str, method| {
+        let amount = match amount {
+            "50%" => PruneAmount::Share(0.5),
+            pattern => pattern.parse().expect("a pattern"),
+        };
+        let options = PruneOptions::new(method, amount).expect("in range");
+        let (made, _) = prune(&context, &model, &options).expect("fits");
+        judged(&format!("{amount:?} {method:?}"), &made)
+    };
+    let int8 = coded("int8-g32", Method::Nearest);
+    let int4 = coded("int4-g32", Method::Nearest);
+    let int3 = coded("int3-g32", Method::Nearest);
+    let int2 = coded("int2-g32", Method::Nearest);
+    let int3_wide = coded("int3-g64", Method::Nearest);
+    let int3_gptq = coded("int3-g32", Method::Gptq);
+    let int2_gptq = coded("int2-g32", Method::Gptq);
+    let half = pruned("50%", PruneMethod::Magnitude);
+    let half_wanda = pruned("50%", PruneMethod::Wanda);
+    let half_sparse = pruned("50%", PruneMethod::SparseGpt);
+    let groups = pruned("2:4", PruneMethod::Magnitude);
+    for (what, worse, better) in [
+        ("4 bits lose more than 8", &int4, &int8),
+        ("3 bits lose more than 4", &int3, &int4),
+        ("2 bits lose more than 3", &int2, &int3),
+        ("groups of 64 lose more than of 32", &int3_wide, &int3),
+        (
+            "3 bits to nearest lose more than by GPTQ",
+            &int3,
+            &int3_gptq,
+        ),
+        (
+            "2 bits to nearest lose more than by GPTQ",
+            &int2,
+            &int2_gptq,
+        ),
+        (
+            "half by magnitude loses more than by SparseGPT",
+            &half,
+            &half_sparse,
+        ),
+        ("2:4 loses more than any half by magnitude", &groups, &half),
+        (
+            "2:4 by magnitude loses more than a half by Wanda",
+            &groups,
+            &half_wanda,
+        ),
+    ] {
+        let (more, interval) = difference(worse, better);
+        println!("{what}: {more:.4} +- {interval:.4}");
+        assert!(more > interval, "{what}: {more:.5} +- {interval:.5}");
+    }
+}
