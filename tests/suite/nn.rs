@@ -4,6 +4,7 @@
 //! `tests/data/torch_operators.safetensors` holds operators with inputs, results, the gradient that arrives
 //! and the gradients of the inputs, made by PyTorch 2.15.0 on the CPU in f32.
 
+use lapidary::autograd::Tape;
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::kernels::FloatType;
@@ -131,6 +132,28 @@ fn activations_and_softmax_agree_with_torch() {
         let dx = softmax_backward(&mut wanted.recording, &y, &dy, distribution, F32);
         wanted.expect(name, "out", &y);
         wanted.expect(name, "grad0", &dx.expect("served"));
+    }
+    wanted.judge(&torch);
+}
+
+#[test]
+fn linear_layers_agree_with_torch() {
+    let torch = Torch::open();
+    let mut tape = Tape::new();
+    let [x, weight, bias, dy] =
+        ["in0", "in1", "in2", "gout"].map(|part| torch.upload(tape.recording(), "linear", part));
+    let inputs = [&x, &weight, &bias].map(|one| tape.parameter(one));
+    let y = tape.linear(inputs[0], inputs[1], Some(inputs[2]));
+    let y = y.expect("shapes fit");
+    let out = tape.value(y).clone();
+    let gradients = tape.backward(&[(y, &dy)]).expect("recorded");
+    let mut wanted = Wanted {
+        recording: tape.into_recording(),
+        ..Wanted::default()
+    };
+    wanted.expect("linear", "out", &out);
+    for (input, part) in inputs.into_iter().zip(["grad0", "grad1", "grad2"]) {
+        wanted.expect("linear", part, gradients.get(input).expect("has one"));
     }
     wanted.judge(&torch);
 }
