@@ -59,20 +59,17 @@ fn what_is_wrong_with_idx_sets_is_named() {
         message(path).ends_with("looked for t10k-images-idx3-ubyte and t10k-images-idx3-ubyte.gz")
     );
     write_idx_set(path, "t10k", &[0, 1], &[2]);
-    assert_eq!(message(path), "row 0: label 2; allowed: 0 to 1");
+    assert!(message(path).ends_with("t10k-labels-idx1-ubyte: row 0: label 2; allowed: 0 to 1"));
     write_idx_set(path, "t10k", &[0, 1, 2], &[1]);
     assert_eq!(
         message(path),
         "samples have shape [1, 1, 3], but those of training have [1, 1, 2]"
     );
     write_idx_set(path, "train", &[0, 1, 2, 3], &[2, 0]);
-    assert_eq!(message(path), "class 1 (\"1\") has no samples");
+    assert!(message(path).ends_with("class 1 (\"1\") has no samples"));
     let labels = path.join("train-labels-idx1-ubyte");
     write_bytes(&labels, &idx(&[3], &[0, 1, 0])).unwrap();
-    assert_eq!(
-        message(path),
-        "2 inputs, but 3 labels; there must be one each"
-    );
+    assert!(message(path).ends_with("2 inputs, but 3 labels; there must be one each"));
     write_bytes(&labels, &idx(&[2, 1], &[0, 1])).unwrap();
     assert!(
         message(path).ends_with("labels are u8 [2, 1]; allowed: one integer a sample, [samples]")
