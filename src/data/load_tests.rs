@@ -61,10 +61,9 @@ fn what_is_wrong_with_idx_sets_is_named() {
     write_idx_set(path, "t10k", &[0, 1], &[2]);
     assert!(message(path).ends_with("t10k-labels-idx1-ubyte: row 0: label 2; allowed: 0 to 1"));
     write_idx_set(path, "t10k", &[0, 1, 2], &[1]);
-    assert_eq!(
-        message(path),
-        "samples have shape [1, 1, 3], but those of training have [1, 1, 2]"
-    );
+    assert!(message(path).ends_with(
+        "t10k-images-idx3-ubyte: samples have shape [1, 1, 3], but those of training have [1, 1, 2]"
+    ));
     write_idx_set(path, "train", &[0, 1, 2, 3], &[2, 0]);
     assert!(message(path).ends_with("class 1 (\"1\") has no samples"));
     let labels = path.join("train-labels-idx1-ubyte");

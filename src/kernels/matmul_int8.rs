@@ -135,8 +135,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "pairs_scale_of_the_lower_row",
         module: "matmul_int8/pairs",
-        find: "zero[j], scale[j], x_scales.y, x_sums.y",
-        replace: "zero[j], scale[j], x_scales.x, x_sums.y",
+        find: "scale[j], minimum[j], x_scales.y, x_sums.y",
+        replace: "scale[j], minimum[j], x_scales.x, x_sums.y",
     },
     Edit {
         name: "pairs_last_step_dropped",

@@ -107,7 +107,7 @@ fn what_is_wrong_in_a_file_is_said_with_line_and_key() {
         ("seed = [1, 2]", "2: `seed` takes one value"),
         ("data = {a = 1}", "2: `data` is a table"),
         ("hidden = [[4]]", "2: `hidden` is an array with arrays"),
-        ("optimizer = \"adamx\"", "similar values exist: 'adam"),
+        ("optimizer = \"adamx\"", "similar value exists: 'adamax"),
         ("epochs = ", "2: "),
         (
             "batch_size = 1\nbatch-size = 2",

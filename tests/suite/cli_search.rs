@@ -95,10 +95,11 @@ fn a_grid_tries_everything_and_its_best_settings_train() {
 
 #[test]
 fn a_trial_that_puts_the_best_parameters_back_is_worth_what_they_are() {
-    let space = "learning_rate = [2.0]\nmin_delta = [0.0]";
+    let space = "learning_rate = [1.0]\nmin_delta = [0.0]";
     let (folder, file) = search("search-restored", space);
     let text = fs::read_to_string(&file).expect("reads");
-    let early = "[train]\npatience = 9\nrestore_best = true\noptimizer = \"momentum\"\n";
+    let early =
+        "[train]\npatience = 9\nrestore_best = true\noptimizer = \"momentum\"\nhidden = [16]\n";
     let text = text
         .replace("[train]\n", early)
         .replace("epochs = 2", "epochs = 8");

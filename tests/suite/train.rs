@@ -9,7 +9,7 @@ use lapidary::eval;
 use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
 use lapidary::models::{Mlp, ModelError, NamedTensor, Network, load_parameters};
 use lapidary::num::optim::{Convention, Optimizer, Penalty};
-use lapidary::num::schedule::Schedule;
+use lapidary::num::schedule::{Boundary, Schedule};
 use lapidary::ops::OpError;
 use lapidary::ops::nn::Curve;
 use lapidary::tensor::HostTensor;
@@ -244,11 +244,11 @@ fn a_schedule_that_grows_past_f32_ends_before_the_step() {
     let network = small_network();
     let engine = CpuEngine::new();
     let growing = TrainOptions {
-        schedule: Schedule::Exponential {
-            gamma: 1e39,
-            over: 1,
+        schedule: Schedule::Piecewise {
+            boundaries: vec![1],
+            values: vec![1.0, 1e39],
+            at: Boundary::Begins,
         },
-        learning_rate: 1.0,
         ..small_options(torch("sgd"))
     };
     let mut trainer = Trainer::new(&engine, &network, growing, Start::Seed).expect("fits");

@@ -29,6 +29,11 @@ impl HostWeight<'_> {
         let rows = codes.chunks_exact(4 * x.shape.row_words() as usize);
         let wide = |row: &[i8]| row[..k].iter().copied().map(i16::from).collect::<Vec<_>>();
         let rows: Vec<i16> = rows.take(m).flat_map(wide).collect();
+        // Sums of a row's segments, for what minima add.
+        let has_minima = self.has_minima();
+        let total = |codes: &[i16]| codes.iter().copied().map(i32::from).sum::<i32>() as f32;
+        let totals = |row: &[i16]| row.chunks(segment).map(total).collect::<Vec<_>>();
+        let totals: Vec<Vec<f32>> = rows.chunks_exact(k).map(totals).collect();
         let room = || Column {
             groups: self.scratch(),
             codes: vec![0; k],
@@ -42,7 +47,12 @@ impl HostWeight<'_> {
                     for (number, (x_codes, codes)) in pairs.enumerate() {
                         let integer = dot_integers(x_codes, codes) as f32;
                         let scale = x.scales[x.shape.scale_at(row, number)];
-                        sum += scale * integer * self.scale_of(&column.groups, number * segment);
+                        let begin = number * segment;
+                        sum += scale * integer * self.scale_of(&column.groups, begin);
+                        if has_minima {
+                            let minimum = self.minimum_of(&column.groups, begin);
+                            sum += scale * totals[row][number] * minimum;
+                        }
                     }
                     sums[at] = sum;
                 }

@@ -124,6 +124,16 @@ impl<'a> HostWeight<'a> {
         scratch.scales[at / self.shape.group_size() as usize]
     }
 
+    /// The minimum of an element of a row whose groups are loaded; 0 where the format has none.
+    pub fn minimum_of(&self, scratch: &Scratch, at: usize) -> f32 {
+        scratch.minima[at / self.shape.group_size() as usize]
+    }
+
+    /// Whether codes count from a minimum.
+    pub fn has_minima(&self) -> bool {
+        self.shape.has_minima()
+    }
+
     pub const fn n(&self) -> usize {
         self.shape.n as usize
     }
