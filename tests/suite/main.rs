@@ -42,6 +42,7 @@ mod optim_overflow;
 mod proof;
 mod prune;
 mod qat;
+mod qat_networks;
 mod quantize;
 mod shaders;
 mod sparse;
