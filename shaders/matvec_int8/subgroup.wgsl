@@ -1,20 +1,27 @@
 // ROWS weight rows a lane times COLUMNS rows of x: the lanes of a subgroup load one run of x together
-// and hand it round by shuffles. For segments of whole runs of 32.
+// and hand it round by shuffles. For segments of whole runs of 32, subgroups of at least four lanes.
 //
-// Loops run over arrays of their own length, so that drivers unroll them and keep all sums in registers.
+// Segments of one run (RUNS is 1) have no loop of their own, which would carry all sums through its mask on a
+// CPU; GROUPS of them take their scales from one word. Loops run over arrays of their own length, so that
+// drivers unroll them and keep all sums in registers.
 
 @if(web) enable subgroups;
 import package::lib::grid::linear_workgroup;
-import package::variant::{SUBGROUP, COLUMNS, ROWS};
+import package::variant::{SUBGROUP, COLUMNS, ROWS, RUNS, GROUPS};
 import package::matmul_int8::params::params;
-import package::matmul_int8::activations::load_x16;
+import package::matmul_int8::words::load_word;
 import package::matmul_int8::blocks::{segment_scale, segment_sum};
 import package::matmul_int8::term::scaled_term;
+import package::quad_product::{Quad, Accumulator, quad_of, quad_product};
 import package::bytes32::{OFFSET, load_bytes32};
-import package::scale::load_scale;
+import package::scale::{load_scale, load_scale_pair};
 import package::zero::load_zero;
-import package::minimum::load_minimum;
+import package::minimum::{load_minimum, load_minimum_pair};
 import package::lib::epilogue::finish_pair;
+
+// Words of x that a lane loads for the others, and lanes that share a run.
+const OWN = 8u / min(SUBGROUP, 8u);
+const SHARING = 8u / OWN;
 
 @compute @workgroup_size(SUBGROUP)
 fn main(
@@ -26,8 +33,9 @@ fn main(
     // row and never stored.
     let first_row = (linear_workgroup(workgroup, workgroups) * SUBGROUP + lane) * ROWS;
 
-    let segment_steps = params.segment_steps;
+    let runs = select(params.segment_steps, RUNS, RUNS > 0u);
     let x_row_words = params.x_row_words;
+    let own_x = lane % SHARING * OWN;
     var w_start: array<u32, ROWS>;
     var scale_start: array<u32, ROWS>;
     for (var j = 0u; j < ROWS; j++) {
@@ -36,40 +44,73 @@ fn main(
         scale_start[j] = row * params.scale_row_stride;
     }
     var sums: array<array<f32, ROWS>, COLUMNS>;
-    for (var segment = 0u; segment < params.segments; segment++) {
-        var dots: array<array<i32, ROWS>, COLUMNS>;
-        for (var step = segment * segment_steps; step < (segment + 1u) * segment_steps; step++) {
-            var bytes: array<array<u32, 8>, ROWS>;
-            for (var j = 0u; j < ROWS; j++) {
-                bytes[j] = load_bytes32(w_start[j], step);
+    for (var first_segment = 0u; first_segment < params.segments; first_segment += GROUPS) {
+        var scale: array<array<f32, ROWS>, GROUPS>;
+        var minimum: array<array<f32, ROWS>, GROUPS>;
+        for (var j = 0u; j < ROWS; j++) {
+            let at = scale_start[j] + first_segment / params.group_segments;
+            if (GROUPS == 2u) {
+                let scale_pair = load_scale_pair(at);
+                let minimum_pair = load_minimum_pair(at);
+                for (var g = 0u; g < GROUPS; g++) {
+                    scale[g][j] = scale_pair[g];
+                    minimum[g][j] = minimum_pair[g];
+                }
+            } else {
+                scale[0][j] = load_scale(at);
+                minimum[0][j] = load_minimum(at);
             }
-            var own: array<array<u32, 4>, COLUMNS>;
-            for (var i = 0u; i < COLUMNS; i++) {
-                own[i] = load_x16(i * x_row_words, 2u * step + lane % 2u);
-            }
-            for (var quad = 0u; quad < 8u; quad++) {
+        }
+        var own_scale: array<f32, COLUMNS>;
+        var own_sum: array<i32, COLUMNS>;
+        for (var i = 0u; i < COLUMNS; i++) {
+            own_scale[i] = segment_scale(i, first_segment + lane % GROUPS);
+            own_sum[i] = segment_sum(i, first_segment + lane % GROUPS);
+        }
+        for (var g = 0u; g < GROUPS; g++) {
+            let segment = first_segment + g;
+            var dots: array<array<i32, ROWS>, COLUMNS>;
+            for (var r = 0u; r < runs; r++) {
+                let run = segment * runs + r;
+                var bytes: array<array<u32, 8>, ROWS>;
+                for (var j = 0u; j < ROWS; j++) {
+                    bytes[j] = load_bytes32(w_start[j], run);
+                }
+                var own: array<array<Quad, OWN>, COLUMNS>;
                 for (var i = 0u; i < COLUMNS; i++) {
-                    let x_bytes = subgroupShuffle(own[i][quad % 4u], quad / 4u);
+                    for (var q = 0u; q < OWN; q++) {
+                        own[i][q] = quad_of(load_word(i * x_row_words + run * 8u + own_x + q));
+                    }
+                }
+                var products: array<array<Accumulator, ROWS>, COLUMNS>;
+                for (var quad = 0u; quad < 8u; quad++) {
+                    var weights: array<Quad, ROWS>;
                     for (var j = 0u; j < ROWS; j++) {
-                        dots[i][j] += dot4I8Packed(x_bytes, bytes[j][quad]);
+                        weights[j] = quad_of(bytes[j][quad]);
+                    }
+                    for (var i = 0u; i < COLUMNS; i++) {
+                        let values = subgroupShuffle(own[i][quad % OWN], quad / OWN);
+                        for (var j = 0u; j < ROWS; j++) {
+                            products[i][j] += quad_product(values, weights[j]);
+                        }
+                    }
+                }
+                for (var i = 0u; i < COLUMNS; i++) {
+                    for (var j = 0u; j < ROWS; j++) {
+                        dots[i][j] += i32(products[i][j]);
                     }
                 }
             }
-        }
-        let group = segment / params.group_segments;
-        var scale: array<f32, ROWS>;
-        var zero: array<i32, ROWS>;
-        var minimum: array<f32, ROWS>;
-        for (var j = 0u; j < ROWS; j++) {
-            scale[j] = load_scale(scale_start[j] + group);
-            zero[j] = load_zero(scale_start[j] + group) + OFFSET;
-            minimum[j] = load_minimum(scale_start[j] + group);
-        }
-        for (var i = 0u; i < COLUMNS; i++) {
-            let x_scale = segment_scale(i, segment);
-            let x_sum = segment_sum(i, segment);
+            var zero: array<i32, ROWS>;
             for (var j = 0u; j < ROWS; j++) {
-                sums[i][j] += scaled_term(dots[i][j], zero[j], scale[j], minimum[j], x_scale, x_sum);
+                zero[j] = load_zero(scale_start[j] + segment / params.group_segments) + OFFSET;
+            }
+            for (var i = 0u; i < COLUMNS; i++) {
+                let x_scale = subgroupShuffle(own_scale[i], g);
+                let x_sum = subgroupShuffle(own_sum[i], g);
+                for (var j = 0u; j < ROWS; j++) {
+                    sums[i][j] += scaled_term(dots[i][j], zero[j], scale[g][j], minimum[g][j], x_scale, x_sum);
+                }
             }
         }
     }

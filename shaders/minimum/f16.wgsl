@@ -4,8 +4,18 @@ import package::lib::half::f16_bits_to_f32;
 
 @group(0) @binding(4) var<storage, read> minima: array<u32>; // [n, groups] two f16 a word
 
+fn minimum_half(word: u32, half: u32) -> f32 {
+    return f16_bits_to_f32((word >> (16u * half)) & 0xffffu);
+}
+
 fn load_minimum(index: u32) -> f32 {
-    return f16_bits_to_f32((minima[index / 2u] >> (16u * (index & 1u))) & 0xffffu);
+    return minimum_half(minima[index / 2u], index & 1u);
+}
+
+// Minima of two neighbouring groups; index is even.
+fn load_minimum_pair(index: u32) -> vec2<f32> {
+    let word = minima[index / 2u];
+    return vec2<f32>(minimum_half(word, 0u), minimum_half(word, 1u));
 }
 
 // Codes of a group as its sum takes them.
@@ -23,8 +33,8 @@ fn weigh(values: vec4<f32>, scale: f32, minimum: f32) -> vec4<f32> {
     return values * scale + minimum;
 }
 
-// What integer sums of a segment are worth: those of the codes' products and of the activations, both times
-// the activations' scale.
+// What the sums of a group are worth: those of the codes' products and of the activations, or integer ones of a
+// segment times the activations' scale.
 fn scale_codes(products: f32, x_sum: f32, scale: f32, minimum: f32) -> f32 {
     return products * scale + minimum * x_sum;
 }

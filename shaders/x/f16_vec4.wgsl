@@ -15,3 +15,11 @@ fn load_x8(row: u32, column: u32, k: u32) -> X8 {
         vec4<f32>(unpack2x16float(words.z), unpack2x16float(words.w)),
     );
 }
+
+// Elements column..column+3 of a row; column is a multiple of 4.
+fn load_x4(row: u32, column: u32, k: u32) -> vec4<f32> {
+    let at = row * k + column;
+    let words = x[at / 8u];
+    let half = select(words.xy, words.zw, at % 8u >= 4u);
+    return vec4<f32>(unpack2x16float(half.x), unpack2x16float(half.y));
+}

@@ -196,6 +196,7 @@ impl Int8Launch {
                 self.shape.weight().choose(variant, "bytes16")
             }
             (Sharing::Subgroup, Path::Rows { .. }) => {
+                let variant = self.choose_runs(variant).slot("quad_product", "float");
                 self.shape.weight().choose(variant, "bytes32")
             }
             (Sharing::Registers | Sharing::Shared | Sharing::Rows, _) => {
@@ -203,6 +204,17 @@ impl Int8Launch {
             }
         };
         self.shape.epilogue.choose(variant, self.shape.out)
+    }
+
+    /// As [`WeightShape::choose_runs`], of segments.
+    fn choose_runs(&self, variant: Variant) -> Variant {
+        let rows = self.shape.rows();
+        let one_run = rows.segment == RUN;
+        let is_group = rows.segment == self.shape.weight().group_size();
+        let pairs = one_run && is_group && rows.segments().is_multiple_of(2);
+        variant
+            .number("RUNS", u32::from(one_run))
+            .number("GROUPS", if pairs { 2 } else { 1 })
     }
 
     /// Two rows of activations in each integer, for subgroups of this size.
@@ -529,7 +541,7 @@ impl Launch for Int8Launch {
             });
         // The integer product of the adapter first; some CPUs multiply floats faster.
         let other = |variant: &Variant| variant.clone().slot("quad_product", "dot4");
-        let has_other = |variant: &&Variant| variant.has("TILE_M") && variant.has("SUBGROUP");
+        let has_other = |variant: &&Variant| variant.chosen("quad_product").is_some();
         let others: Vec<Variant> = variants.iter().filter(has_other).map(other).collect();
         let pairs = self.pairs(capabilities.subgroup_size().filter(|_| whole_runs));
         if capabilities.software {
@@ -539,6 +551,9 @@ impl Launch for Int8Launch {
                 (pairs, None)
             };
             let others = others.into_iter().take(1);
+            if let Path::Rows { .. } = self.path {
+                return variants.into_iter().chain(others).collect();
+            }
             return first
                 .into_iter()
                 .chain(others)

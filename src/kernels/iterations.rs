@@ -76,12 +76,13 @@ pub(super) fn subgroup_rows(
     let number = |name| u64::from(variant.get(name));
     let (m, n) = (number("COLUMNS"), number("ROWS"));
     let outputs = looped(m, looped(n, 0));
-    let step = looped(n, 0) + looped(m, 0) + looped(quads, looped(n, 0) + outputs);
+    // A lane holds one or two quads of a run, and scales of one or two segments at a time.
+    let step = looped(n, 0) + looped(m, looped(2, 0)) + looped(quads, looped(n, 0) + outputs);
     Iterations {
-        unrolled: looped(segments, 1) + looped(steps, 0),
+        unrolled: looped(segments, 2) + looped(steps, 0),
         rolled: looped(
             segments,
-            outputs + 2 * looped(n, 0) + looped(n, looped(m, 0)),
+            outputs + looped(n, looped(2, 0)) + looped(n, 0) + looped(n, looped(m, 0)) + 2,
         ) + looped(steps, step)
             + outputs
             + setup(m, n),

@@ -59,10 +59,10 @@ const BROKEN: &[Edit] = &[
         replace: "return 0.0 * f16_bits_to_f32(",
     },
     Edit {
-        name: "minimum_of_the_group_before",
+        name: "minimum_of_the_other_group_of_a_word",
         module: "minimum/f16",
-        find: "fn load_minimum(index: u32) -> f32 {",
-        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+        find: "16u * half",
+        replace: "16u * (1u - half)",
     },
     Edit {
         name: "codes_counted_from_one",

@@ -61,10 +61,16 @@ const BROKEN: &[Edit] = &[
         replace: "",
     },
     Edit {
-        name: "minimum_of_the_group_before",
+        name: "scale_of_the_other_group_of_a_word",
+        module: "scale/f16",
+        find: "16u * half",
+        replace: "16u * (1u - half)",
+    },
+    Edit {
+        name: "minimum_of_the_other_group_of_a_word",
         module: "minimum/f16",
-        find: "fn load_minimum(index: u32) -> f32 {",
-        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+        find: "16u * half",
+        replace: "16u * (1u - half)",
     },
     Edit {
         name: "codes_above_the_minimum_counted_from_one",
@@ -81,14 +87,20 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "subgroup_half_of_x_repeated",
         module: "matvec_int8/subgroup",
-        find: "quad / 4u);",
-        replace: "0u);",
+        find: "quad / OWN)",
+        replace: "quad / 2u / OWN)",
     },
     Edit {
         name: "subgroup_last_step_dropped",
         module: "matvec_int8/subgroup",
-        find: "step < (segment + 1u) * segment_steps",
-        replace: "step + 1u < (segment + 1u) * segment_steps",
+        find: "r < runs;",
+        replace: "r + 1u < max(runs, 2u);",
+    },
+    Edit {
+        name: "subgroup_sums_of_the_run_before_dropped",
+        module: "matvec_int8/subgroup",
+        find: "dots[i][j] += i32(products[i][j])",
+        replace: "dots[i][j] = i32(products[i][j])",
     },
     Edit {
         name: "dropped_last_step",

@@ -61,10 +61,16 @@ const BROKEN: &[Edit] = &[
         replace: "return 0.0 * f16_bits_to_f32(",
     },
     Edit {
-        name: "minimum_of_the_group_before",
+        name: "scale_of_the_other_group_of_a_word",
+        module: "scale/f16",
+        find: "16u * half",
+        replace: "16u * (1u - half)",
+    },
+    Edit {
+        name: "minimum_of_the_other_group_of_a_word",
         module: "minimum/f16",
-        find: "fn load_minimum(index: u32) -> f32 {",
-        replace: "fn load_minimum(given: u32) -> f32 {\n    let index = max(given, 1u) - 1u;",
+        find: "16u * half",
+        replace: "16u * (1u - half)",
     },
     Edit {
         name: "codes_counted_from_one",
@@ -75,14 +81,20 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "subgroup_quads_out_of_order",
         module: "matvec_quant/subgroup",
-        find: "own[i][quad % 2u], quad / 2u",
-        replace: "own[i][quad % 2u], quad / 4u",
+        find: "own[i][quad % OWN], quad / OWN",
+        replace: "own[i][quad % OWN], quad / 2u / OWN",
     },
     Edit {
         name: "subgroup_last_run_dropped",
         module: "matvec_quant/subgroup",
-        find: "run < (group + 1u) * group_runs",
-        replace: "run + 1u < (group + 1u) * group_runs",
+        find: "r < runs;",
+        replace: "r + 1u < max(runs, 2u);",
+    },
+    Edit {
+        name: "subgroup_sum_of_x_without_its_last_quarter",
+        module: "matvec_quant/subgroup",
+        find: "values.x + values.y + values.z + values.w",
+        replace: "values.x + values.y + values.z",
     },
     Edit {
         name: "second_vector_of_int8_codes_repeated",

@@ -226,7 +226,12 @@ impl Path {
         }
         let size = capabilities.subgroup_size();
         if let Some(size) = size.filter(|&size| extents.whole_runs && size >= 4) {
-            for (rows, speed) in [(most, speed(24.0, 25.0)), (2, speed(24.0, 22.0))] {
+            let all = [
+                (4, speed(28.0, 25.0)),
+                (2, speed(24.0, 22.0)),
+                (8, speed(20.0, 25.0)),
+            ];
+            for (rows, speed) in all.into_iter().filter(|(rows, _)| *rows <= most) {
                 let variant = choose(Sharing::Subgroup, Variant::new(subgroup))
                     .number("COLUMNS", m)
                     .number("ROWS", rows)

@@ -115,6 +115,10 @@ impl QuantLaunch {
             (Sharing::Subgroup, Path::Rows { .. }) => "bytes32",
             (Sharing::Registers | Sharing::Shared | Sharing::Rows, _) => "codes",
         };
+        let variant = match (sharing, self.path) {
+            (Sharing::Subgroup, Path::Rows { .. }) => self.weight().choose_runs(variant),
+            _ => variant,
+        };
         self.shape.epilogue.choose(
             self.weight().choose(variant.slot("x", x), codes),
             self.shape.out,

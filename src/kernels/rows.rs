@@ -46,15 +46,15 @@ impl RowExtents {
     /// The variants of `entry`: a lane a row, first where a CPU runs it, and a workgroup a row.
     pub fn variants(self, variant: &Variant, capabilities: &Capabilities) -> Vec<Variant> {
         let lanes = if self.columns > LONG_ROW { 256 } else { 64 };
-        let many = |reduce| {
+        let many = |reduce, lanes| {
             let variant = variant.clone().slot("lanes", "many");
             variant
                 .slot("reduce", reduce)
                 .number("WORKGROUP_SIZE", lanes)
         };
-        let mut variants = vec![many("shared")];
+        let mut variants = vec![many("shared", lanes)];
         if capabilities.subgroups {
-            variants.push(many("subgroup"));
+            variants.push(many("subgroup", lanes));
         }
         if self.columns <= MAX_LANE_COLUMNS {
             let one = variant.clone().slot("lanes", "one").slot("reduce", "none");
@@ -65,6 +65,13 @@ impl RowExtents {
                 variants.len()
             };
             variants.insert(place, one.number("WORKGROUP_SIZE", 64));
+        }
+        // A row by itself would leave all other lanes of a CPU's vectors idle.
+        let subgroup = capabilities
+            .subgroup_size()
+            .filter(|_| capabilities.software);
+        if let Some(size) = subgroup.filter(|&size| self.rows < size.into()) {
+            variants.insert(0, many("subgroup", size));
         }
         variants
     }

@@ -175,6 +175,16 @@ impl WeightShape {
         self.choose_scales(variant).slot(codes, module)
     }
 
+    /// Constants of entries that take rows in whole runs: runs of a group where that is one (0 where the
+    /// parameters say how many), and groups whose scales are loaded together.
+    pub fn choose_runs(self, variant: Variant) -> Variant {
+        let one_run = self.group_size() == RUN;
+        let pairs = one_run && self.groups().is_multiple_of(2);
+        variant
+            .number("RUNS", u32::from(one_run))
+            .number("GROUPS", if pairs { 2 } else { 1 })
+    }
+
     /// Fills the slots for scales, zero points and minima.
     pub fn choose_scales(self, variant: Variant) -> Variant {
         let scale = match self.format.scale_type {

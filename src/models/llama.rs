@@ -40,7 +40,7 @@ pub use footprint::{Footprint, Use};
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
 
 /// Keys that one part of attention over the cache should at least have, where there are many.
-const KEYS_OF_A_PART: usize = 128;
+const KEYS_OF_A_PART: usize = 32;
 
 /// Parts beyond which putting them together costs more than it gains.
 const MAX_PARTS: usize = 16;

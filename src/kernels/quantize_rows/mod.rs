@@ -352,7 +352,12 @@ impl Launch for QuantizeLaunch {
         }
         let once = self.once(x, capabilities);
         if capabilities.software {
-            return once.into_iter().chain(variants).collect();
+            // A few rows, each by all lanes of one of the CPU's vectors.
+            let blocks = u64::from(self.shape.m) * u64::from(self.shape.k / self.shape.block);
+            let size = capabilities.subgroup_size();
+            let few = size.filter(|&size| blocks < size.into());
+            let few = few.map(|size| variant("subgroup", size, size));
+            return once.into_iter().chain(few).chain(variants).collect();
         }
         // On hardware a short block is one lane's work, a long one a workgroup's.
         variants.rotate_left(if self.shape.block <= 128 { 1 } else { 2 });
