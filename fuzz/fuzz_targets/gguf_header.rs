@@ -1,10 +1,11 @@
-//! Any bytes as a GGUF file: parsed, and if that succeeds every tensor decoded and repacked.
+//! Any bytes as a GGUF file: parsed, and if that succeeds every tensor decoded and repacked, and its tokenizer built.
 //!
 //! A panic, an overflow, an out-of-bounds index or runaway memory is a finding; an error is not.
 
 #![no_main]
 
 use lapidary::io::gguf::parse;
+use lapidary::text::Tokenizer;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -15,6 +16,9 @@ fuzz_target!(|bytes: &[u8]| {
             return;
         }
     };
+    if let Ok(tokenizer) = Tokenizer::from_gguf(file.metadata()) {
+        std::hint::black_box(tokenizer.encode("Alice was", true).ok());
+    }
     for tensor in file.tensors() {
         let decoded = file
             .decoded(&tensor.name)

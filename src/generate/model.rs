@@ -84,7 +84,7 @@ impl LanguageModel {
             let template = folder.chat_template()?;
             let template = template.map(|one| ChatTemplate::new(&one)).transpose();
             let mut ends = folder.generation()?.end_tokens;
-            let tokenizer = Tokenizer::open(folder.tokenizer_path()).map_err(text)?;
+            let tokenizer = Tokenizer::of_folder(&folder).map_err(text)?;
             let special = folder.special_tokens()?;
             let id = |token: Option<String>| tokenizer.id(&token?);
             let begin = id(special.begin);

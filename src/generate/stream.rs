@@ -97,14 +97,17 @@ pub fn generate_each(
     if prompts.iter().any(Vec::is_empty) {
         return Err(GenerateError::EmptyPrompt);
     }
-    let new = |prompt: &Vec<u32>| Growing {
-        n_prompt: prompt.len(),
-        all: prompt.clone(),
-        stream: TextStream::new(tokenizer),
-        held: Held::new(options.stops),
-        ended: None,
+    let new = |prompt: &Vec<u32>| -> Result<Growing<'_>, GenerateError> {
+        let stream = TextStream::behind(tokenizer, prompt);
+        Ok(Growing {
+            n_prompt: prompt.len(),
+            all: prompt.clone(),
+            stream: stream.map_err(|reason| text_error(Path::new("tokenizer"), reason))?,
+            held: Held::new(options.stops),
+            ended: None,
+        })
     };
-    let mut texts: Vec<Growing<'_>> = prompts.iter().map(new).collect();
+    let mut texts = prompts.iter().map(new).collect::<Result<Vec<_>, _>>()?;
     let given: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let mut candidates = session.feed_each(&given)?;
     loop {

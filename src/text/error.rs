@@ -1,7 +1,10 @@
 //! Why a text could not become tokens, or tokens a text.
 
+use std::path::PathBuf;
+
 use crate::io::IoError;
 use crate::io::gguf::GgufError;
+use crate::io::hf::HfError;
 
 /// A tokenizer or chat template that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +53,43 @@ pub enum TextError {
         /// Tokens in the vocabulary.
         n_tokens: usize,
     },
-    /// Two lists of metadata do not have the same length.
-    #[error("tokenizer.ggml.token_type has {found} entries for {expected} tokens")]
-    TokenTypes {
+    /// A list of metadata has not one entry for each token.
+    #[error("{key} has {found} entries for {expected} tokens")]
+    Entries {
+        /// The metadata key.
+        key: &'static str,
         /// Entries.
         found: usize,
         /// Tokens.
         expected: usize,
     },
+    /// A value of a token or of a tokenizer's part that cannot be.
+    #[error("{what} is {found}; expected {expected}")]
+    Entry {
+        /// Where it stands.
+        what: String,
+        /// What stands there.
+        found: String,
+        /// What can stand there.
+        expected: &'static str,
+    },
+    /// The bytes are not those of a `tokenizer.model`.
+    #[error("tokenizer.model is no SentencePiece model: expected {expected} at byte {at}")]
+    ModelFile {
+        /// From the file's beginning.
+        at: usize,
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// A folder has no tokenizer.
+    #[error("{}: neither tokenizer.json nor tokenizer.model is there", folder.display())]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The files beside a tokenizer cannot be used.
+    #[error(transparent)]
+    Hf(Box<HfError>),
     /// A tokenizer must have a token.
     #[error("the vocabulary lacks {token:?}, which a {kind} tokenizer needs")]
     MissingToken {
@@ -89,5 +121,11 @@ impl From<IoError> for TextError {
 impl From<GgufError> for TextError {
     fn from(reason: GgufError) -> Self {
         Self::Gguf(Box::new(reason))
+    }
+}
+
+impl From<HfError> for TextError {
+    fn from(reason: HfError) -> Self {
+        Self::Hf(Box::new(reason))
     }
 }

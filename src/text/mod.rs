@@ -3,15 +3,24 @@
 //! A [`Tokenizer`] comes from a `tokenizer.json` or from the metadata of a GGUF file; a [`ChatTemplate`] from
 //! either too. Both do what the models' authors meant, by the same libraries or the same templates.
 
+mod byte_level;
 mod bytes;
 mod chat;
 mod error;
+mod fallback;
+mod folder;
 mod gguf;
+mod json_checks;
+mod sentencepiece;
 
 use std::path::Path;
 
+use tokenizers::Decoder;
+
 use crate::io::gguf::Metadata;
+use crate::io::hf::{HfFolder, SpecialTokens};
 use crate::io::read_bytes;
+use crate::io::safetensors::shown;
 
 pub use bytes::byte_tokenizer;
 pub use chat::{ChatTemplate, Message};
@@ -21,6 +30,8 @@ pub use error::TextError;
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// Whether tokens such as `<0x0A>` are bytes.
+    falls_back: bool,
 }
 
 impl Tokenizer {
@@ -32,23 +43,52 @@ impl Tokenizer {
         Self::from_json(&read_bytes(path)?)
     }
 
+    /// Reads the tokenizer of a folder: its `tokenizer.json`, or where there is none its `tokenizer.model`.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::from_sentencepiece`], [`TextError::NoTokenizer`] without both.
+    pub fn of_folder(folder: &HfFolder) -> Result<Self, TextError> {
+        let (json, model) = (folder.tokenizer_path(), folder.sentencepiece_path());
+        if json.exists() {
+            return Self::open(json);
+        }
+        if !model.exists() {
+            return Err(TextError::NoTokenizer {
+                folder: folder.path().to_owned(),
+            });
+        }
+        Self::from_sentencepiece(&read_bytes(model)?, &folder.special_tokens()?)
+    }
+
+    /// Reads the bytes of a `tokenizer.model` of SentencePiece, BPE or unigrams. Where `special` does not say otherwise,
+    /// a text begins with the model's own token and ends with none.
+    ///
+    /// # Errors
+    /// [`TextError::ModelFile`] for bytes that are none, [`TextError::Unknown`] for other kinds, and what is wrong with
+    /// pieces and added tokens.
+    pub fn from_sentencepiece(model: &[u8], special: &SpecialTokens) -> Result<Self, TextError> {
+        let json = folder::tokenizer_json(model, special)?;
+        Self::from_json(json.to_string().as_bytes())
+    }
+
     /// Reads the bytes of a `tokenizer.json`. Padding and truncation that it asks for are left to the caller.
     ///
     /// # Errors
     /// [`TextError::Tokenizer`].
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
+        let falls_back = json_checks::check(json)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(tokenizer_error)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(tokenizer_error)?;
-        Ok(Self { inner })
+        Ok(Self { inner, falls_back })
     }
 
-    /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE cut as `gpt-2`,
-    /// `smollm`, `llama-bpe` or `qwen2`, or WordPiece.
+    /// Builds the tokenizer that the metadata of a GGUF file describe: byte-level BPE with the cuts that
+    /// `tokenizer.ggml.pre` names, SentencePiece's BPE or unigrams, or WordPiece.
     ///
     /// # Errors
     /// [`TextError::Unknown`] for other kinds, [`TextError::Gguf`] for keys that are missing, and what is
-    /// wrong with vocabulary and merges.
+    /// wrong with vocabulary, scores and merges.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TextError> {
         let json = gguf::tokenizer_json(metadata)?;
         Self::from_json(json.to_string().as_bytes())
@@ -64,13 +104,24 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of `tokens`, special tokens written out. Bytes that are no UTF-8 become U+FFFD.
+    /// The text of `tokens`, special tokens written out. Bytes that are no UTF-8 become U+FFFD. Where texts are encoded
+    /// with a space before them, the space is left out.
     ///
     /// # Errors
     /// [`TextError::NoSuchToken`], [`TextError::Tokenizer`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
         self.check(tokens)?;
-        self.inner.decode(tokens, false).map_err(tokenizer_error)
+        match self.inner.get_decoder() {
+            Some(decoder) if self.falls_back => {
+                let words = fallback::without_wrong_bytes(self.words(tokens));
+                decoder.decode(words).map_err(tokenizer_error)
+            }
+            _ => self.inner.decode(tokens, false).map_err(tokenizer_error),
+        }
+    }
+
+    fn words(&self, tokens: &[u32]) -> Vec<String> {
+        tokens.iter().filter_map(|&id| self.token(id)).collect()
     }
 
     /// Tokens in the vocabulary.
@@ -126,6 +177,18 @@ impl<'a> TextStream<'a> {
         }
     }
 
+    /// The text behind these tokens: what is before it decides if it begins with a space.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::decode`].
+    pub fn behind(tokenizer: &'a Tokenizer, tokens: &[u32]) -> Result<Self, TextError> {
+        let mut stream = Self::new(tokenizer);
+        let last = tokens.last().copied();
+        stream.tokens.extend(last);
+        stream.given = tokenizer.decode(&stream.tokens)?.len();
+        Ok(stream)
+    }
+
     /// What `token` adds to the text: nothing while a character is not whole.
     ///
     /// # Errors
@@ -133,7 +196,12 @@ impl<'a> TextStream<'a> {
     pub fn push(&mut self, token: u32) -> Result<String, TextError> {
         self.tokens.push(token);
         let text = self.tokenizer.decode(&self.tokens)?;
-        if text.ends_with('\u{fffd}') && self.tokens.len() < MAX_CHARACTER_TOKENS + 1 {
+        let waits = if self.tokenizer.falls_back {
+            fallback::ends_within_character(&self.tokenizer.words(&self.tokens))
+        } else {
+            text.ends_with('\u{fffd}') && self.tokens.len() < MAX_CHARACTER_TOKENS + 1
+        };
+        if waits {
             return Ok(String::new());
         }
         Ok(self.give(&text))
@@ -154,7 +222,7 @@ impl<'a> TextStream<'a> {
         self.tokens.clear();
         self.tokens.extend(last);
         // The last token stays for the join; its own text is known to be whole.
-        let own = self.tokenizer.inner.decode(&self.tokens, false);
+        let own = self.tokenizer.decode(&self.tokens);
         self.given = own.map_or(0, |own| own.len());
         new
     }
@@ -170,7 +238,7 @@ const MAX_CHARACTER_TOKENS: usize = 4;
 )]
 fn tokenizer_error(reason: tokenizers::Error) -> TextError {
     TextError::Tokenizer {
-        reason: crate::io::safetensors::shown(&reason.to_string()),
+        reason: shown(&reason.to_string()),
     }
 }
 

@@ -155,18 +155,27 @@ fn word_pieces_are_stored_the_other_way_round() {
 fn tokenizers_that_cannot_be_built_are_refused_by_key() {
     let said = |more: &[(&str, Value)]| byte_level("smollm", more).unwrap_err().to_string();
     assert_eq!(
-        byte_level("tekken", &[]).unwrap_err().to_string(),
-        "tokenizer.ggml.pre is \"tekken\"; supported: gpt-2, smollm, llama-bpe, qwen2"
+        byte_level("viking", &[]).unwrap_err().to_string(),
+        "tokenizer.ggml.pre is \"viking\"; supported: default, gpt-2 (phi-2, mpt, olmo), smollm (starcoder, refact, \
+         command-r, codeshell), llama-bpe (llama3, llama-v3, falcon3, pixtral), smaug-bpe (dbrx), qwen2, \
+         deepseek-r1-qwen, tekken, deepseek-coder"
     );
     assert_eq!(
-        said(&[("tokenizer.ggml.model", Value::String("llama".to_owned()))]),
-        "tokenizer.ggml.model is \"llama\"; supported: gpt2 (byte-level BPE), bert (WordPiece)"
+        said(&[("tokenizer.ggml.model", Value::String("rwkv".to_owned()))]),
+        "tokenizer.ggml.model is \"rwkv\"; supported: gpt2 (byte-level BPE), llama (SentencePiece BPE), t5 \
+         (SentencePiece unigrams), bert (WordPiece)"
     );
     assert_eq!(
         said(&[("tokenizer.ggml.merges", texts(&["h e", "he"]))]),
         "merge 1 is \"he\"; expected two tokens with one space between"
     );
     assert!(said(&[("tokenizer.ggml.merges", texts(&["h x"]))]).starts_with("tokenizer: "));
+    // Longer than any token, so that the library would write outside of its room.
+    let long = "<|end|>";
+    assert_eq!(
+        said(&[("tokenizer.ggml.merges", texts(&[&format!("{long} {long}")]))]),
+        "merge 0 is \"<|end|>\" and \"<|end|>\"; expected two tokens that make a third"
+    );
     assert_eq!(
         said(&[("tokenizer.ggml.tokens", texts(&["a", "b", "a"]))]),
         "tokenizer.ggml.token_type has 13 entries for 3 tokens"

@@ -380,3 +380,60 @@ fn a_text_begins_as_the_tokenizers_configuration_says() {
     let chat = open(template).chat_tokens(&[message]);
     assert_eq!(chat.expect("tokens"), [0, 5]);
 }
+
+/// `tokenizer.model` of SentencePiece: two pieces for the ends, letters and a word, by scores.
+fn sentencepiece() -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut pieces = vec![("<unk>", 2, 0.0), ("<s>", 3, 0.0), ("</s>", 3, 0.0)];
+    let normal = ["\u{2581}", "h", "i", "hi", "\u{2581}hi"];
+    pieces.extend(
+        normal
+            .into_iter()
+            .zip(0..)
+            .map(|(text, at)| (text, 1, -(at as f32))),
+    );
+    for (text, kind, score) in pieces {
+        let mut piece = vec![0x0a, text.len() as u8];
+        piece.extend(text.bytes());
+        piece.push(0x15);
+        piece.extend(f32::to_le_bytes(score));
+        piece.extend([0x18, kind]);
+        file.extend([0x0a, piece.len() as u8]);
+        file.extend(piece);
+    }
+    // BPE, whose spaces stay as they are.
+    file.extend([0x12, 2, 0x18, 2, 0x1a, 2, 0x20, 0]);
+    file
+}
+
+#[test]
+fn a_folder_may_hold_the_tokenizer_of_sentencepiece_instead() {
+    let cpu = CpuEngine::new();
+    let path = folder("folder-sentencepiece", Method::Awq, false);
+    let open = || LanguageModel::open(&cpu, &path, 16);
+    let said = open().expect_err("no tokenizer").to_string();
+    let expected = "neither tokenizer.json nor tokenizer.model is there";
+    assert!(said.ends_with(expected), "{said}");
+    fs::write(path.join("tokenizer.model"), sentencepiece()).expect("writes");
+    let model = open().expect("opens");
+    assert_eq!(
+        model.tokens("hi hi  h").expect("tokens"),
+        [1, 7, 7, 3, 3, 4]
+    );
+    assert_eq!(model.ends(), [2]);
+    let config = r#"{"bos_token":"<s>","eos_token":"</s>","add_bos_token":false}"#;
+    fs::write(path.join("tokenizer_config.json"), config).expect("writes");
+    assert_eq!(open().expect("opens").tokens("hi").expect("tokens"), [7]);
+    fs::write(path.join("added_tokens.json"), r#"{"<pad>":9}"#).expect("writes");
+    let said = open().expect_err("a gap").to_string();
+    assert!(
+        said.contains("an added token is \"<pad>\" with id 9"),
+        "{said}"
+    );
+    fs::write(path.join("tokenizer.model"), "no model").expect("writes");
+    let said = open().expect_err("no model").to_string();
+    assert!(
+        said.contains("folder-sentencepiece") && said.contains("tokenizer.model is no"),
+        "{said}"
+    );
+}

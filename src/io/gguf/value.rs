@@ -302,6 +302,31 @@ impl Metadata {
             _ => None,
         })
     }
+
+    /// An array of f32.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn floats(&self, key: &str) -> Result<&[f32], GgufError> {
+        self.wanted(key, "an array of f32", |value| match value {
+            Value::Array(Array::F32(values)) => Some(values.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// An array of bytes, whether they are stored with a sign or not.
+    ///
+    /// # Errors
+    /// As [`Self::text`].
+    pub fn bytes(&self, key: &str) -> Result<Vec<u8>, GgufError> {
+        self.wanted(key, "an array of u8 or i8", |value| match value {
+            Value::Array(Array::U8(values)) => Some(values.clone()),
+            Value::Array(Array::I8(values)) => {
+                Some(values.iter().map(|value| value.cast_unsigned()).collect())
+            }
+            _ => None,
+        })
+    }
 }
 
 /// A value in a message: its type, and itself if it is short.

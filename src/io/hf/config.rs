@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::ConfigError;
+use super::{AddedToken, ConfigError};
 use crate::io::gguf::Metadata;
 use crate::io::safetensors::shown;
 
@@ -260,6 +260,42 @@ impl Fields {
             field,
             found,
             expected,
+        }
+    }
+
+    /// Added tokens by ids: ids with their tokens, or tokens with their ids.
+    pub fn added(&self, field: &'static str) -> Result<Vec<AddedToken>, ConfigError> {
+        let wrong = |found: String| ConfigError::Field {
+            field,
+            found: shown(&found),
+            expected: "tokens with their ids, each once",
+        };
+        let read = |(key, value): (&String, &Value)| {
+            let (id, content, is_special) = match value {
+                Value::Object(of) => (
+                    key.parse().ok(),
+                    of.get("content")?.as_str()?,
+                    of.get("special").and_then(Value::as_bool).unwrap_or(false),
+                ),
+                // Nothing else is said of it; tokens with brackets are special in all such files.
+                id => (id.as_u64(), key.as_str(), key.starts_with('<')),
+            };
+            let id = u32::try_from(id?).ok()?;
+            Some(AddedToken {
+                id,
+                content: content.to_owned(),
+                is_special,
+            })
+        };
+        let tokens = self
+            .0
+            .iter()
+            .map(|pair| read(pair).ok_or_else(|| wrong(format!("{}: {}", pair.0, pair.1))));
+        let mut tokens = tokens.collect::<Result<Vec<_>, _>>()?;
+        tokens.sort_by_key(|token| token.id);
+        match tokens.windows(2).find(|two| two[0].id == two[1].id) {
+            Some(two) => Err(wrong(format!("{} twice", two[0].id))),
+            None => Ok(tokens),
         }
     }
 

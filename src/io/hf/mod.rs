@@ -72,6 +72,23 @@ pub struct SpecialTokens {
     pub end: Option<String>,
     /// Whether every text begins with it; `None` where `tokenizer.json` alone says.
     pub adds_begin: Option<bool>,
+    /// Whether every text ends with its end, said as that.
+    pub adds_end: Option<bool>,
+    /// Whether what follows a special token begins with a space, as every text does.
+    pub is_legacy: Option<bool>,
+    /// Tokens that the vocabulary was extended by, by ids.
+    pub added: Vec<AddedToken>,
+}
+
+/// A token that is matched in a text as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedToken {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub content: String,
+    /// Whether it is no part of what is said.
+    pub is_special: bool,
 }
 
 impl SpecialTokens {
@@ -94,13 +111,19 @@ impl SpecialTokens {
             },
             Some(_) => json.text(field).map(|token| Some(token.to_owned())),
         };
-        let adds_begin = json
-            .get("add_bos_token")
-            .map(|_| json.flag("add_bos_token", false));
+        let flag = |field| json.get(field).map(|_| json.flag(field, false)).transpose();
+        const ADDED: &str = "added_tokens_decoder";
+        let added = match json.get(ADDED) {
+            None => Vec::new(),
+            Some(value) => Fields::of(value, ADDED)?.added(ADDED)?,
+        };
         Ok(Self {
             begin: token("bos_token")?,
             end: token("eos_token")?,
-            adds_begin: adds_begin.transpose()?,
+            adds_begin: flag("add_bos_token")?,
+            adds_end: flag("add_eos_token")?,
+            is_legacy: flag("legacy")?,
+            added,
         })
     }
 }
@@ -120,10 +143,22 @@ impl HfFolder {
         }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where a tokenizer would be.
     #[must_use]
     pub fn tokenizer_path(&self) -> PathBuf {
         self.folder.join("tokenizer.json")
+    }
+
+    /// Where SentencePiece's model would be, for folders without a `tokenizer.json`.
+    #[must_use]
+    pub fn sentencepiece_path(&self) -> PathBuf {
+        self.folder.join("tokenizer.model")
     }
 
     /// What the model is made of.
@@ -153,15 +188,21 @@ impl HfFolder {
         self.read("generation_config.json", GenerationConfig::from_json)
     }
 
-    /// Tokens around a text; nothing is said without a `tokenizer_config.json`.
+    /// Tokens around a text; nothing is said without a `tokenizer_config.json`. Added tokens that it does not name are
+    /// those of an `added_tokens.json`.
     ///
     /// # Errors
     /// [`HfError::Config`] as [`SpecialTokens::from_json`].
     pub fn special_tokens(&self) -> Result<SpecialTokens, HfError> {
-        if !self.folder.join("tokenizer_config.json").exists() {
-            return Ok(SpecialTokens::default());
+        let mut tokens = SpecialTokens::default();
+        if self.folder.join("tokenizer_config.json").exists() {
+            tokens = self.read("tokenizer_config.json", SpecialTokens::from_json)?;
         }
-        self.read("tokenizer_config.json", SpecialTokens::from_json)
+        const ADDED: &str = "added_tokens.json";
+        if tokens.added.is_empty() && self.folder.join(ADDED).exists() {
+            tokens.added = self.read(ADDED, |text| Fields::parse(text)?.added(ADDED))?;
+        }
+        Ok(tokens)
     }
 
     /// The chat template of `chat_template.jinja` or `tokenizer_config.json`, if there is one. Of several

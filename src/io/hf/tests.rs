@@ -210,14 +210,34 @@ const GOOD: &str = r#""x":"a.safetensors","y":"a.safetensors","z":"b.safetensors
 #[test]
 fn special_tokens_are_words_alone_or_with_their_properties() {
     let found = SpecialTokens::from_json(
-        r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":"</s>","add_bos_token":true}"#,
+        r#"{"bos_token":{"content":"<s>","lstrip":false},"eos_token":"</s>","add_bos_token":true,
+            "add_eos_token":false,"legacy":false,
+            "added_tokens_decoder":{"32000":{"content":"<pad>","special":true},"2":{"content":"</s>"}}}"#,
     );
+    let added = |id, content: &str, is_special| AddedToken {
+        id,
+        content: content.to_owned(),
+        is_special,
+    };
     let expected = SpecialTokens {
         begin: Some("<s>".to_owned()),
         end: Some("</s>".to_owned()),
         adds_begin: Some(true),
+        adds_end: Some(false),
+        is_legacy: Some(false),
+        added: vec![added(2, "</s>", false), added(32000, "<pad>", true)],
     };
     assert_eq!(found.unwrap(), expected);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("added_tokens.json");
+    fs::write(&file, r#"{"<pad>":7,"word":3}"#).unwrap();
+    let found = HfFolder::new(folder.path()).special_tokens().unwrap().added;
+    assert_eq!(found, [added(3, "word", false), added(7, "<pad>", true)]);
+    fs::write(&file, r#"{"<pad>":7,"word":7}"#).unwrap();
+    let error = HfFolder::new(folder.path()).special_tokens().unwrap_err();
+    let expected =
+        "field \"added_tokens.json\" is 7 twice; expected tokens with their ids, each once";
+    assert!(error.to_string().ends_with(expected), "{error}");
     let found = SpecialTokens::from_json(r#"{"bos_token":null}"#);
     assert_eq!(found.unwrap(), SpecialTokens::default());
     for (text, expected) in [
@@ -230,6 +250,10 @@ fn special_tokens_are_words_alone_or_with_their_properties() {
             "field \"eos_token\" is an object without it",
         ),
         (r#"{"add_bos_token":"yes"}"#, "expected true or false"),
+        (
+            r#"{"added_tokens_decoder":{"x":{"content":"a"}}}"#,
+            "expected tokens with their ids",
+        ),
     ] {
         let error = SpecialTokens::from_json(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");

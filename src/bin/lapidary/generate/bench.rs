@@ -14,7 +14,7 @@ use super::{LanguageOptions, Opened, failure};
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
-    /// A GGUF file, or a folder with config.json, tokenizer.json and safetensors files.
+    /// A GGUF file, or a folder with config.json, tokenizer.json or tokenizer.model, and safetensors files.
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// Tokens that are read.

@@ -150,7 +150,8 @@ impl LanguageOptions {
 pub fn is_language_model(path: &Path) -> bool {
     let is_gguf = path.extension().is_some_and(|one| one == "gguf");
     let has = |name: &str| PathBuf::from(path).join(name).exists();
-    is_gguf || (path.is_dir() && has("config.json") && has("tokenizer.json"))
+    let has_tokenizer = has("tokenizer.json") || has("tokenizer.model");
+    is_gguf || (path.is_dir() && has("config.json") && has_tokenizer)
 }
 
 fn failure(error: GenerateError) -> Failure {

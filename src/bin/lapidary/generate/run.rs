@@ -21,7 +21,7 @@ use super::{LanguageOptions, Opened, failure, is_language_model};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// A GGUF file, or a folder with config.json, tokenizer.json and safetensors files.
+    /// A GGUF file, or a folder with config.json, tokenizer.json or tokenizer.model, and safetensors files.
     #[arg(value_name = "MODEL")]
     model: PathBuf,
     /// What to go on with; `-` reads it from the standard input.
@@ -90,7 +90,7 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> {
     if !is_language_model(&options.model) {
         return Err(Failure::Usage(format!(
-            "{}: no language model: expected a .gguf file, or a folder with config.json and tokenizer.json",
+            "{}: no language model: expected a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
             options.model.display()
         )));
     }

@@ -42,7 +42,7 @@ pub fn verify(
     device.adapter("verify compares an adapter with the CPU reference")?;
     if let Some(path) = models.iter().find(|path| !is_language_model(path)) {
         return Err(Failure::Usage(format!(
-            "{}: --against-cpu is for language models: a .gguf file, or a folder with config.json and tokenizer.json",
+            "{}: --against-cpu is for language models: a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
             path.display()
         )));
     }

@@ -1,0 +1,139 @@
+//! Byte-level BPE of the metadata of a GGUF file: how a text is cut before, as `tokenizer.ggml.pre` names it.
+//!
+//! The patterns are those of the models' own `tokenizer.json`.
+
+use serde_json::{Value, json};
+
+use super::TextError;
+use super::gguf::{added, ends, vocabulary};
+use crate::io::gguf::Metadata;
+use crate::io::safetensors::shown;
+
+const PRE: &str = "tokenizer.ggml.pre";
+
+/// The names known, for messages.
+const KNOWN: &str = "default, gpt-2 (phi-2, mpt, olmo), smollm (starcoder, refact, command-r, codeshell), llama-bpe \
+                     (llama3, llama-v3, falcon3, pixtral), smaug-bpe (dbrx), qwen2, deepseek-r1-qwen, tekken, \
+                     deepseek-coder";
+
+/// GPT-2's pattern.
+const GPT_2: &str = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)";
+
+/// Mistral's, which cuts words where small letters are followed by capitals.
+const TEKKEN: &str = "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|\
+                      [^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\
+                      \\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/// Llama 3's, with runs of at most `digits` digits.
+fn llama_pattern(digits: &str) -> String {
+    format!(
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{{L}}\\p{{N}}]?\\p{{L}}+|\\p{{N}}{digits}| \
+         ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+    )
+}
+
+/// What is done to a text before merges.
+struct Cuts {
+    steps: Vec<Value>,
+    normalizer: Value,
+    /// Whether a piece that is a token is not looked through for merges.
+    ignores_merges: bool,
+    /// Whether a text begins with a token where the file does not say.
+    adds_begin: bool,
+}
+
+fn level(use_regex: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex})
+}
+
+/// Cuts at each match in turn, then spells bytes.
+fn splits(patterns: &[&str]) -> Vec<Value> {
+    let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    patterns.iter().map(split).chain([level(false)]).collect()
+}
+
+fn cuts(pre: &str) -> Result<Cuts, TextError> {
+    let is_of_llama = matches!(
+        pre,
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "tekken"
+    );
+    let steps = match pre {
+        "gpt-2" | "phi-2" | "mpt" | "olmo" => vec![level(true)],
+        "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" => {
+            vec![
+                json!({"type": "Digits", "individual_digits": true}),
+                level(true),
+            ]
+        }
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "smaug-bpe" | "dbrx" => {
+            splits(&[&llama_pattern("{1,3}")])
+        }
+        "qwen2" | "deepseek-r1-qwen" => splits(&[&llama_pattern("")]),
+        "tekken" => splits(&[TEKKEN]),
+        "deepseek-coder" => splits(&[
+            "[\r\n]",
+            "\\s?\\p{L}+",
+            "\\s?\\p{P}+",
+            "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+",
+            "\\p{N}",
+        ]),
+        "default" => splits(&[
+            "[\\p{P}\\$\\+<=>\\^~\\|]+",
+            GPT_2,
+            "\\p{N}+",
+            "[0-9][0-9][0-9]",
+        ]),
+        found => {
+            return Err(TextError::Unknown {
+                key: PRE,
+                found: shown(found),
+                allowed: KNOWN,
+            });
+        }
+    };
+    Ok(Cuts {
+        steps,
+        normalizer: if pre == "qwen2" {
+            json!({"type": "NFC"})
+        } else {
+            Value::Null
+        },
+        ignores_merges: is_of_llama,
+        adds_begin: is_of_llama,
+    })
+}
+
+pub(super) fn byte_level(metadata: &Metadata, tokens: &[String]) -> Result<Value, TextError> {
+    let cuts = cuts(metadata.text(PRE)?)?;
+    let merges = metadata.texts("tokenizer.ggml.merges")?;
+    let merges = merges
+        .iter()
+        .enumerate()
+        .map(|(index, merge)| {
+            let (left, right) = merge
+                .split_once(' ')
+                .filter(|(left, right)| {
+                    !left.is_empty() && !right.is_empty() && !right.contains(' ')
+                })
+                .ok_or_else(|| TextError::Merge {
+                    index,
+                    found: shown(merge),
+                })?;
+            Ok(json!([left, right]))
+        })
+        .collect::<Result<Vec<_>, TextError>>()?;
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": added(metadata, tokens)?,
+        "normalizer": cuts.normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": cuts.steps},
+        "post_processor": ends(metadata, tokens, (cuts.adds_begin, false))?,
+        "decoder": level(true),
+        "model": {
+            "type": "BPE",
+            "vocab": vocabulary(tokens.iter().map(String::as_str))?,
+            "merges": merges,
+            "ignore_merges": cuts.ignores_merges,
+        },
+    }))
+}
