@@ -137,3 +137,65 @@ pub(super) fn byte_level(metadata: &Metadata, tokens: &[String]) -> Result<Value
         },
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+    use super::*;
+
+    fn pieces(pre: &str, text: &str) -> Vec<String> {
+        let steps = json!({"type": "Sequence", "pretokenizers": cuts(pre).expect("known").steps});
+        let steps: tokenizers::PreTokenizerWrapper = serde_json::from_value(steps).expect("reads");
+        let mut cut = PreTokenizedString::from(text);
+        steps.pre_tokenize(&mut cut).expect("cuts");
+        let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits
+            .into_iter()
+            .map(|(_, (from, to), _)| text[from..to].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn texts_are_cut_as_the_name_says() {
+        let text = "Hello  World's 12345 iOS!\n\nx";
+        // Pieces by bars.
+        let expected = [
+            ("gpt-2", "Hello| | World|'s| 12345| iOS|!|\n|\n|x"),
+            ("smollm", "Hello| | World|'s| |1|2|3|4|5| iOS|!|\n|\n|x"),
+            ("llama-bpe", "Hello| | World|'s| |123|45| iOS|!\n\n|x"),
+            ("smaug-bpe", "Hello| | World|'s| |123|45| iOS|!\n\n|x"),
+            ("qwen2", "Hello| | World|'s| |1|2|3|4|5| iOS|!\n\n|x"),
+            ("tekken", "Hello| | World|'s| |1|2|3|4|5| i|OS|!\n\n|x"),
+            (
+                "deepseek-coder",
+                "Hello| | World|'|s| |1|2|3|4|5| iOS|!|\n|\n|x",
+            ),
+            ("default", "Hello| | World|'|s| |123|45| iOS|!|\n|\n|x"),
+        ];
+        for (pre, cut) in expected {
+            let cut: Vec<&str> = cut.split('|').collect();
+            assert_eq!(pieces(pre, text), cut, "{pre}");
+        }
+        for (pre, same) in [
+            ("phi-2", "gpt-2"),
+            ("starcoder", "smollm"),
+            ("llama3", "llama-bpe"),
+            ("pixtral", "llama-bpe"),
+            ("dbrx", "smaug-bpe"),
+            ("deepseek-r1-qwen", "qwen2"),
+        ] {
+            assert_eq!(pieces(pre, text), pieces(same, text), "{pre}");
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_message_is_known() {
+        let names = KNOWN
+            .split([',', '(', ')', ' '])
+            .filter(|name| !name.is_empty());
+        for name in names {
+            assert!(cuts(name).is_ok(), "{name}");
+        }
+    }
+}

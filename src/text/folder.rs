@@ -55,5 +55,5 @@ pub(super) fn tokenizer_json(bytes: &[u8], special: &SpecialTokens) -> Result<Va
     let more = more
         .into_iter()
         .map(|(id, text, is_special)| added_token(id, text, is_special));
-    file.model.tokenizer_json(FILE, ends, more.collect())
+    file.model.tokenizer_json(FILE, &ends, more.collect())
 }

@@ -64,7 +64,7 @@ fn pieces(metadata: &Metadata, tokens: &[String], method: Method) -> Result<Valu
         joins_spaces: flag("tokenizer.ggml.remove_extra_whitespaces", false)?,
     };
     let ends = ends(metadata, tokens, (is_bpe, !is_bpe))?;
-    model.tokenizer_json("tokenizer.ggml.tokens", ends, Vec::new())
+    model.tokenizer_json("tokenizer.ggml.tokens", &ends, Vec::new())
 }
 
 /// What each token is for.

@@ -8,11 +8,8 @@ use crate::io::safetensors::shown;
 /// Checks merges, compiled rules and stripping decoders; says if tokens such as `<0x0A>` become bytes.
 ///
 /// # Errors
-/// [`TextError::Tokenizer`] for bytes that are no JSON, [`TextError::Entry`] naming the part.
-pub(super) fn check(json: &[u8]) -> Result<bool, TextError> {
-    let json: Value = serde_json::from_slice(json).map_err(|reason| TextError::Tokenizer {
-        reason: shown(&reason.to_string()),
-    })?;
+/// [`TextError::Entry`] naming the part.
+pub(super) fn check(json: &Value) -> Result<bool, TextError> {
     merges(&json["model"])?;
     let mut falls_back = false;
     for part in parts(&json["decoder"], "decoders") {

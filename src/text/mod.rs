@@ -15,6 +15,7 @@ mod sentencepiece;
 
 use std::path::Path;
 
+use serde_json::Value;
 use tokenizers::Decoder;
 
 use crate::io::gguf::Metadata;
@@ -68,7 +69,7 @@ impl Tokenizer {
     /// pieces and added tokens.
     pub fn from_sentencepiece(model: &[u8], special: &SpecialTokens) -> Result<Self, TextError> {
         let json = folder::tokenizer_json(model, special)?;
-        Self::from_json(json.to_string().as_bytes())
+        Self::checked(&json, json.to_string().as_bytes())
     }
 
     /// Reads the bytes of a `tokenizer.json`. Padding and truncation that it asks for are left to the caller.
@@ -76,7 +77,15 @@ impl Tokenizer {
     /// # Errors
     /// [`TextError::Tokenizer`].
     pub fn from_json(json: &[u8]) -> Result<Self, TextError> {
-        let falls_back = json_checks::check(json)?;
+        let value = serde_json::from_slice(json).map_err(|reason| TextError::Tokenizer {
+            reason: shown(&reason.to_string()),
+        })?;
+        Self::checked(&value, json)
+    }
+
+    /// The tokenizer of `json`, whose value is given.
+    fn checked(value: &Value, json: &[u8]) -> Result<Self, TextError> {
+        let falls_back = json_checks::check(value)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(tokenizer_error)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(tokenizer_error)?;
@@ -91,7 +100,7 @@ impl Tokenizer {
     /// wrong with vocabulary, scores and merges.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TextError> {
         let json = gguf::tokenizer_json(metadata)?;
-        Self::from_json(json.to_string().as_bytes())
+        Self::checked(&json, json.to_string().as_bytes())
     }
 
     /// The tokens of `text`, with those that the model wants around it if `ends`. Special tokens written

@@ -10,7 +10,7 @@
 
 mod model_file;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
@@ -99,7 +99,7 @@ impl Model {
     pub(super) fn tokenizer_json(
         mut self,
         file: &'static str,
-        ends: Value,
+        ends: &Value,
         more: Vec<Value>,
     ) -> Result<Value, TextError> {
         self.check(file)?;
@@ -211,7 +211,7 @@ impl Model {
             all.filter(|&(_, (_, &kind))| kind == Kind::Normal)
                 .map(|(id, (text, _))| (id, text.as_str()))
         };
-        let ids: HashMap<&str, usize> = normal().map(|(id, text)| (text, id)).collect();
+        let ids: BTreeMap<&str, usize> = normal().map(|(id, text)| (text, id)).collect();
         let mut merges = Vec::new();
         for (id, text) in normal() {
             if text.len() > MAX_PIECE_BYTES {
