@@ -6,10 +6,11 @@ use super::super::{TextStream, Tokenizer};
 use super::*;
 use crate::io::gguf::{Array, Metadata, Value};
 use crate::io::hf::{AddedToken, SpecialTokens};
+use crate::io::read_bytes;
 
 fn data(name: &str) -> Vec<u8> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
-    std::fs::read(std::path::Path::new(folder).join(name)).expect("test data")
+    read_bytes(format!("{folder}/{name}")).expect("test data")
 }
 
 fn texts(of: &str) -> Vec<(String, Vec<u32>, String)> {
