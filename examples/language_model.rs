@@ -109,7 +109,7 @@ fn check_prompt(
         }
         next = session.feed(&[found])?;
     }
-    if model.tokenizer.decode(&made)? != prompt.greedy_text {
+    if model.vocabulary.tokenizer.decode(&made)? != prompt.greedy_text {
         return Err("the same tokens make another text".into());
     }
     println!("{} tokens the same: {:?}", made.len(), prompt.greedy_text);

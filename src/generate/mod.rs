@@ -22,7 +22,7 @@ mod verify;
 
 pub use divergence::{Divergence, divergence};
 pub use error::GenerateError;
-pub use model::{LanguageModel, text_of};
+pub use model::{LanguageModel, Vocabulary, text_of};
 pub use perplexity::{Perplexity, Windows, log_probabilities};
 pub use sample::{PENALIZED_TOKENS, Sampler, Sampling};
 pub use session::{Candidates, Session, SessionOptions};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
-use crate::io::gguf::GgufFile;
+use crate::io::gguf::{GgufFile, Metadata};
 use crate::io::hf::{ConfigError, HfFolder};
 use crate::models::llama::{
     CacheType, Footprint, GgufWeights, HfWeights, Llama, Use, WeightSource,
@@ -23,12 +23,19 @@ const END_WORDS: [&str; 5] = [
     "<|end|>",
 ];
 
-/// A decoder on an engine, its tokenizer and its chat template.
+/// A decoder on an engine, with what turns text into its tokens.
 #[derive(Debug)]
 pub struct LanguageModel {
-    path: PathBuf,
     /// The weights.
     pub llama: Llama,
+    /// Its tokens.
+    pub vocabulary: Vocabulary,
+}
+
+/// A model's tokenizer and chat template, and the tokens it wants around texts.
+#[derive(Debug)]
+pub struct Vocabulary {
+    path: PathBuf,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
@@ -76,65 +83,110 @@ impl LanguageModel {
             engine.run(recording)?;
             Ok(())
         };
-        let model = if path.is_dir() {
-            let folder = HfFolder::new(path);
-            let source = HfWeights::open(path)?;
-            check(&source)?;
-            let text = |reason| text_error(path, reason);
-            let template = folder.chat_template()?;
-            let template = template.map(|one| ChatTemplate::new(&one)).transpose();
-            let mut ends = folder.generation()?.end_tokens;
-            let tokenizer = Tokenizer::of_folder(&folder).map_err(text)?;
-            let special = folder.special_tokens()?;
-            let id = |token: Option<String>| tokenizer.id(&token?);
-            let begin = id(special.begin);
-            ends.extend(id(special.end).filter(|id| !ends.contains(id)));
-            Self {
-                path: path.to_owned(),
-                tokenizer,
-                template: template.map_err(text)?,
-                begin,
-                adds_begin: special.adds_begin,
-                ends,
-                llama: Llama::load(&source, context, run)?,
-            }
-        } else {
-            let file = GgufFile::open(path)?;
-            let source = GgufWeights::new(&file)?;
-            check(&source)?;
-            let text = |reason| text_error(path, reason);
-            let metadata = file.metadata();
-            let token = |key: &str| -> Result<Option<u32>, GenerateError> {
-                let found = metadata.get(key).map(|_| metadata.count(key)).transpose();
-                let found = found.map_err(|reason| config_error(path, reason.into()))?;
-                Ok(found.and_then(|id| u32::try_from(id).ok()))
-            };
-            const TEMPLATE: &str = "tokenizer.chat_template";
-            let template = match metadata.get(TEMPLATE) {
-                None => None,
-                Some(_) => {
-                    let template = metadata.text(TEMPLATE);
-                    let template = template.map_err(|reason| config_error(path, reason.into()))?;
-                    Some(ChatTemplate::new(template).map_err(text)?)
-                }
-            };
-            Self {
-                path: path.to_owned(),
-                tokenizer: Tokenizer::from_gguf(metadata).map_err(text)?,
-                template,
-                begin: token("tokenizer.ggml.bos_token_id")?,
-                adds_begin: None,
-                ends: token("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
-                llama: Llama::load(&source as &dyn WeightSource, context, run)?,
-            }
+        let load = |source: &dyn WeightSource| {
+            check(source)?;
+            let vocabulary = Vocabulary::open(path)?;
+            vocabulary.check(source.config()?.vocabulary)?;
+            let llama = Llama::load(source, context, run)?;
+            Ok(Self { llama, vocabulary })
         };
-        model.checked()
+        if path.is_dir() {
+            return load(&HfWeights::open(path)?);
+        }
+        let file = GgufFile::open(path)?;
+        load(&GgufWeights::new(&file)?)
     }
 
     /// Tokens that end a text.
     #[must_use]
     pub fn ends(&self) -> &[u32] {
-        &self.ends
+        &self.vocabulary.ends
+    }
+
+    /// As [`Vocabulary::tokens`].
+    ///
+    /// # Errors
+    /// [`GenerateError::Text`].
+    pub fn tokens(&self, text: &str) -> Result<Vec<u32>, GenerateError> {
+        self.vocabulary.tokens(text)
+    }
+
+    /// As [`Vocabulary::chat_tokens`].
+    ///
+    /// # Errors
+    /// [`GenerateError::NoTemplate`], [`GenerateError::Text`].
+    pub fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>, GenerateError> {
+        self.vocabulary.chat_tokens(messages)
+    }
+}
+
+impl Vocabulary {
+    /// That of a GGUF file or a folder of Hugging Face's; no weights are read.
+    ///
+    /// # Errors
+    /// [`GenerateError`] for files that cannot be used.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, GenerateError> {
+        let path = path.as_ref();
+        let mut opened = if path.is_dir() {
+            Self::of_folder(path)?
+        } else {
+            Self::of_gguf(path, GgufFile::open(path)?.metadata())?
+        };
+        for word in END_WORDS {
+            if let Some(id) = opened.tokenizer.id(word)
+                && !opened.ends.contains(&id)
+            {
+                opened.ends.push(id);
+            }
+        }
+        Ok(opened)
+    }
+
+    fn of_folder(path: &Path) -> Result<Self, GenerateError> {
+        let folder = HfFolder::new(path);
+        let text = |reason| text_error(path, reason);
+        let template = folder.chat_template()?;
+        let template = template.map(|one| ChatTemplate::new(&one)).transpose();
+        let mut ends = folder.generation()?.end_tokens;
+        let tokenizer = Tokenizer::of_folder(&folder).map_err(text)?;
+        let special = folder.special_tokens()?;
+        let id = |token: Option<String>| tokenizer.id(&token?);
+        let begin = id(special.begin);
+        ends.extend(id(special.end).filter(|id| !ends.contains(id)));
+        Ok(Self {
+            path: path.to_owned(),
+            template: template.map_err(text)?,
+            begin,
+            adds_begin: special.adds_begin,
+            ends,
+            tokenizer,
+        })
+    }
+
+    fn of_gguf(path: &Path, metadata: &Metadata) -> Result<Self, GenerateError> {
+        let text = |reason| text_error(path, reason);
+        let token = |key: &str| -> Result<Option<u32>, GenerateError> {
+            let found = metadata.get(key).map(|_| metadata.count(key)).transpose();
+            let found = found.map_err(|reason| config_error(path, reason.into()))?;
+            Ok(found.and_then(|id| u32::try_from(id).ok()))
+        };
+        const TEMPLATE: &str = "tokenizer.chat_template";
+        let template = match metadata.get(TEMPLATE) {
+            None => None,
+            Some(_) => {
+                let template = metadata.text(TEMPLATE);
+                let template = template.map_err(|reason| config_error(path, reason.into()))?;
+                Some(ChatTemplate::new(template).map_err(text)?)
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            tokenizer: Tokenizer::from_gguf(metadata).map_err(text)?,
+            template,
+            begin: token("tokenizer.ggml.bos_token_id")?,
+            adds_begin: None,
+            ends: token("tokenizer.ggml.eos_token_id")?.into_iter().collect(),
+        })
     }
 
     /// The tokens of a text, with those the model wants around it.
@@ -185,24 +237,20 @@ impl LanguageModel {
         tokens.map_err(|reason| text_error(&self.path, reason))
     }
 
-    /// Checks the vocabulary and completes the tokens that end a text.
-    fn checked(mut self) -> Result<Self, GenerateError> {
-        let (tokenizer, embedding) = (self.tokenizer.n_tokens(), self.llama.config().vocabulary);
-        if tokenizer > embedding {
-            return Err(GenerateError::Vocabulary {
-                file: self.path,
-                tokenizer,
-                embedding,
-            });
+    /// Refuses a tokenizer with more tokens than the embedding has rows.
+    ///
+    /// # Errors
+    /// [`GenerateError::Vocabulary`].
+    pub fn check(&self, embedding: usize) -> Result<(), GenerateError> {
+        let tokenizer = self.tokenizer.n_tokens();
+        if tokenizer <= embedding {
+            return Ok(());
         }
-        for word in END_WORDS {
-            if let Some(id) = self.tokenizer.id(word)
-                && !self.ends.contains(&id)
-            {
-                self.ends.push(id);
-            }
-        }
-        Ok(self)
+        Err(GenerateError::Vocabulary {
+            file: self.path.clone(),
+            tokenizer,
+            embedding,
+        })
     }
 }
 

@@ -79,6 +79,28 @@ pub fn create_folder(path: &Path) -> Result<(), IoError> {
     std::fs::create_dir_all(path).map_err(|reason| IoError::write(path, reason))
 }
 
+/// Gives a folder another name beside it, in one step. Nothing may be there under that name.
+///
+/// # Errors
+/// [`IoError::Write`] if something is there, or the operating system refuses.
+pub fn rename_folder(from: &Path, to: &Path) -> Result<(), IoError> {
+    let wrong = |reason| IoError::write(to, reason);
+    if std::fs::symlink_metadata(to).is_ok() {
+        return Err(wrong(io::Error::other("there is something of that name")));
+    }
+    sync_folder(from).map_err(wrong)?;
+    std::fs::rename(from, to).map_err(wrong)?;
+    sync_folder(folder_of(to)).map_err(wrong)
+}
+
+/// Removes a folder with all files in it.
+///
+/// # Errors
+/// [`IoError::Write`] if the operating system refuses.
+pub fn remove_folder(path: &Path) -> Result<(), IoError> {
+    std::fs::remove_dir_all(path).map_err(|reason| IoError::write(path, reason))
+}
+
 /// Removes a file, if it is there.
 ///
 /// # Errors

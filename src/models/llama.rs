@@ -13,6 +13,7 @@
 //! Weights keep the format of their file. Matrices that read the same input and have one format lie below
 //! each other and are one product. Everything else is f32.
 
+mod block;
 mod cache;
 mod error;
 mod export;
@@ -22,60 +23,32 @@ mod weights;
 
 use crate::io::hf::{DecoderConfig, DecoderKind};
 use crate::kernels::FloatType;
-use crate::num::{rotary_frequencies, rotary_table};
-use crate::ops::nn::{
-    AttentionOptions, HeadOrder, Heads, Indices, Mask, NormKind, NormOptions, RotaryOptions,
-    Rotation, append_to_cache, append_to_int8_cache, attention_in_parts, attention_over_int8,
-    embedding_of, norm, rotary, swiglu_halves, upload_rotary_table,
-};
-use crate::ops::{ActivationPath, OpError, Weight, slice};
+use crate::ops::nn::{Indices, Rotation, embedding_of};
+use crate::ops::{ActivationPath, OpError, Weight};
 use crate::record::{Recording, Tensor};
 
-use weights::{Joined, Linear, Loader};
+use block::{Frame, Layer};
+use weights::{Linear, Loader};
 
+pub use block::{LlamaBlock, LlamaEmbedding, Pass};
 pub use cache::{CacheRows, CacheType, KvCache};
 pub use error::LlamaError;
-pub use export::save_decoder;
+pub use export::{decoder_config, save_decoder};
 pub use footprint::{Footprint, Use};
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
-
-/// Keys that one part of attention over the cache should at least have, where there are many.
-const KEYS_OF_A_PART: usize = 32;
-
-/// Parts beyond which putting them together costs more than it gains.
-const MAX_PARTS: usize = 16;
 
 /// A decoder whose weights are on an engine.
 #[derive(Debug, Clone)]
 pub struct Llama {
-    config: DecoderConfig,
+    frame: Frame,
     context: usize,
-    rotation: Rotation,
     /// `[vocabulary, width]`
     embedding: Weight,
     layers: Vec<Layer>,
     norm: Tensor,
     /// `[vocabulary, width]`; the embedding where the head is tied.
     head: Linear,
-    /// f32 `[context, head_dim / 2, 2]`
-    angles: Tensor,
-    activations: ActivationPath,
     n_bytes: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Layer {
-    attention_norm: Tensor,
-    /// `[(heads + 2 kv_heads) head_dim, width]`
-    qkv: Joined,
-    qkv_bias: Option<Tensor>,
-    /// Norms of the heads of q and of k.
-    head_norms: Option<[Tensor; 2]>,
-    out: Linear,
-    ffn_norm: Tensor,
-    /// `[2 ffn_width, width]`
-    gate_up: Joined,
-    down: Linear,
 }
 
 /// What a pass is about, all of it on the engine: n tokens of each of some sequences.
@@ -111,37 +84,32 @@ impl Llama {
             layers.push(loader.layer(index)?);
             run(&loader.take())?;
         }
-        let frequencies = rotary_frequencies(config.head_dim, config.rope_base);
-        let table = rotary_table(context, &frequencies);
+        let n_bytes = loader.n_bytes();
         let mut recording = Recording::new();
-        let angles =
-            upload_rotary_table(&mut recording, context, &table).map_err(LlamaError::Tensor)?;
+        let frame = Frame::new(&mut recording, config, (context, source.rotation()))?;
         run(&recording)?;
         Ok(Self {
+            frame,
             context,
-            rotation: source.rotation(),
             embedding,
             layers,
             norm,
             head,
-            angles,
-            activations: ActivationPath::Float,
-            n_bytes: loader.n_bytes(),
-            config,
+            n_bytes,
         })
     }
 
     /// The same weights, with activations that meet the quantized ones as `path` says.
     #[must_use]
     pub fn with_activations(mut self, path: ActivationPath) -> Self {
-        self.activations = path;
+        self.frame.activations = path;
         self
     }
 
     /// Sizes.
     #[must_use]
     pub const fn config(&self) -> &DecoderConfig {
-        &self.config
+        &self.frame.config
     }
 
     /// Positions that can be asked for.
@@ -163,9 +131,9 @@ impl Llama {
             n_kv_heads,
             head_dim,
             ..
-        } = self.config;
+        } = self.frame.config;
         let shape = [sequences, n_kv_heads, capacity, head_dim];
-        KvCache::new(kind, self.config.n_layers, shape)
+        KvCache::new(kind, self.frame.config.n_layers, shape)
     }
 
     /// Appends a pass over n tokens of each sequence, whose keys and values go into the cache, and returns the
@@ -199,8 +167,10 @@ impl Llama {
         cache: &CacheRows,
     ) -> Result<Tensor, OpError> {
         let layer = &self.layers[layer];
-        let x = self.record_attention(recording, layer, (x, given), cache)?;
-        self.record_ffn(recording, layer, &x)
+        let pass = self
+            .frame
+            .record(recording, layer, (x, given.start, given.length), cache)?;
+        Ok(pass.output)
     }
 
     /// Appends the norm before the head.
@@ -212,7 +182,7 @@ impl Llama {
         recording: &mut Recording,
         x: &Tensor,
     ) -> Result<Tensor, OpError> {
-        self.record_norm(recording, x, &self.norm)
+        self.frame.record_norm(recording, x, &self.norm)
     }
 
     /// Appends the logits, f32 `[n, vocabulary]`, of hidden states `[n, width]`.
@@ -225,7 +195,7 @@ impl Llama {
         hidden: &Tensor,
     ) -> Result<Tensor, OpError> {
         self.head
-            .record(recording, hidden, self.activations, (None, None))
+            .record(recording, hidden, self.frame.activations, (None, None))
     }
 
     /// Appends the rows of the embedding, f32 `[n, width]`.
@@ -238,136 +208,6 @@ impl Llama {
         tokens: &Indices,
     ) -> Result<Tensor, OpError> {
         embedding_of(recording, &self.embedding, tokens, FloatType::F32)
-    }
-
-    /// x plus what its tokens attend to.
-    fn record_attention(
-        &self,
-        recording: &mut Recording,
-        layer: &Layer,
-        (x, given): (&Tensor, Tokens<'_>),
-        cache: &CacheRows,
-    ) -> Result<Tensor, OpError> {
-        let DecoderConfig {
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            ..
-        } = self.config;
-        let (rows, batch) = (x.shape()[0], given.start.len().max(1));
-        if !rows.is_multiple_of(batch) {
-            return Err(OpError::Shape {
-                op: "attention",
-                what: "tokens",
-                got: vec![rows],
-                expected: format!("as many of each of {batch} sequences"),
-            });
-        }
-        let n = rows / batch;
-        let normed = self.record_norm(recording, x, &layer.attention_norm)?;
-        let qkv = layer.qkv.record(
-            recording,
-            &normed,
-            self.activations,
-            layer.qkv_bias.as_ref(),
-        )?;
-        let (keys, values) = (n_heads..n_heads + n_kv_heads, n_heads + n_kv_heads);
-        let values = values..values + n_kv_heads;
-        let all = view(&qkv, &[batch, n, values.end, head_dim]);
-        let ((q, of_q), (k, of_k)) = match &layer.head_norms {
-            None => ((all.clone(), Some(0..n_heads)), (all.clone(), Some(keys))),
-            Some([q_norm, k_norm]) => {
-                let mut normed = |heads: std::ops::Range<usize>, gamma| {
-                    let columns = heads.start * head_dim..heads.end * head_dim;
-                    let part = slice(recording, &qkv, 1, columns)?;
-                    let normed = view(&part, &[rows * heads.len(), head_dim]);
-                    let normed = self.record_norm(recording, &normed, gamma)?;
-                    Ok::<_, OpError>(view(&normed, &[batch, n, heads.len(), head_dim]))
-                };
-                let q = normed(0..n_heads, q_norm)?;
-                ((q, None), (normed(keys, k_norm)?, None))
-            }
-        };
-        let turned = |heads, rotation| RotaryOptions {
-            starts: given.start,
-            table: &self.angles,
-            rotation,
-            order: HeadOrder::TokensFirst,
-            heads,
-            is_backward: false,
-            out: FloatType::F32,
-        };
-        let q = rotary(recording, &q, &turned(of_q, self.rotation))?;
-        let options = AttentionOptions {
-            order: HeadOrder::TokensFirst,
-            kv_order: HeadOrder::HeadsFirst,
-            mask: Mask::CausalInCache,
-            lengths: Some(given.length.clone()),
-            ..AttentionOptions::default()
-        };
-        let seen = match cache {
-            CacheRows::Float { k: key, v: value } => {
-                append_to_cache(recording, &k, key, &turned(of_k, self.rotation))?;
-                append_to_cache(
-                    recording,
-                    &all,
-                    value,
-                    &turned(Some(values), Rotation::None),
-                )?;
-                let heads = Heads {
-                    q: &q,
-                    k: key,
-                    v: value,
-                };
-                attention_in_parts(recording, heads, parts(n, key.shape()[2]), &options)?
-            }
-            CacheRows::Int8 { k: key, v: value } => {
-                let k = rotary(recording, &k, &turned(of_k, self.rotation))?;
-                let order = HeadOrder::TokensFirst;
-                append_to_int8_cache(recording, (&k, order, None), given.start, key)?;
-                append_to_int8_cache(recording, (&all, order, Some(values)), given.start, value)?;
-                let splits = parts(n, key.codes.shape()[2]);
-                attention_over_int8(recording, &q, [key, value], splits, &options)?
-            }
-        };
-        let seen = view(&seen, &[rows, n_heads * head_dim]);
-        layer
-            .out
-            .record(recording, &seen, self.activations, (None, Some(x)))
-    }
-
-    /// x plus what the feed-forward part makes of it.
-    fn record_ffn(
-        &self,
-        recording: &mut Recording,
-        layer: &Layer,
-        x: &Tensor,
-    ) -> Result<Tensor, OpError> {
-        let normed = self.record_norm(recording, x, &layer.ffn_norm)?;
-        let gate_up = layer
-            .gate_up
-            .record(recording, &normed, self.activations, None)?;
-        let gated = swiglu_halves(recording, &gate_up, FloatType::F32)?;
-        layer
-            .down
-            .record(recording, &gated, self.activations, (None, Some(x)))
-    }
-
-    fn record_norm(
-        &self,
-        recording: &mut Recording,
-        x: &Tensor,
-        gamma: &Tensor,
-    ) -> Result<Tensor, OpError> {
-        let options = NormOptions {
-            kind: NormKind::Rms,
-            gamma,
-            beta: None,
-            epsilon: self.config.rms_epsilon as f32,
-            running: None,
-            out: FloatType::F32,
-        };
-        Ok(norm(recording, x, &options)?.y)
     }
 }
 
@@ -386,17 +226,4 @@ const fn gguf_rotation(kind: DecoderKind) -> Rotation {
         DecoderKind::Llama | DecoderKind::Mistral => Rotation::Neighbours,
         DecoderKind::Qwen2 | DecoderKind::Qwen3 => Rotation::Halves,
     }
-}
-
-/// Into how many parts keys are cut. Many queries fill an adapter by themselves.
-fn parts(queries: usize, capacity: usize) -> u32 {
-    if queries > 1 {
-        return 1;
-    }
-    capacity.div_ceil(KEYS_OF_A_PART).clamp(1, MAX_PARTS) as u32
-}
-
-/// The same memory in another shape of as many elements.
-fn view(x: &Tensor, shape: &[usize]) -> Tensor {
-    Tensor::of_buffer(x.buffer().clone(), x.dtype(), shape)
 }

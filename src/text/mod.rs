@@ -103,6 +103,14 @@ impl Tokenizer {
         Self::checked(&json, json.to_string().as_bytes())
     }
 
+    /// A `tokenizer.json` of the tokenizer that the metadata of a GGUF file describe.
+    ///
+    /// # Errors
+    /// As [`Self::from_gguf`].
+    pub fn gguf_json(metadata: &Metadata) -> Result<String, TextError> {
+        Ok(format!("{:#}\n", gguf::tokenizer_json(metadata)?))
+    }
+
     /// The tokens of `text`, with those that the model wants around it if `ends`. Special tokens written
     /// out in the text are recognized.
     ///

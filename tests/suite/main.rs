@@ -7,6 +7,7 @@ mod attention;
 mod bert;
 mod cli;
 mod cli_config;
+mod cli_decoder;
 mod cli_eval;
 mod cli_generate;
 mod cli_models;

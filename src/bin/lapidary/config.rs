@@ -22,7 +22,15 @@ const TRAIN: &str = "train";
 
 /// Flags that say where things go or come from in one run and not what is trained: no part of the
 /// settings kept with a result.
-const OF_ONE_RUN: [&str; 6] = ["config", "out", "checkpoint", "log", "svg", "device"];
+const OF_ONE_RUN: [&str; 7] = [
+    "config",
+    "out",
+    "checkpoint",
+    "log",
+    "svg",
+    "device",
+    "max_ram",
+];
 
 /// A TOML file.
 pub struct Document {

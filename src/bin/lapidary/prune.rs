@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lapidary::compress::model::Model;
+use lapidary::compress::prune::Sparsity;
 use lapidary::compress::stage::Context;
 use lapidary::compress::stage::prune::{
     PruneAmount, PruneLog, PruneMethod, PruneMisfit, PruneOptions, PruneSchedule, PruneScope,
@@ -11,12 +12,14 @@ use lapidary::compress::stage::prune::{
 };
 use lapidary::compress::stage::sensitivity::{ScanOptions, Sensitivity, prune_sensitivity};
 use lapidary::compress::stage::shrink::{ShrinkLog, ShrinkOptions, UnitScore, shrink};
+use lapidary::compress::transformer::decoder::{Change, Pruning};
 use lapidary::num::ValueFormat;
 use lapidary::num::mask::Units;
 use lapidary::num::optim::{Convention, Optimizer};
 use serde::Serialize;
 
 use crate::config::Settings;
+use crate::generate::{CalibrationOptions, Compressing, is_language_model};
 use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{number, print, print_json, table};
@@ -76,12 +79,14 @@ enum MisfitName {
     lapidary prune mlp.safetensors mlp-2of4 --sparsity 2:4 --method sparsegpt --values f16\n  \
     lapidary prune mlp.safetensors mlp-half --sparsity 50% --structured\n  \
     lapidary prune mlp.safetensors mlp-blocks --sparsity 75% --block 16x16 --keep '5.*'\n  \
-    lapidary prune mlp.safetensors mlp-scan --sparsity 80% --scan")]
+    lapidary prune mlp.safetensors mlp-scan --sparsity 80% --scan\n  \
+    lapidary prune model.gguf model-half --sparsity 50% --method sparsegpt --calibration text.txt --samples 64")]
 pub struct PruneCommand {
-    /// A folder of a model, or a file of `train --out`.
+    /// A folder of a model, a file of `train --out`, or a language model, which loses weights all at once and is not
+    /// trained: a GGUF file or a folder of Hugging Face's.
     #[arg(value_name = "MODEL")]
     input: PathBuf,
-    /// Folder to write.
+    /// Folder to write; of a GGUF file also a name that ends in .gguf.
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// What goes: a share as 80%, or all but N of every M weights as 2:4, with x16 behind it when 16 outputs share
@@ -141,9 +146,11 @@ pub struct PruneCommand {
     /// How pruned weights are stored.
     #[arg(long, value_enum, default_value = "f32")]
     values: ValuesName,
-    /// Samples of the training set that judge weights.
+    /// Samples of the training set, or windows of --calibration, that judge weights.
     #[arg(long, default_value_t = 512, value_name = "N")]
     samples: usize,
+    #[command(flatten)]
+    calibration: CalibrationOptions,
     /// Write nothing; say what each layer alone loses at this sparsity, on a tenth of the training set.
     #[arg(long, conflicts_with = "structured")]
     scan: bool,
@@ -175,6 +182,10 @@ pub enum Log {
 }
 
 pub fn run(common: &CommonOptions, options: &PruneCommand) -> Result<(), Failure> {
+    if is_language_model(&options.input) {
+        return options.language_model(common);
+    }
+    options.calibration.refuse(&options.input)?;
     let making = options.making();
     let opened = making.open()?;
     let engine = train::engine(common, &options.device)?;
@@ -213,6 +224,75 @@ impl PruneCommand {
             seed: self.seed,
             settings: &self.settings,
         }
+    }
+
+    /// A language model with zeros.
+    fn language_model(&self, common: &CommonOptions) -> Result<(), Failure> {
+        let refuse = |reason: String| {
+            let input = self.input.display();
+            Err(Failure::Usage(format!(
+                "{input}: a language model, {reason}"
+            )))
+        };
+        for (is_given, flag) in [
+            (self.structured, "--structured"),
+            (self.scan, "--scan"),
+            (self.block.is_some(), "--block"),
+            (
+                self.schedule == Some(ScheduleName::Gradual),
+                "--schedule gradual",
+            ),
+            (
+                self.checkpoint.is_some(),
+                "--checkpoint: what is done is in OUT.partial",
+            ),
+        ] {
+            if is_given {
+                return refuse(format!("for which there is no {flag}"));
+            }
+        }
+        let pruning = match self.method {
+            PruneMethod::Magnitude => Pruning::Magnitude,
+            PruneMethod::Wanda => Pruning::Wanda,
+            PruneMethod::SparseGpt => Pruning::SparseGpt,
+            PruneMethod::Random | PruneMethod::Taylor | PruneMethod::Snip | PruneMethod::Obd => {
+                return refuse("whose weights magnitude, wanda and sparsegpt judge".to_owned());
+            }
+        };
+        let sparsity = match amount(self)? {
+            PruneAmount::Share(share) => Sparsity::Share(share),
+            PruneAmount::NOfM {
+                keep,
+                group,
+                vector: 1,
+            } => Sparsity::NOfM { keep, group },
+            other => {
+                return refuse(format!(
+                    "which loses a share or N:M of its weights, not {other}"
+                ));
+            }
+        };
+        let change = Change::Prune {
+            sparsity,
+            pruning,
+            misfit: match self.misfit {
+                MisfitName::Error => PruneMisfit::Error,
+                MisfitName::Keep => PruneMisfit::Keep,
+            },
+        };
+        let compressing = Compressing {
+            stage: "prune",
+            input: &self.input,
+            out: &self.out,
+            change,
+            keep: &self.keep,
+            samples: self.samples,
+            calibration: &self.calibration,
+            device: &self.device,
+            settings: &self.settings,
+            is_plan: false,
+        };
+        compressing.run(common)
     }
 
     /// The smaller model.

@@ -10,10 +10,12 @@ use lapidary::compress::stage::qat::{QatLog, QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
     Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
 };
+use lapidary::compress::transformer::decoder::Change;
 use lapidary::num::optim::{Convention, Optimizer};
 use serde::Serialize;
 
 use crate::config::Settings;
+use crate::generate::{CalibrationOptions, Compressing, is_language_model};
 use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{bytes, number, print, print_json, table};
@@ -50,12 +52,14 @@ enum ActivationsName {
     lapidary quantize mlp.safetensors mlp-w8a8 --scheme w8a8 --method smoothquant\n  \
     lapidary quantize mlp.safetensors mlp-int4 --scheme int4-g32 --on-misfit smaller-group --keep '5.*'\n  \
     lapidary quantize mlp.safetensors mlp-int4 --scheme w4a16-g64 --on-misfit int8 --plan\n  \
-    lapidary quantize mlp.safetensors mlp-int2 --scheme int2-g16 --qat-epochs 2")]
+    lapidary quantize mlp.safetensors mlp-int2 --scheme int2-g16 --qat-epochs 2\n  \
+    lapidary quantize model.gguf model-int4 --scheme int4-g32 --calibration text.txt --samples 64\n  \
+    lapidary quantize model-folder model-int8 --scheme int8-channel --keep '*.down_proj.weight'")]
 pub struct QuantizeCommand {
-    /// A folder of a model, or a file of `train --out`.
+    /// A folder of a model, a file of `train --out`, or a language model: a GGUF file or a folder of Hugging Face's.
     #[arg(value_name = "MODEL")]
     input: PathBuf,
-    /// Folder to write.
+    /// Folder to write; of a GGUF file also a name that ends in .gguf.
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// int8, int4, int3, int2, nf4, log8 or log4, or wBaB with the bits of weights and activations; then -tensor,
@@ -63,12 +67,20 @@ pub struct QuantizeCommand {
     /// scales.
     #[arg(long, value_name = "SCHEME", value_parser = scheme)]
     scheme: QuantizeScheme,
-    /// How codes are found: nearest, gptq, awq, hqq or smoothquant; gptq by default, nearest for nf4, log8 and log4.
+    /// How codes are found: nearest, gptq, awq, hqq or smoothquant; gptq by default, nearest for nf4, log8 and log4 and
+    /// for language models without --calibration.
     #[arg(long, value_name = "NAME", value_parser = method)]
     method: Option<Method>,
-    /// Samples of the training set that calibrate.
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    /// Samples of the training set, or windows of --calibration, that calibrate.
+    #[arg(
+        long,
+        visible_alias = "samples",
+        default_value_t = 256,
+        value_name = "N"
+    )]
     calib: usize,
+    #[command(flatten)]
+    calibration: CalibrationOptions,
     /// Names of weights that stay as they are, with * for any characters; may be given several times.
     #[arg(long, value_name = "PATTERN")]
     keep: Vec<String>,
@@ -137,6 +149,10 @@ struct PlannedWeight {
 }
 
 pub fn run(common: &CommonOptions, options: &QuantizeCommand) -> Result<(), Failure> {
+    if is_language_model(&options.input) {
+        return options.language_model(common);
+    }
+    options.calibration.refuse(&options.input)?;
     let making = options.making();
     let opened = making.open()?;
     let planned = plan_quantize(&opened.model, &settings(options))?;
@@ -162,6 +178,55 @@ impl QuantizeCommand {
             seed: self.seed,
             settings: &self.settings,
         }
+    }
+
+    /// A language model in fewer bits.
+    fn language_model(&self, common: &CommonOptions) -> Result<(), Failure> {
+        let refuse = |flag: &str| {
+            let input = self.input.display();
+            Err(Failure::Usage(format!(
+                "{input}: a language model, for which there is no {flag}"
+            )))
+        };
+        if self.qat_epochs > 0 {
+            return refuse("--qat-epochs");
+        }
+        if self.bias_correction {
+            return refuse("--bias-correction");
+        }
+        if self.checkpoint.is_some() {
+            return refuse("--checkpoint: what is done is in OUT.partial");
+        }
+        let settings = settings(self);
+        let Some(&linear) = settings.scheme.as_linear() else {
+            return Err(Failure::Usage(format!(
+                "--scheme {} for a language model; allowed: int8, int4, int3 and int2, which its files hold as codes",
+                settings.scheme
+            )));
+        };
+        let usual = match self.calibration.text() {
+            Some(_) => Method::Gptq,
+            None => Method::Nearest,
+        };
+        let change = Change::Quantize {
+            linear,
+            coding: self.method.unwrap_or(usual),
+            activations: settings.scheme.activations,
+            misfit: settings.misfit,
+        };
+        let compressing = Compressing {
+            stage: "quantize",
+            input: &self.input,
+            out: &self.out,
+            change,
+            keep: &self.keep,
+            samples: self.calib,
+            calibration: &self.calibration,
+            device: &self.device,
+            settings: &self.settings,
+            is_plan: self.plan,
+        };
+        compressing.run(common)
     }
 
     /// The model in fewer bits.

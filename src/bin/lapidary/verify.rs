@@ -151,13 +151,17 @@ pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failur
             let settings = (options.prompt.as_str(), &options.language);
             return generate::verify(common, &options.device, &models, settings);
         }
-        if let Some(model) = models.iter().find(|path| generate::is_language_model(path)) {
-            return Err(Failure::Usage(format!(
-                "{}: a language model; --against-cpu compares its operations with the CPU reference",
-                model.display()
-            )));
-        }
         let against = options.against.as_deref();
+        if let Some(model) = models.iter().find(|path| generate::is_language_model(path)) {
+            let Some(base) = against else {
+                return Err(Failure::Usage(format!(
+                    "{}: a language model; --against-cpu compares its operations with the CPU reference, --against what it \
+                     was made of with what it holds",
+                    model.display()
+                )));
+            };
+            return verify_model::made_again(common, &models, (&options.device, base));
+        }
         return verify_model::run(common, &models, (&options.device, against));
     }
     let kernels = selected(&options.kernels)?;

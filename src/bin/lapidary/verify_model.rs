@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lapidary::compress::deploy::Deployed;
-use lapidary::compress::model::{MODEL_FILE, RECEIPT_FILE};
+use lapidary::compress::model::RECEIPT_FILE;
 use lapidary::compress::outcome::Verification;
+use lapidary::io::hf::Shards;
 use lapidary::io::read_text;
-use lapidary::io::safetensors::SafetensorsFile;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -209,14 +209,59 @@ fn differing(
 }
 
 fn names_of_differing(model: &Path, again: &Path) -> Result<Vec<String>, Failure> {
-    let open = |folder: &Path| SafetensorsFile::open(folder.join(MODEL_FILE)).map_err(usage);
+    let open = |folder: &Path| Shards::open(folder).map_err(usage);
     let (there, again) = (open(model)?, open(again)?);
-    let entries = there.tensors().iter().chain(again.tensors());
-    let names: BTreeSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+    let names: BTreeSet<&str> = there.names().chain(again.names()).collect();
     let differs = |name: &&str| match (there.tensor(name), again.tensor(name)) {
         (Ok(there), Ok(again)) => there != again,
         (Ok(_) | Err(_), Ok(_) | Err(_)) => true,
     };
     let names = names.into_iter().filter(differs).map(str::to_owned);
     Ok(names.collect())
+}
+
+/// A language model, and what the command that made it gives otherwise.
+#[derive(Debug, Serialize)]
+struct Again {
+    model: PathBuf,
+    base: PathBuf,
+    /// Tensors that are not the same, bit for bit.
+    differing: Vec<String>,
+}
+
+/// Makes language models again from what they were made of; fails with the first that is not the same, after all.
+pub fn made_again(
+    common: &CommonOptions,
+    models: &[PathBuf],
+    (device, base): (&DeviceOption, &Path),
+) -> Result<(), Failure> {
+    let mut reports = Vec::new();
+    for model in models {
+        reports.push(Again {
+            model: model.clone(),
+            base: base.to_owned(),
+            differing: differing(common, (model, base), device)?,
+        });
+    }
+    let line = |one: &Again| match one.differing.as_slice() {
+        [] => format!(
+            "{}: the command that made it gives the same bytes again of {}",
+            one.model.display(),
+            one.base.display()
+        ),
+        names => format!(
+            "{}: the command that made it gives other bytes of {}: {}",
+            one.model.display(),
+            one.base.display(),
+            names.join(", ")
+        ),
+    };
+    match common.json {
+        true => print_json(&reports)?,
+        false => print(&reports.iter().map(line).collect::<Vec<_>>().join("\n"))?,
+    }
+    match reports.iter().find(|one| !one.differing.is_empty()) {
+        None => Ok(()),
+        Some(one) => Err(Failure::Mismatch(format!("{}: wrong", one.model.display()))),
+    }
 }

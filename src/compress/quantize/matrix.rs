@@ -70,6 +70,13 @@ impl LinearMatrix {
         self.spacing
     }
 
+    /// As [`QuantizedMatrix::select_rows`].
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Option<Self> {
+        let matrix = self.matrix.select_rows(rows)?;
+        Some(Self::new(matrix, self.width, self.spacing))
+    }
+
     /// The values `[n, k]`, as [`QuantizedMatrix::dequantize`] has them.
     #[must_use]
     pub fn dequantize(&self) -> Vec<f32> {

@@ -10,7 +10,9 @@ use crate::compress::model::ModelFileError;
 use crate::data::{DataError, Dataset};
 use crate::engine::{Engine, EngineError};
 use crate::eval::EvalError;
+use crate::io::IoError;
 use crate::models::ModelError;
+use crate::models::llama::LlamaError;
 use crate::num::mask::MaskError;
 use crate::num::{QuantError, SparseError};
 use crate::ops::OpError;
@@ -100,6 +102,19 @@ pub enum StageError {
         /// What is allowed.
         allowed: String,
     },
+    /// More memory than is allowed; nothing was read or written.
+    #[error("needs up to {} of memory, {parts}; allowed: {}. Fewer or shorter calibration texts need less, and methods that look at none least", mib(*needed), mib(*allowed))]
+    Memory {
+        /// Bytes.
+        needed: u64,
+        /// Bytes allowed.
+        allowed: u64,
+        /// What they are for, with sizes.
+        parts: String,
+    },
+    /// A language model that cannot be read or run.
+    #[error(transparent)]
+    Llama(Box<LlamaError>),
     /// Mathematics of compression.
     #[error(transparent)]
     Compress(Box<CompressError>),
@@ -161,4 +176,16 @@ boxed!(
     Data(DataError),
     Engine(EngineError),
     Op(OpError),
+    Llama(LlamaError),
 );
+
+impl From<IoError> for StageError {
+    fn from(error: IoError) -> Self {
+        Self::Model(Box::new(error.into()))
+    }
+}
+
+/// Bytes for people.
+pub(in crate::compress) fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}

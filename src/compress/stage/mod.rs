@@ -13,4 +13,5 @@ pub mod quantize;
 pub mod sensitivity;
 pub mod shrink;
 
+pub(in crate::compress) use context::mib;
 pub use context::{Context, Progress, StageError};

@@ -52,9 +52,9 @@ pub enum Needs {
 /// What calibration saw of the inputs of a layer.
 #[derive(Debug)]
 pub(super) struct Statistics {
-    calibration: Calibration,
+    pub(super) calibration: Calibration,
     /// Without samples unless [`Needs::Hessian`].
-    hessian: Hessian,
+    pub(super) hessian: Hessian,
 }
 
 /// A weight, compressed.
@@ -66,6 +66,8 @@ pub struct Compressed {
     pub input_factors: Option<Vec<f32>>,
     /// See [`super::CompressedLinear::output_error`].
     pub output_error: Option<f64>,
+    /// The same of rounding to nearest, where codes are found.
+    pub nearest_error: Option<f64>,
 }
 
 impl Method {
@@ -103,15 +105,17 @@ impl Method {
         let none = Statistics::new(k);
         let seen = seen.unwrap_or(&none);
         let hessian = &seen.hessian;
-        let mut input_factors = None;
+        let (mut input_factors, mut nearest_loss) = (None, None);
         let (stored, loss) = match self {
             Self::Nearest(linear) => (quantized(&round_to_nearest(&weights, linear)?), None),
             Self::Gptq(linear, options) => {
                 let made = gptq(&weights, hessian, linear, options)?;
+                nearest_loss = Some(made.nearest_loss);
                 (quantized(&made.matrix), Some(made.loss))
             }
             Self::Awq(linear, options) => {
                 let made = awq(&weights, &seen.calibration, hessian, linear, options)?;
+                nearest_loss = Some(made.nearest_loss);
                 if made.ratio.is_some() {
                     let factors = made.smoothing.factors().iter();
                     input_factors = Some(factors.map(|factor| factor.recip()).collect());
@@ -154,14 +158,32 @@ impl Method {
                 (pruned(&weights, &made.weights, *sparsity)?, Some(made.loss))
             }
         };
-        let output_error = match loss {
-            Some(loss) => share(loss, hessian, &weights)?,
-            None => None,
+        let loss = match loss {
+            // Nothing was seen that a change could be judged by.
+            None if hessian.n_samples() == 0 => None,
+            None => {
+                let made = stored.values().to_f32()?;
+                Some(hessian.loss(name, &weights.differences(&made))?)
+            }
+            Some(loss) => Some(loss),
         };
+        if matches!(self, Self::Nearest(_)) {
+            nearest_loss = loss;
+        }
+        let whole = match loss {
+            Some(_) => {
+                let all: Vec<f64> = values.iter().map(|&w| f64::from(w)).collect();
+                hessian.loss(name, &all)?
+            }
+            None => 0.0,
+        };
+        // None for a layer that gives zeros anyway.
+        let share = |loss: Option<f64>| loss.filter(|_| whole > 0.0).map(|loss| loss / whole);
         Ok(Compressed {
             stored,
             input_factors,
-            output_error,
+            output_error: share(loss),
+            nearest_error: share(nearest_loss),
         })
     }
 }
@@ -182,17 +204,6 @@ impl Statistics {
         }
         Ok(())
     }
-}
-
-/// A loss over that of a weight of zeros; none for a layer that gives zeros anyway.
-fn share(
-    loss: f64,
-    hessian: &Hessian,
-    weights: &Weights<'_>,
-) -> Result<Option<f64>, CompressError> {
-    let all: Vec<f64> = weights.values().iter().map(|&w| f64::from(w)).collect();
-    let whole = hessian.loss(weights.name(), &all)?;
-    Ok((whole > 0.0).then(|| loss / whole))
 }
 
 const fn n_of_m(keep: usize, group: usize) -> Pattern {
@@ -297,7 +308,8 @@ mod tests {
             .map(|(&got, &own)| f64::from(got) - f64::from(own))
             .collect();
         let loss = seen.hessian.loss("w", &changes).unwrap();
-        (share(loss, &seen.hessian, &weights).unwrap().unwrap(), made)
+        let whole = seen.hessian.loss("w", &weights.to_f64()).unwrap();
+        (loss / whole, made)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! what the next layer reads. Embeddings and normalizations stay as they are.
 
 mod capture;
+pub mod decoder;
 mod method;
 
 use crate::compress::model::{Activations, Stored};

@@ -1,6 +1,8 @@
 //! The same model in a file of another type, a tensor at a time.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
 
 use super::write::{Entry, write_streamed};
@@ -53,13 +55,7 @@ impl<'a> Conversion<'a> {
                 return Err(file.error(GgufError::Blocks(reason)));
             }
         };
-        let mut pairs = file.metadata().pairs().to_vec();
-        let value = Value::U32(file_type);
-        match pairs.iter_mut().find(|(key, _)| key == FILE_TYPE) {
-            Some((_, old)) => *old = value,
-            None => pairs.push((FILE_TYPE.to_owned(), value)),
-        }
-        let metadata = Metadata::new(pairs).map_err(|reason| file.error(reason))?;
+        let metadata = with_file_type(file, file_type)?;
         let kinds = file.tensors().iter().map(|tensor| kind_of(tensor, to));
         Ok(Self {
             file,
@@ -125,31 +121,23 @@ impl<'a> Conversion<'a> {
                 n_bytes: bytes_of(tensor, kind),
             })
             .collect();
-        write_streamed(path, &self.metadata, &entries, |index| {
-            let tensor = &self.file.tensors()[index];
-            if tensor.kind == self.kinds[index] {
-                return Ok(Cow::Borrowed(self.stored(tensor)?));
-            }
-            let mut all = Vec::with_capacity(entries[index].n_bytes);
-            self.encoded(index, |_, _, bytes| {
-                all.extend_from_slice(bytes);
-                Ok(())
-            })?;
-            Ok(Cow::Owned(all))
-        })
-    }
-
-    fn stored(&self, tensor: &GgufTensor) -> Result<&[u8], GgufError> {
-        let name = &tensor.name;
-        match self.file.tensor_bytes(name) {
-            Ok((_, bytes)) => Ok(bytes),
-            // Only a file that shrinks while it is open gets here.
-            Err(_) => Err(GgufError::UnknownTensor {
-                name: shown(name),
-                near: Vec::new(),
-                n_tensors: self.file.tensors().len(),
-            }),
-        }
+        write_streamed(
+            path,
+            &self.metadata,
+            &entries,
+            |index| -> Result<_, GgufError> {
+                let tensor = &self.file.tensors()[index];
+                if tensor.kind == self.kinds[index] {
+                    return Ok(Cow::Borrowed(stored(self.file, tensor)?));
+                }
+                let mut all = Vec::with_capacity(entries[index].n_bytes);
+                self.encoded(index, |_, _, bytes| {
+                    all.extend_from_slice(bytes);
+                    Ok(())
+                })?;
+                Ok(Cow::Owned(all))
+            },
+        )
     }
 
     /// Some rows at a time: their weights, the length of a row, and their new bytes.
@@ -165,13 +153,89 @@ impl<'a> Conversion<'a> {
             return Ok(());
         }
         let rows = (CHUNK / k).max(1);
-        for bytes in self.stored(tensor)?.chunks(rows * row_bytes) {
+        for bytes in stored(self.file, tensor)?.chunks(rows * row_bytes) {
             let n = bytes.len() / row_bytes;
             let weights = decode(&name, tensor.kind, bytes, n, k)?;
             let encoded = encode(&name, kind, &weights, n, k)?;
             each(&weights, k, &encoded)?;
         }
         Ok(())
+    }
+}
+
+/// The metadata of a file with another `general.file_type`.
+fn with_file_type(file: &GgufFile, file_type: u32) -> Result<Metadata, IoError> {
+    let mut pairs = file.metadata().pairs().to_vec();
+    let value = Value::U32(file_type);
+    match pairs.iter_mut().find(|(key, _)| key == FILE_TYPE) {
+        Some((_, old)) => *old = value,
+        None => pairs.push((FILE_TYPE.to_owned(), value)),
+    }
+    Metadata::new(pairs).map_err(|reason| file.error(reason))
+}
+
+/// Writes a file with other contents in some of its tensors, one at a time, replacing one that is there in one step.
+/// `kinds` are the types of those tensors, `bytes` gives the contents of one, the same whenever it is asked; the others
+/// are copied. `file_type` is the `general.file_type`, where it changes.
+///
+/// # Errors
+/// As [`super::write_gguf`]; [`GgufError::Blocks`] for rows that are no whole blocks, [`IoError::Write`] with what `bytes`
+/// says.
+pub fn rewrite_gguf<E: Into<Box<dyn Error + Send + Sync>>>(
+    (file, path): (&GgufFile, &Path),
+    file_type: Option<u32>,
+    kinds: &BTreeMap<String, GgmlType>,
+    bytes: impl Fn(&str) -> Result<Vec<u8>, E>,
+) -> Result<(), IoError> {
+    let metadata = match file_type {
+        Some(file_type) => with_file_type(file, file_type)?,
+        None => file.metadata().clone(),
+    };
+    let mut entries = Vec::new();
+    for tensor in file.tensors() {
+        let kind = kinds.get(&tensor.name).copied();
+        let n_bytes = match kind {
+            None => tensor.n_bytes,
+            Some(kind) => kind.bytes_of(tensor.n(), tensor.k()).ok_or_else(|| {
+                file.error(GgufError::Blocks(GgmlError::RowLength {
+                    tensor: shown(&tensor.name),
+                    kind,
+                    k: tensor.k(),
+                    block: kind.block_len(),
+                }))
+            })?,
+        };
+        entries.push(Entry {
+            name: &tensor.name,
+            kind: kind.unwrap_or(tensor.kind),
+            shape: &tensor.shape,
+            n_bytes,
+        });
+    }
+    write_streamed(
+        path,
+        &metadata,
+        &entries,
+        |index| -> Result<_, Box<dyn Error + Send + Sync>> {
+            let tensor = &file.tensors()[index];
+            match kinds.contains_key(&tensor.name) {
+                true => bytes(&tensor.name).map(Cow::Owned).map_err(Into::into),
+                false => stored(file, tensor).map(Cow::Borrowed).map_err(Into::into),
+            }
+        },
+    )
+}
+
+fn stored<'a>(file: &'a GgufFile, tensor: &GgufTensor) -> Result<&'a [u8], GgufError> {
+    let name = &tensor.name;
+    match file.tensor_bytes(name) {
+        Ok((_, bytes)) => Ok(bytes),
+        // Only a file that shrinks while it is open gets here.
+        Err(_) => Err(GgufError::UnknownTensor {
+            name: shown(name),
+            near: Vec::new(),
+            n_tensors: file.tensors().len(),
+        }),
     }
 }
 

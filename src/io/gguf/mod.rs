@@ -22,7 +22,7 @@ use crate::num::QuantizedMatrix;
 use crate::num::ggml::{GgmlType, decode, repack};
 use crate::tensor::{DType, HostTensor};
 
-pub use convert::Conversion;
+pub use convert::{Conversion, rewrite_gguf};
 pub use error::GgufError;
 pub use file::GgufFile;
 pub use value::{Array, Metadata, Value, ValueType};

@@ -1,6 +1,7 @@
 //! Writing a GGUF file: version 3, tensors in the order given, the same bytes for the same arguments.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -138,7 +139,7 @@ pub fn write_gguf(
 ) -> Result<(), IoError> {
     let entries: Vec<Entry<'_>> = tensors.iter().map(GgufData::entry).collect();
     write_streamed(path.as_ref(), metadata, &entries, |index| {
-        Ok(Cow::Borrowed(tensors[index].bytes.as_slice()))
+        Ok::<_, GgufError>(Cow::Borrowed(tensors[index].bytes.as_slice()))
     })
 }
 
@@ -153,11 +154,11 @@ pub(super) struct Entry<'a> {
 
 /// As [`write_gguf`], with the bytes of one tensor at a time: `bytes` gives those of a tensor by its index, the
 /// same whenever it is asked.
-pub(super) fn write_streamed<'a>(
+pub(super) fn write_streamed<'a, E: Into<Box<dyn Error + Send + Sync>>>(
     path: &Path,
     metadata: &Metadata,
     entries: &[Entry<'_>],
-    bytes: impl Fn(usize) -> Result<Cow<'a, [u8]>, GgufError>,
+    bytes: impl Fn(usize) -> Result<Cow<'a, [u8]>, E>,
 ) -> Result<(), IoError> {
     let (header, alignment) =
         header(metadata, entries).map_err(|reason| IoError::gguf(path, reason))?;

@@ -15,7 +15,7 @@ use config::Fields;
 
 pub use config::{DecoderConfig, DecoderKind, EncoderConfig, ModelConfig};
 pub use error::{ConfigError, HfError, ShardError};
-pub use quantized::{LinearError, QuantizationConfig, QuantizedLinear};
+pub use quantized::{CodeGroups, LinearError, QuantizationConfig, QuantizedLinear};
 pub use shards::Shards;
 
 /// How a model's authors sample it; what they do not say is `None`, or empty.

@@ -7,6 +7,8 @@
 //! | `awq` | `X.qweight`, `X.qzeros`, `X.scales` | [`awq`] |
 //! | `compressed-tensors` | `X.weight_packed` or `X.weight` of i8, `X.weight_scale` and more | [`codes`](crate::io::compressed_tensors::codes) |
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::config::Fields;
@@ -37,7 +39,36 @@ pub enum QuantizationConfig {
         group_size: Option<usize>,
     },
     /// Dense integers of compressed-tensors.
-    CompressedTensors(WeightArgs),
+    CompressedTensors(CodeGroups),
+}
+
+/// The config groups of compressed-tensors: which layers have which codes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeGroups {
+    /// Of layers that no group names.
+    all: Option<WeightArgs>,
+    /// By the layer's name.
+    named: BTreeMap<String, WeightArgs>,
+}
+
+impl CodeGroups {
+    /// The codes of a layer; `None` where no group is for it.
+    #[must_use]
+    pub fn of(&self, layer: &str) -> Option<&WeightArgs> {
+        self.named.get(layer).or(self.all.as_ref())
+    }
+
+    /// All codes that there are, each once.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<WeightArgs> {
+        let mut kinds: Vec<WeightArgs> = self.all.into_iter().collect();
+        for args in self.named.values() {
+            if !kinds.contains(args) {
+                kinds.push(*args);
+            }
+        }
+        kinds
+    }
 }
 
 /// A quantized layer, and the order of its columns.
@@ -71,6 +102,14 @@ pub enum LinearError {
         found: Vec<usize>,
         /// What is allowed.
         expected: String,
+    },
+    /// Codes that nothing is said of.
+    #[error(
+        "layer {layer:?} has codes, but no config group has \"Linear\" or its name among its targets"
+    )]
+    NoGroup {
+        /// The layer.
+        layer: String,
     },
     /// Parts that do not form a matrix.
     #[error(transparent)]
@@ -115,8 +154,9 @@ impl QuantizationConfig {
             reason: Box::new(reason),
         };
         match self {
-            Self::CompressedTensors(args) => {
+            Self::CompressedTensors(groups) => {
                 let packed = format!("{layer}.weight_scale");
+                let args = groups.of(layer).ok_or_else(|| named(no_group(layer)))?;
                 let matrix = read_codes_file(shards.shard_of(&packed)?, layer, args)?;
                 Ok(Some(QuantizedLinear {
                     matrix,
@@ -156,7 +196,11 @@ impl QuantizationConfig {
                 let [k, words] = shape("qweight")?;
                 (4, [words.saturating_mul(8), k], shape("scales")?[0])
             }
-            Self::CompressedTensors(args) => {
+            Self::CompressedTensors(groups) => {
+                let args = groups.of(layer).ok_or_else(|| HfError::Linear {
+                    file: shards.folder().to_owned(),
+                    reason: Box::new(no_group(layer)),
+                })?;
                 let bits = args.width.bits();
                 let [n, k] = if shards.has(&format!("{layer}.weight_packed")) {
                     let [n, words] = shape("weight_packed")?;
@@ -184,6 +228,12 @@ impl QuantizationConfig {
             Self::CompressedTensors(_) => "weight_scale",
         };
         shards.has(&format!("{layer}.{part}"))
+    }
+}
+
+fn no_group(layer: &str) -> LinearError {
+    LinearError::NoGroup {
+        layer: shown(layer),
     }
 }
 
@@ -406,39 +456,60 @@ impl Fields {
     fn compressed_tensors(&self) -> Result<QuantizationConfig, ConfigError> {
         if let Some(format) = self.get("format") {
             let format = format.as_str().unwrap_or_default();
-            if !["pack-quantized", "int-quantized", "naive-quantized"].contains(&format) {
+            if !FORMATS.contains(&format) {
                 return Err(ConfigError::Unsupported {
                     feature: "format",
                     found: shown(format),
-                    allowed: "pack-quantized, int-quantized, naive-quantized",
+                    allowed: "pack-quantized, int-quantized, naive-quantized, mixed-precision",
                 });
             }
         }
         let wrong = |found: String| ConfigError::Unsupported {
             feature: "config_groups",
             found,
-            allowed: "one group of int4 or int8 weights for all linear layers",
+            allowed: "groups of integer weights whose targets are \"Linear\" or names of layers",
         };
         let groups = self.get("config_groups").and_then(Value::as_object);
         let groups = groups.ok_or_else(|| wrong("missing".to_owned()))?;
-        let mut all = groups.iter();
-        let (Some((name, group)), None) = (all.next(), all.next()) else {
-            return Err(wrong(format!("{} groups", groups.len())));
+        let mut found = CodeGroups {
+            all: None,
+            named: BTreeMap::new(),
         };
-        let targets = group.get("targets").and_then(Value::as_array);
-        let is_for_all = |targets: &Vec<Value>| targets.iter().any(|target| target == "Linear");
-        if !targets.is_some_and(is_for_all) {
-            let found = group.get("targets").map(Value::to_string);
-            return Err(wrong(format!(
-                "targets {}",
-                shown(&found.unwrap_or_default())
-            )));
+        for (name, group) in groups {
+            let path = format!("config_groups.{}.weights", shown(name));
+            let weights = group.get("weights").unwrap_or(&Value::Null);
+            let args = WeightArgs::from_json(&path, weights);
+            let args = args.map_err(|reason| wrong(reason.to_string()))?;
+            let targets = group.get("targets").and_then(Value::as_array);
+            let listed = || wrong(format!("targets {}", shown(&group["targets"].to_string())));
+            for target in targets.filter(|all| !all.is_empty()).ok_or_else(listed)? {
+                let target = target.as_str().ok_or_else(listed)?;
+                let before = match target {
+                    "Linear" => found.all.replace(args),
+                    // A pattern, or another class.
+                    _ if target.starts_with("re:") || !target.contains(['.', '_']) => {
+                        return Err(listed());
+                    }
+                    layer => found.named.insert(layer.to_owned(), args),
+                };
+                if before.is_some() {
+                    return Err(wrong(format!("target {} in two groups", shown(target))));
+                }
+            }
         }
-        let path = format!("config_groups.{}.weights", shown(name));
-        let weights = group.get("weights").unwrap_or(&Value::Null);
-        match WeightArgs::from_json(&path, weights) {
-            Ok(args) => Ok(QuantizationConfig::CompressedTensors(args)),
-            Err(reason) => Err(wrong(reason.to_string())),
+        if found.kinds().is_empty() {
+            return Err(wrong("none".to_owned()));
         }
+        Ok(QuantizationConfig::CompressedTensors(found))
     }
 }
+
+/// Values of `format` whose codes are read.
+const FORMATS: [&str; 5] = [
+    "pack-quantized",
+    "int-quantized",
+    "naive-quantized",
+    "mixed-precision",
+    // As pack-quantized, with zero points finer than a code: an extension.
+    "lapidary-spread",
+];

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::io::atomic::{create_folder, write_bytes};
+use crate::io::hf::{DecoderConfig, DecoderKind};
 use crate::io::safetensors::write_safetensors;
 use crate::models::{Layer, ModelError, NamedTensor, Network as _, Sequential, check_values};
 
@@ -103,4 +104,72 @@ pub fn save_decoder(
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     write_safetensors(folder.join("model.safetensors"), &tensors, &metadata)?;
     Ok(())
+}
+
+/// A `config.json` of a decoder of these sizes; `is_tied` whether its head is the embedding.
+#[must_use]
+pub fn decoder_config(config: &DecoderConfig, is_tied: bool) -> Value {
+    let (architecture, model_type) = match (config.kind, config.sliding_window) {
+        (DecoderKind::Llama, None) => ("LlamaForCausalLM", "llama"),
+        (DecoderKind::Llama, Some(_)) | (DecoderKind::Mistral, _) => {
+            ("MistralForCausalLM", "mistral")
+        }
+        (DecoderKind::Qwen2, _) => ("Qwen2ForCausalLM", "qwen2"),
+        (DecoderKind::Qwen3, _) => ("Qwen3ForCausalLM", "qwen3"),
+    };
+    json!({
+        "architectures": [architecture],
+        "model_type": model_type,
+        "hidden_act": "silu",
+        "hidden_size": config.width,
+        "head_dim": config.head_dim,
+        "intermediate_size": config.ffn_width,
+        "max_position_embeddings": config.context,
+        "num_attention_heads": config.n_heads,
+        "num_hidden_layers": config.n_layers,
+        "num_key_value_heads": config.n_kv_heads,
+        "rms_norm_eps": config.rms_epsilon,
+        "rope_theta": config.rope_base,
+        "sliding_window": config.sliding_window,
+        "use_sliding_window": config.sliding_window.is_some(),
+        "tie_word_embeddings": is_tied,
+        "torch_dtype": "float32",
+        "vocab_size": config.vocabulary,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::hf::ModelConfig;
+
+    #[test]
+    fn a_configuration_is_read_back_as_it_was() {
+        for (kind, sliding_window) in [
+            (DecoderKind::Llama, None),
+            (DecoderKind::Mistral, Some(64)),
+            (DecoderKind::Qwen2, None),
+            (DecoderKind::Qwen2, Some(32)),
+            (DecoderKind::Qwen3, None),
+        ] {
+            let config = DecoderConfig {
+                kind,
+                vocabulary: 48,
+                width: 32,
+                n_layers: 3,
+                ffn_width: 64,
+                n_heads: 4,
+                n_kv_heads: 2,
+                head_dim: 16,
+                rope_base: 1234.5,
+                rms_epsilon: 1e-6,
+                context: 128,
+                sliding_window,
+                tied_head: Some(true),
+            };
+            let text = decoder_config(&config, true).to_string();
+            let read = ModelConfig::from_json(&text).unwrap();
+            assert_eq!(read, ModelConfig::Decoder(config));
+        }
+    }
 }

@@ -8,7 +8,8 @@ use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, concatenate, li
 use crate::record::{Command, Recording, Tensor};
 use crate::tensor::HostTensor;
 
-use super::{Layer, LlamaError, ModelTensor, StoredMatrix, WeightSource, view};
+use super::block::{Layer, view};
+use super::{LlamaError, ModelTensor, StoredMatrix, WeightSource};
 
 /// A weight, and the order in which its columns meet the inputs.
 #[derive(Debug, Clone)]
@@ -164,7 +165,7 @@ impl<'a> Loader<'a> {
             vocabulary, width, ..
         } = *self.config;
         let shape = [vocabulary, width];
-        let embedding = self.weight(ModelTensor::Embedding, shape)?.weight;
+        let embedding = self.embedding()?;
         let is_tied = match self.config.tied_head {
             Some(is_tied) => is_tied,
             None => !self.source.has(ModelTensor::Head),
@@ -176,6 +177,12 @@ impl<'a> Loader<'a> {
         };
         let norm = self.vector(ModelTensor::OutputNorm, width)?;
         Ok((embedding, head, norm))
+    }
+
+    /// `[vocabulary, width]`
+    pub(super) fn embedding(&mut self) -> Result<Weight, LlamaError> {
+        let shape = [self.config.vocabulary, self.config.width];
+        Ok(self.weight(ModelTensor::Embedding, shape)?.weight)
     }
 
     pub(super) fn layer(&mut self, index: usize) -> Result<Layer, LlamaError> {

@@ -108,6 +108,37 @@ impl QuantizedMatrix {
         })
     }
 
+    /// The matrix of these rows, in this order; `None` for a row that is not there, for none, and for one scale of a
+    /// whole tensor.
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Option<Self> {
+        let format = self.format;
+        if format.granularity == Granularity::Tensor || rows.iter().any(|&row| row >= self.n()) {
+            return None;
+        }
+        let shape = Shape::new("", rows.len(), self.k(), format.bits, format.granularity).ok()?;
+        let groups = self.groups_per_row();
+        let of = |row: &usize| row * groups..(row + 1) * groups;
+        let zeros = match &self.zeros {
+            Zeros::None => Zeros::None,
+            Zeros::Points(all) => {
+                Zeros::Points(rows.iter().flat_map(|row| &all[of(row)]).copied().collect())
+            }
+            Zeros::Minima(all) => {
+                Zeros::Minima(rows.iter().flat_map(|row| &all[of(row)]).copied().collect())
+            }
+        };
+        let codes = rows.iter().flat_map(|&row| self.row_words(row));
+        let scales = rows.iter().flat_map(|row| &self.scales[of(row)]);
+        Some(Self {
+            format,
+            shape,
+            codes: codes.copied().collect(),
+            scales: scales.copied().collect(),
+            zeros,
+        })
+    }
+
     /// How the matrix is stored. (Not how it was found: an imported one has no known
     /// [`super::Scheme`].)
     #[must_use]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use lapidary::io::compressed_tensors::codes::WeightArgs;
 use lapidary::io::gguf::{Array, GgufFile, Value};
 use lapidary::io::hf::{HfFolder, ModelConfig, QuantizationConfig};
 use serde::Serialize;
@@ -194,8 +195,11 @@ fn described(config: &QuantizationConfig) -> String {
             bits, group_size, ..
         } => format!("gptq, {bits} bits, {}", group(group_size)),
         QuantizationConfig::Awq { group_size } => format!("awq, 4 bits, {}", group(group_size)),
-        QuantizationConfig::CompressedTensors(args) => {
-            format!("compressed-tensors, {}, {:?}", args.width, args.granularity)
+        QuantizationConfig::CompressedTensors(groups) => {
+            let kinds = groups.kinds();
+            let kind = |args: &WeightArgs| format!("{}, {:?}", args.width, args.granularity);
+            let kinds: Vec<String> = kinds.iter().map(kind).collect();
+            format!("compressed-tensors, {}", kinds.join("; "))
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Language models on the command line: text, perplexity, speed.
 
 mod bench;
+mod compress;
 mod inspect;
+mod made_of;
 mod perplexity;
 mod run;
 mod verify;
@@ -19,6 +21,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::train;
 
 pub use bench::{BenchOptions, bench};
+pub use compress::{CalibrationOptions, Compressing};
 pub use inspect::inspect;
 pub use perplexity::{PerplexityOptions, perplexity};
 pub use run::{RunOptions, run};
@@ -64,7 +67,7 @@ pub struct LanguageOptions {
 
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ByteCount(u64);
+pub struct ByteCount(pub u64);
 
 impl std::str::FromStr for ByteCount {
     type Err = String;

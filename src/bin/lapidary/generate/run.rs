@@ -131,7 +131,7 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         end_tokens: model.ends(),
         stops: &options.stop,
     };
-    let tokenizer = &model.tokenizer;
+    let tokenizer = &model.vocabulary.tokenizer;
     let made = generate(&mut session, tokenizer, &tokens, &sampler, goal, &mut take);
     let made = made.map_err(failure)?;
     let seconds = began.elapsed().as_secs_f64();
@@ -244,7 +244,7 @@ fn batches(
         let mut pieces = vec![String::new(); batch.len()];
         let generated = generate_each(
             &mut session,
-            &model.tokenizer,
+            &model.vocabulary.tokenizer,
             &given,
             sampler,
             goal,

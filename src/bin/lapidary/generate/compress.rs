@@ -1,0 +1,372 @@
+//! `lapidary quantize` and `lapidary prune` of a language model: layer by layer, in the memory that is allowed, and on
+//! from the last layer where a run was stopped.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use clap::Args;
+use lapidary::compress::stage::Progress;
+use lapidary::compress::transformer::decoder::{
+    Change, DecoderInputs, DecoderOptions, DecoderWeight, LinearLog, MemoryPlan, Partial,
+    compress_decoder, decoder_quantization, gguf_type, plan_decoder,
+};
+use lapidary::engine::Engine;
+use lapidary::generate::Vocabulary;
+use lapidary::io::{read_text, sha256};
+use lapidary::models::llama::WeightSource;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::config::Settings;
+use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
+use crate::output::{bytes, number, print, print_json, table};
+use crate::train::{self, usage};
+
+use super::made_of::Base;
+use super::{ByteCount, failure};
+
+/// Tokens of a window unless given.
+const WINDOW: usize = 512;
+
+/// What language models are calibrated with.
+#[derive(Debug, Args)]
+pub struct CalibrationOptions {
+    /// Language models: a text; what their weights read of it guides the method, and errors are told by it.
+    #[arg(long, value_name = "TEXT")]
+    calibration: Option<PathBuf>,
+    /// Language models: tokens of a window of that text; 512 unless given. Windows are taken evenly from all of it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    window: Option<u32>,
+    /// Language models: refuse, before anything is read, what may need more host memory: bytes, or a number of K, M or
+    /// G.
+    #[arg(long, value_name = "SIZE")]
+    max_ram: Option<ByteCount>,
+}
+
+impl CalibrationOptions {
+    /// The text.
+    pub fn text(&self) -> Option<&Path> {
+        self.calibration.as_deref()
+    }
+
+    /// Refuses them for a model that is none.
+    pub fn refuse(&self, model: &Path) -> Result<(), Failure> {
+        for (is_given, flag) in [
+            (self.calibration.is_some(), "--calibration"),
+            (self.window.is_some(), "--window"),
+            (self.max_ram.is_some(), "--max-ram"),
+        ] {
+            if is_given {
+                return Err(Failure::Usage(format!(
+                    "{}: {flag} is for language models: a .gguf file, or a folder with config.json and tokenizer.json",
+                    model.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is told of a compression.
+pub struct Compressing<'a> {
+    /// The command.
+    pub stage: &'static str,
+    pub input: &'a Path,
+    pub out: &'a Path,
+    pub change: Change,
+    pub keep: &'a [String],
+    /// Most windows.
+    pub samples: usize,
+    pub calibration: &'a CalibrationOptions,
+    pub device: &'a DeviceOption,
+    /// All flags that say what is made.
+    pub settings: &'a Settings,
+    /// Whether nothing is written.
+    pub is_plan: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Plan {
+    weights: Vec<DecoderWeight>,
+    memory: MemoryPlan,
+    memory_total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    out: String,
+    device: String,
+    method: &'static str,
+    windows: usize,
+    tokens: usize,
+    /// Layers that an earlier run had finished.
+    layers_found: usize,
+    file_bytes: u64,
+    memory: MemoryPlan,
+    weights: Vec<LinearLog>,
+}
+
+impl Compressing<'_> {
+    pub fn run(&self, common: &CommonOptions) -> Result<(), Failure> {
+        folder_exists(self.out)?;
+        let is_gguf = self.out.extension().is_some_and(|one| one == "gguf");
+        let base = Base::open(self.input)?;
+        if is_gguf {
+            if let Base::Folder(_) = base {
+                return Err(Failure::Usage(format!(
+                    "{}: a GGUF file is made of a GGUF file; let OUT be the name of a folder",
+                    self.out.display()
+                )));
+            }
+            if let Change::Quantize { linear, .. } = &self.change {
+                gguf_type(linear)?;
+            }
+        }
+        let texts = self.texts()?;
+        let options = DecoderOptions {
+            change: self.change,
+            keep: self.keep.to_vec(),
+            max_memory: self.calibration.max_ram.map(|ByteCount(bytes)| bytes),
+        };
+        base.with_source(|source| {
+            let config = source.config().map_err(usage)?;
+            let (weights, memory) = plan_decoder(&config, &options, &texts)?;
+            if self.is_plan {
+                return print_plan(common, weights, memory);
+            }
+            self.compress(common, (&base, source), &options, (&texts, memory))
+        })
+    }
+
+    /// Windows of the text, evenly from all of it.
+    fn texts(&self) -> Result<Vec<Vec<u32>>, Failure> {
+        let Some(path) = self.calibration.text() else {
+            return Ok(Vec::new());
+        };
+        let content = read_text(path).map_err(usage)?;
+        let vocabulary = Vocabulary::open(self.input).map_err(failure)?;
+        let tokens = vocabulary.tokens(&content).map_err(failure)?;
+        let window = self.calibration.window.map_or(WINDOW, |n| n as usize);
+        let found: Vec<&[u32]> = tokens.chunks_exact(window).collect();
+        if found.is_empty() || self.samples == 0 {
+            return Err(Failure::Usage(format!(
+                "{}: {} tokens, of which {} windows of {window} are taken; at least one is needed",
+                path.display(),
+                tokens.len(),
+                found.len().min(self.samples)
+            )));
+        }
+        let n = found.len().min(self.samples);
+        let taken = (0..n).map(|index| found[index * found.len() / n].to_vec());
+        Ok(taken.collect())
+    }
+
+    fn compress(
+        &self,
+        common: &CommonOptions,
+        (base, source): (&Base, &dyn WeightSource),
+        options: &DecoderOptions,
+        (texts, memory): (&[Vec<u32>], MemoryPlan),
+    ) -> Result<(), Failure> {
+        let engine = train::engine(common, self.device)?;
+        let n_layers = source.config().map_err(usage)?.n_layers;
+        let base_hash = base.sha256()?;
+        let made_of = self.made_of(engine.as_ref(), &base_hash, texts)?;
+        let mut partial = Partial::open(self.out, made_of, n_layers)?;
+        let layers_found = partial.finished().unwrap_or(0);
+        if partial.finished().is_some() {
+            eprintln!(
+                "{}: going on behind {layers_found} of {n_layers} layers in {}",
+                self.stage,
+                partial.folder().display()
+            );
+        }
+        eprintln!(
+            "{}: embedding, head and norms stay as they are; up to {} of memory",
+            self.stage,
+            bytes(memory.total())
+        );
+        let stop = train::stop_on_ctrl_c()?;
+        let last = RefCell::new(String::new());
+        let watch = |progress: &Progress| {
+            if *last.borrow() != progress.what {
+                let (done, of) = (progress.done, progress.of);
+                eprintln!(
+                    "{}: {} ({done} of {of} done)",
+                    progress.stage, progress.what
+                );
+                last.borrow_mut().clone_from(&progress.what);
+            }
+            !stop.load(Ordering::Relaxed)
+        };
+        let inputs = DecoderInputs {
+            engine: engine.as_ref(),
+            source,
+            texts,
+            watch: &watch,
+        };
+        let weights = compress_decoder(&inputs, options, &mut partial)?;
+        let file_bytes = match base {
+            Base::Gguf(file) if self.out.extension().is_some_and(|one| one == "gguf") => {
+                let linear = match &self.change {
+                    Change::Quantize { linear, .. } => Some(linear),
+                    Change::Prune { .. } => None,
+                };
+                partial.finish_gguf(file, linear)?
+            }
+            _ => {
+                let mut config = base.config()?;
+                let coded = decoder_quantization(&partial, &self.change);
+                if let Some(fields) = config.as_object_mut() {
+                    fields.remove("quantization_config");
+                    fields.extend(coded.map(|coded| ("quantization_config".to_owned(), coded)));
+                }
+                let receipt = self.receipt(engine.as_ref(), base_hash, &weights)?;
+                let sizes = partial.finish(&config, &base.files()?, &receipt)?;
+                sizes.iter().map(|(_, bytes)| bytes).sum()
+            }
+        };
+        let report = Report {
+            model: self.input.display().to_string(),
+            out: self.out.display().to_string(),
+            device: engine.name(),
+            method: self.change.method(),
+            windows: texts.len(),
+            tokens: texts.iter().map(Vec::len).sum(),
+            layers_found,
+            file_bytes,
+            memory,
+            weights,
+        };
+        match common.json {
+            true => print_json(&report),
+            false => print(&text(&report)),
+        }
+    }
+
+    /// All that the bytes depend on.
+    fn made_of(
+        &self,
+        engine: &dyn Engine,
+        base: &str,
+        texts: &[Vec<u32>],
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        let tokens: Vec<u8> = texts
+            .iter()
+            .flatten()
+            .flat_map(|id| id.to_le_bytes())
+            .collect();
+        let lengths = format!("{:?}", texts.iter().map(Vec::len).collect::<Vec<_>>());
+        let method = |change: &Change| match change {
+            Change::Quantize { linear, misfit, .. } => format!("{linear:?} {misfit:?}"),
+            Change::Prune {
+                sparsity, misfit, ..
+            } => format!("{sparsity:?} {misfit:?}"),
+        };
+        let pairs = [
+            ("base_sha256", base.to_owned()),
+            (
+                "calibration_sha256",
+                sha256([tokens.as_slice(), lengths.as_bytes()]),
+            ),
+            ("device", engine.name()),
+            ("keep", format!("{:?}", self.keep)),
+            ("method", self.change.method().to_owned()),
+            ("numbers", method(&self.change)),
+            ("stage", self.stage.to_owned()),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        Ok(pairs.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// Where the result comes from, and how to make it again.
+    fn receipt(
+        &self,
+        engine: &dyn Engine,
+        base_sha256: String,
+        weights: &[LinearLog],
+    ) -> Result<BTreeMap<String, Value>, Failure> {
+        Ok(BTreeMap::from([
+            ("stage".to_owned(), json!(self.stage)),
+            ("base".to_owned(), json!(self.input.display().to_string())),
+            ("base_sha256".to_owned(), json!(base_sha256)),
+            ("device".to_owned(), json!(engine.name())),
+            (
+                "settings".to_owned(),
+                serde_json::to_value(self.settings).map_err(usage)?,
+            ),
+            (
+                "log".to_owned(),
+                serde_json::to_value(weights).map_err(usage)?,
+            ),
+        ]))
+    }
+}
+
+fn print_plan(
+    common: &CommonOptions,
+    weights: Vec<DecoderWeight>,
+    memory: MemoryPlan,
+) -> Result<(), Failure> {
+    if common.json {
+        return print_json(&Plan {
+            weights,
+            memory,
+            memory_total: memory.total(),
+        });
+    }
+    let mut shown = table(&["weight", "becomes", "why"]);
+    for one in weights {
+        shown.add_row([one.name, one.becomes, one.reason]);
+    }
+    print(&format!(
+        "{shown}\nembedding, head and norms stay as they are\nup to {} of memory",
+        bytes(memory.total())
+    ))
+}
+
+fn text(report: &Report) -> String {
+    let mut shown = table(&[
+        "weight",
+        "format",
+        "bits",
+        "zeros",
+        "output error",
+        "to nearest",
+        "how",
+    ]);
+    let percent = |share: Option<f64>| {
+        number(share.map_or_else(String::new, |share| format!("{:.3}%", 100.0 * share)))
+    };
+    for one in &report.weights {
+        shown.add_row(vec![
+            one.name.as_str().into(),
+            one.format.as_str().into(),
+            number(format!("{:.2}", one.bits_per_weight)),
+            percent(one.sparsity),
+            percent(one.error),
+            percent(one.nearest_error),
+            one.notes.join("; ").into(),
+        ]);
+    }
+    let count = |log: &LinearLog| (log.shape[0] * log.shape[1]) as f64;
+    let elements: f64 = report.weights.iter().map(count).sum();
+    let bits = report
+        .weights
+        .iter()
+        .map(|log| count(log) * log.bits_per_weight);
+    format!(
+        "{shown}\n{} by {}, {} windows of calibration text, {} tokens, on {}\n{:.2} bits a weight of the layers; {}: {}",
+        report.model,
+        report.method,
+        report.windows,
+        report.tokens,
+        report.device,
+        bits.sum::<f64>() / elements.max(1.0),
+        report.out,
+        bytes(report.file_bytes)
+    )
+}
