@@ -315,7 +315,9 @@ mod tests {
     #[test]
     fn methods_that_see_the_inputs_lose_less_of_the_outputs() {
         let linear = Linear::asymmetric(Width::Int3, Granularity::Group(32));
-        let (nearest, _) = error(&Method::Nearest(linear));
+        let (nearest, made) = error(&Method::Nearest(linear));
+        assert!((nearest - made.output_error.unwrap()).abs() <= 1e-12 * nearest);
+        assert_eq!(made.output_error, made.nearest_error);
         for method in [
             Method::Gptq(linear, Gptq::default()),
             Method::Awq(linear, Awq::default()),
@@ -324,6 +326,8 @@ mod tests {
             assert!(found < nearest, "{}: {found} and {nearest}", method.name());
             let told = made.output_error.unwrap();
             assert!((found - told).abs() <= 1e-5 * nearest, "{found} and {told}");
+            let beside = made.nearest_error.unwrap();
+            assert!((beside - nearest).abs() <= 1e-9 * nearest, "{beside}");
         }
     }
 

@@ -356,6 +356,51 @@ fn what_does_not_fit_is_refused_by_name() {
     );
 }
 
+#[test]
+fn layers_have_the_codes_of_the_group_that_names_them() {
+    let group = |targets: &str, bits: u32| {
+        format!(
+            r#"{{"targets":{targets},"weights":{{"num_bits":{bits},"type":"int","symmetric":true,"strategy":"channel"}}}}"#
+        )
+    };
+    let read = |groups: &[String]| {
+        let named = groups.iter().enumerate();
+        let named: Vec<String> = named
+            .map(|(at, group)| format!("\"g{at}\":{group}"))
+            .collect();
+        QuantizationConfig::from_json(&format!(
+            r#"{{"quantization_config":{{"quant_method":"compressed-tensors","format":"mixed-precision","config_groups":{{{}}}}}}}"#,
+            named.join(",")
+        ))
+    };
+    let found = read(&[group("[\"Linear\"]", 4), group("[\"a.b\", \"a.c\"]", 8)]);
+    let Ok(Some(QuantizationConfig::CompressedTensors(groups))) = found else {
+        panic!("{found:?}");
+    };
+    let bits = |layer: &str| groups.of(layer).map(|args| args.width.bits());
+    assert_eq!(["a.b", "a.c", "a.d"].map(bits), [Some(8), Some(8), Some(4)]);
+    assert_eq!(groups.kinds().len(), 2);
+    let found = read(&[group("[\"a.b\"]", 8)]);
+    let Ok(Some(QuantizationConfig::CompressedTensors(groups))) = found else {
+        panic!("{found:?}");
+    };
+    assert_eq!(groups.of("a.d"), None);
+    for (groups, expected) in [
+        (
+            vec![group("[\"a.b\"]", 8), group("[\"a.b\"]", 4)],
+            "target a.b in two groups",
+        ),
+        (vec![group("[\"re:.*q_proj\"]", 8)], "re:.*q_proj"),
+        (vec![group("[\"Conv2d\"]", 8)], "Conv2d"),
+        (vec![group("[]", 8)], "targets []"),
+        (vec![group("[3]", 8)], "targets [3]"),
+        (Vec::new(), "none"),
+    ] {
+        let error = read(&groups).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 /// Changes a digit of the header or of the configuration, or a byte of the data.
 fn mutate(bytes: &mut [u8], stream: &mut Stream) {
     let digits: Vec<usize> = (8..bytes.len())

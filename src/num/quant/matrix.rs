@@ -333,6 +333,7 @@ impl QuantizedMatrix {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Scheme, quantize};
     use super::*;
     use crate::num::quant::{Bits, Granularity, QuantizedParts};
 
@@ -435,6 +436,35 @@ mod tests {
         let other = QuantizedMatrix::from_codes("w", &other).unwrap();
         assert_eq!(QuantizedMatrix::stacked(&[matrix, other]), None);
         assert_eq!(QuantizedMatrix::stacked(&[]), None);
+    }
+
+    #[test]
+    fn rows_can_be_taken_out_and_put_into_another_order() {
+        for scheme in [
+            Scheme::int8_channel(),
+            Scheme::int4_group(8),
+            Scheme::int4_group_zero_point(8),
+            Scheme::int4_group_minimum(8),
+        ] {
+            let (n, k) = (5, 24);
+            let values: Vec<f32> = (0..n * k).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+            let matrix = quantize("w", &values, n, k, &scheme).unwrap();
+            let all = matrix.dequantize();
+            let taken = matrix.select_rows(&[4, 0, 4]).unwrap();
+            let row = |row: usize| &all[row * k..(row + 1) * k];
+            assert_eq!(
+                taken.dequantize(),
+                [row(4), row(0), row(4)].concat(),
+                "{scheme}"
+            );
+            let parts = [matrix.select_rows(&[0, 1]), matrix.select_rows(&[2, 3, 4])];
+            let again = QuantizedMatrix::stacked(&parts.map(Option::unwrap));
+            assert_eq!(again, Some(matrix.clone()), "{scheme}");
+            assert_eq!(matrix.select_rows(&[5]), None);
+            assert_eq!(matrix.select_rows(&[]), None);
+        }
+        let tensor = quantize("w", &[1.0; 16], 2, 8, &Scheme::int8_tensor()).unwrap();
+        assert_eq!(tensor.select_rows(&[0]), None);
     }
 
     #[test]

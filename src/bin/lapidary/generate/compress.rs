@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use lapidary::compress::stage::Progress;
+use lapidary::compress::stage::{Progress, StageError};
 use lapidary::compress::transformer::decoder::{
     Change, DecoderInputs, DecoderOptions, DecoderWeight, LinearLog, MemoryPlan, Partial,
     compress_decoder, decoder_quantization, gguf_type, plan_decoder,
@@ -39,8 +39,8 @@ pub struct CalibrationOptions {
     /// Language models: tokens of a window of that text; 512 unless given. Windows are taken evenly from all of it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     window: Option<u32>,
-    /// Language models: refuse, before anything is read, what may need more host memory: bytes, or a number of K, M or
-    /// G.
+    /// Language models: refuse, before anything is read, what may need more host memory besides the program and the
+    /// driver: bytes, or a number of K, M or G.
     #[arg(long, value_name = "SIZE")]
     max_ram: Option<ByteCount>,
 }
@@ -208,7 +208,14 @@ impl Compressing<'_> {
             texts,
             watch: &watch,
         };
-        let weights = compress_decoder(&inputs, options, &mut partial)?;
+        let weights = compress_decoder(&inputs, options, &mut partial);
+        if let Err(StageError::Stopped { .. }) = weights {
+            eprintln!(
+                "{}: the same command goes on behind the last layer",
+                self.stage
+            );
+        }
+        let weights = weights?;
         let file_bytes = match base {
             Base::Gguf(file) if self.out.extension().is_some_and(|one| one == "gguf") => {
                 let linear = match &self.change {
@@ -224,7 +231,7 @@ impl Compressing<'_> {
                     fields.remove("quantization_config");
                     fields.extend(coded.map(|coded| ("quantization_config".to_owned(), coded)));
                 }
-                let receipt = self.receipt(engine.as_ref(), base_hash, &weights)?;
+                let receipt = self.receipt(engine.as_ref(), &base_hash, &weights)?;
                 let sizes = partial.finish(&config, &base.files()?, &receipt)?;
                 sizes.iter().map(|(_, bytes)| bytes).sum()
             }
@@ -275,7 +282,7 @@ impl Compressing<'_> {
             ("device", engine.name()),
             ("keep", format!("{:?}", self.keep)),
             ("method", self.change.method().to_owned()),
-            ("numbers", method(&self.change)),
+            ("scheme", method(&self.change)),
             ("stage", self.stage.to_owned()),
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
@@ -286,7 +293,7 @@ impl Compressing<'_> {
     fn receipt(
         &self,
         engine: &dyn Engine,
-        base_sha256: String,
+        base_sha256: &str,
         weights: &[LinearLog],
     ) -> Result<BTreeMap<String, Value>, Failure> {
         Ok(BTreeMap::from([

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::compress::stage::StageError;
 use crate::io::hf::{DecoderConfig, DecoderKind};
 use crate::models::llama::{LlamaError, ModelTensor, StoredMatrix, WeightSource};
-use crate::num::QuantizedMatrix;
+use crate::num::{QuantizedMatrix, round_to_f16};
 use crate::ops::nn::Rotation;
 use crate::tensor::{DType, HostTensor};
 
@@ -190,13 +190,19 @@ pub(super) fn float_weight(
             values
         }
     };
-    let half = HostTensor::from_f32_as(DType::F16, shape.to_vec(), &matrix_values)?;
-    let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
-    let fits = half.to_f32()?.iter().zip(&matrix_values).all(is_same);
     Ok(FloatWeight {
+        dtype: if fits_f16(&matrix_values) {
+            DType::F16
+        } else {
+            DType::F32
+        },
         values: matrix_values,
-        dtype: if fits { DType::F16 } else { DType::F32 },
     })
+}
+
+fn fits_f16(values: &[f32]) -> bool {
+    let fits = |&value: &f32| round_to_f16(f64::from(value)) == f64::from(value);
+    values.iter().all(fits)
 }
 
 /// The row of a GGUF file for each row of Hugging Face's: there the elements of a pair are neighbours, here each is in

@@ -97,7 +97,7 @@ impl Hidden {
             let tokens = Indices::upload(&mut recording, "tokens", &[text.len()], given)?;
             let rows = embedding.record(&mut recording, &tokens)?;
             recording.download(&rows);
-            all.push(one(engine.run(&recording)?)?);
+            all.push(one(&engine.run(&recording)?)?);
         }
         Ok(Self {
             width: config.width,
@@ -136,7 +136,7 @@ impl Hidden {
     pub fn advance(&mut self, engine: &dyn Engine, block: &LlamaBlock) -> Result<(), StageError> {
         let mut after = Vec::new();
         self.each(engine, block, false, |_, made| {
-            after.push(one(made)?);
+            after.push(one(&made)?);
             Ok(())
         })?;
         self.texts = after;
@@ -205,8 +205,8 @@ fn products(recording: &mut Recording, rows: &Tensor) -> Result<Tensor, OpError>
     matmul(recording, &turned, rows, &options)
 }
 
-fn one(made: Vec<HostTensor>) -> Result<Vec<f32>, StageError> {
-    match made.as_slice() {
+fn one(made: &[HostTensor]) -> Result<Vec<f32>, StageError> {
+    match made {
         [one] => Ok(one.to_f32()?),
         other => unreachable!("one tensor was asked for, {} came", other.len()),
     }

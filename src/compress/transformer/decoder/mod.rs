@@ -290,6 +290,7 @@ impl Run<'_> {
             change: &self.options.change,
             planned: &planned,
             seen: seen.as_ref(),
+            tell: &|name| self.tell(name, [index, self.config.n_layers]),
         };
         let solved = job.solve(&mut weights)?;
         drop(seen);
@@ -306,7 +307,7 @@ impl Run<'_> {
     fn tensors(
         &self,
         weights: &LayerWeights,
-        solved: Solved,
+        mut solved: Solved,
     ) -> Result<(Tensors, LayerNote), StageError> {
         let source = self.inputs.source;
         let (mut tensors, mut coded) = (Vec::new(), BTreeMap::new());
@@ -314,6 +315,11 @@ impl Run<'_> {
             let (name, shape) = (which.name(weights.index), which.shape(self.config));
             if let Some(matrix) = solved.codes.get(which) {
                 let (parts, how) = code_tensors(&name, matrix)?;
+                let tensor = which.tensor(weights.index).hf_name();
+                if let Some(log) = solved.logs.iter_mut().find(|log| log.name == tensor) {
+                    let bytes: usize = parts.iter().map(|(_, part)| part.bytes().len()).sum();
+                    log.bits_per_weight = 8.0 * bytes as f64 / (shape[0] * shape[1]) as f64;
+                }
                 tensors.extend(parts);
                 coded.insert(name, how);
             } else {

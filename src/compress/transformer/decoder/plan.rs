@@ -197,8 +197,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Bytes of host memory, at most, by what they are for. Files are mapped and not counted; the device is, because
-/// without an adapter of its own its memory is the host's.
+/// Bytes of host memory, at most, by what they are for, besides the program and the driver. Files are mapped and not
+/// counted; the device is, because without an adapter of its own its memory is the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryPlan {
     /// Hidden states of all texts, before a layer and behind it.
@@ -254,6 +254,7 @@ impl MemoryPlan {
                 } else {
                     0
                 },
+            // f32: one that is done, one that is made, one that is read.
             ends: bytes(table, 4 * 3),
         }
     }

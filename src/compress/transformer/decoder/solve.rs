@@ -61,6 +61,8 @@ pub(super) struct Job<'a> {
     pub change: &'a Change,
     pub planned: &'a [PlannedLinear],
     pub seen: Option<&'a Seen>,
+    /// Hears of each weight and may say to stop.
+    pub tell: &'a dyn Fn(&str) -> Result<(), StageError>,
 }
 
 /// Weights behind come before those that make their inputs.
@@ -116,6 +118,7 @@ impl Job<'_> {
         solved: &mut Solved,
     ) -> Result<(), StageError> {
         let name = which.tensor(weights.index).hf_name();
+        (self.tell)(&name)?;
         let shape = which.shape(self.config);
         let reason = self.planned(which).map(|one| one.reason.clone());
         let mut notes: Vec<String> = reason.into_iter().chain(note).collect();
@@ -174,7 +177,6 @@ impl Job<'_> {
         match made.stored {
             Stored::Quantized { matrix, .. } => {
                 log.format = matrix.to_string();
-                log.bits_per_weight = matrix.bits_per_weight();
                 solved.codes.insert(which, matrix);
             }
             other => {
@@ -222,6 +224,7 @@ impl Job<'_> {
         }
         let seen = seen.of(site);
         let name = readers[0].name(weights.index);
+        (self.tell)(&name)?;
         let k = site.width(self.config);
         let rows = readers.iter().filter_map(|one| weights.linears.get(one));
         let all: Vec<f32> = rows.flat_map(|one| &one.values).copied().collect();
@@ -292,7 +295,7 @@ impl Job<'_> {
         Ok(LinearLog {
             shape,
             format: part.to_string(),
-            bits_per_weight: part.bits_per_weight(),
+            bits_per_weight: 0.0,
             sparsity: None,
             error: relative_error(hessian, &weight, &values)?,
             nearest_error: relative_error(hessian, &weight, &nearest)?,
