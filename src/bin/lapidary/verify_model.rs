@@ -202,8 +202,11 @@ fn differing(
     let again = std::env::temp_dir().join(format!("lapidary-again-{}", std::process::id()));
     let done = made.again(common, (base, &again), device);
     let names = done.and_then(|()| names_of_differing(model, &again));
-    if again.exists() {
-        std::fs::remove_dir_all(&again).map_err(usage)?;
+    // A language model that was not finished is beside it.
+    for left in [again.with_extension("partial"), again] {
+        if left.exists() {
+            std::fs::remove_dir_all(&left).map_err(usage)?;
+        }
     }
     names
 }

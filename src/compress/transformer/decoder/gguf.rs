@@ -96,10 +96,10 @@ impl Partial {
     ) -> Result<(), StageError> {
         let file = self.layer_file(layer)?;
         let note = self.note(layer).cloned().unwrap_or_default();
+        let (_, codes) = self.layer(layer)?;
         for which in DecoderLinear::ALL {
             let name = which.name(layer);
             if note.coded.contains_key(&name) {
-                let (_, codes) = self.layer(layer)?;
                 let Some(matrix) = codes.get(&which) else {
                     continue;
                 };

@@ -85,14 +85,16 @@ impl Partial {
                 allowed: "a name that is not there".to_owned(),
             });
         }
-        let mut name = out.as_os_str().to_owned();
+        // Without a slash at its end.
+        let out: PathBuf = out.components().collect();
+        let mut name = out.clone().into_os_string();
         name.push(".partial");
         let said: Vec<String> = made_of
             .iter()
             .map(|(key, value)| format!("{key}={value}\n"))
             .collect();
         let mut partial = Self {
-            out: out.to_owned(),
+            out,
             folder: PathBuf::from(name),
             key: sha256(said.iter().map(String::as_bytes)),
             made_of,
