@@ -60,7 +60,7 @@ impl CalibrationOptions {
         ] {
             if is_given {
                 return Err(Failure::Usage(format!(
-                    "{}: {flag} is for language models: a .gguf file, or a folder with config.json and tokenizer.json",
+                    "{}: {flag} is for language models: a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
                     model.display()
                 )));
             }
