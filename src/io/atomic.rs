@@ -22,8 +22,8 @@ use super::IoError;
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Around the names of temporary files.
-const TEMPORARY_PREFIX: &str = ".lapidary-";
-const TEMPORARY_SUFFIX: &str = ".tmp";
+pub(super) const TEMPORARY_PREFIX: &str = ".lapidary-";
+pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Writes `bytes` to `path`, replacing the file there, if any, in one step. The folder must exist.
 ///
@@ -114,7 +114,7 @@ pub fn remove_if_there(path: &Path) -> Result<(), IoError> {
     }
 }
 
-/// Removes temporary files that a killed process left in a folder which no other process writes to.
+/// Removes temporary files and folders that a killed process left in a folder which no other process writes to.
 ///
 /// # Errors
 /// [`IoError::Read`] and [`IoError::Write`] if the operating system refuses.
@@ -125,7 +125,12 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), IoError> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
-            remove_if_there(&entry.path())?;
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                std::fs::remove_dir_all(&path).map_err(|reason| IoError::write(&path, reason))?;
+            } else {
+                remove_if_there(&path)?;
+            }
         }
     }
     Ok(())
@@ -290,7 +295,7 @@ impl Write for Comparer<'_> {
 /// Makes the rename itself survive a power cut. Elsewhere than on Unix folders cannot be opened,
 /// and some network file systems refuse to flush one; both give no such promise, and the file is
 /// complete.
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
@@ -400,6 +405,7 @@ mod tests {
         for name in [".lapidary-a1B2c3.tmp", ".lapidary-x.tmp"] {
             fs::write(folder.path().join(name), b"half").unwrap();
         }
+        fs::create_dir(folder.path().join(".lapidary-model-a1B2c3.tmp")).unwrap();
         remove_leftovers(folder.path()).unwrap();
         assert_only_the_old_file_is_left(folder.path());
         assert!(remove_leftovers(&folder.path().join("missing")).is_err());

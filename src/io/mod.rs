@@ -11,6 +11,7 @@ pub mod atomic;
 pub mod compressed_tensors;
 pub mod csv;
 mod error;
+pub mod folder;
 pub mod gguf;
 pub mod hf;
 pub mod idx;

@@ -12,6 +12,7 @@ mod cli_eval;
 mod cli_generate;
 mod cli_models;
 mod cli_optimize;
+mod cli_outputs;
 mod cli_prune;
 mod cli_quantize;
 mod cli_resume;

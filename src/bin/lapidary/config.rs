@@ -91,6 +91,11 @@ impl Document {
         }
     }
 
+    /// Its name.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// What is written in it.
     pub fn text(&self) -> &str {
         &self.text

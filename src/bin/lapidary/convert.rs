@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::models::open_with_data;
 use crate::options::{CommonOptions, Failure, folder_exists};
 use crate::output::{bytes, print, print_json};
+use crate::target;
 use crate::train::usage;
 use crate::trained::{ModelOptions, join};
 
@@ -94,6 +95,7 @@ struct Report {
 
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
+    target::apart(&options.output, &[&options.input])?;
     if options.input.extension().is_some_and(|one| one == "gguf") {
         return print_report(common, &gguf(options)?);
     }
@@ -107,6 +109,7 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
         .unwrap_or(if is_file { To::F32 } else { To::Folder });
     let report = match to {
         To::Folder => {
+            target::for_model(&options.output, &[&options.input])?;
             let receipt = BTreeMap::from([("made_by".to_owned(), Value::from("convert"))]);
             let saved = model.save(&options.output, &receipt)?;
             report(&model, &options.output, saved.tensors_read_back, Vec::new())

@@ -22,6 +22,7 @@ use crate::made::Making;
 use crate::models::open_model;
 use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
 use crate::output::{bytes, print, print_json};
+use crate::target;
 use crate::train::setup::PrecisionName;
 use crate::train::{self, usage};
 use crate::trained::ModelOptions;
@@ -150,6 +151,8 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &DistillCommand) -> Result<(), Failure> {
     folder_exists(&options.out)?;
     let making = options.making();
+    making.check_out()?;
+    target::apart(&options.out, &[Path::new(&options.student)])?;
     let opened = making.open()?;
     let (teacher, data) = (&opened.model, &opened.data);
     let engine = train::engine(common, &options.device)?;

@@ -23,6 +23,7 @@ use crate::config::Settings;
 use crate::models::{data_folder, open_model};
 use crate::options::{CommonOptions, Failure};
 use crate::output::{bytes, print, print_json};
+use crate::target;
 use crate::train::{setup, stop_on_ctrl_c, usage};
 use crate::trained::ModelOptions;
 
@@ -81,6 +82,11 @@ impl Making<'_> {
             data,
             folder,
         })
+    }
+
+    /// Refuses an OUT that cannot be written, or holds what is no model, or what is read; before all work.
+    pub fn check_out(&self) -> Result<(), Failure> {
+        target::for_model(self.out, &[self.input])
     }
 
     /// Does something that tells of its progress and ends with Ctrl-C.

@@ -28,6 +28,7 @@ mod recipe;
 mod shaders;
 mod stores;
 mod sweep;
+mod target;
 mod train;
 mod trained;
 mod tune;

@@ -10,6 +10,7 @@ use lapidary::compress::stage::StageError;
 use lapidary::data::{Dataset, TrainTest};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine, EngineError};
+use lapidary::io::folder::set_aside;
 use lapidary::models::Network as _;
 use lapidary::ops::Routes;
 use lapidary::tune::Store;
@@ -22,6 +23,13 @@ use crate::trained::{ModelOptions, Trained, join};
 /// A model for data of this kind: a folder that [`Model::save`] wrote, or a safetensors file as `train --out`
 /// writes it or as the flags describe it. `train` is the training set, as it was loaded.
 pub fn open_model(path: &Path, options: &ModelOptions, train: &Dataset) -> Result<Model, Failure> {
+    if let Some(aside) = set_aside(path) {
+        return Err(Failure::Usage(format!(
+            "{}: replacing it was stopped at the last step; the model that was there is {}, to be renamed back",
+            path.display(),
+            aside.display()
+        )));
+    }
     if !path.is_dir() {
         return Trained::open(path, options)?.model(train);
     }
@@ -56,6 +64,10 @@ pub fn open_with_data(
 
 /// The folder of data that a model says it was made with; `None` for those built in.
 pub fn data_folder(path: &Path, options: &ModelOptions) -> Result<Option<PathBuf>, Failure> {
+    if set_aside(path).is_some() {
+        // Whoever opens the model says so.
+        return Ok(None);
+    }
     if !path.is_dir() {
         return Ok(Trained::open(path, options)?.options.data);
     }
@@ -79,7 +91,6 @@ pub struct Folder {
 
 impl Folder {
     pub fn of(path: &Path, options: &ModelOptions, train: &Dataset) -> Result<Self, Failure> {
-        static COPIES: AtomicUsize = AtomicUsize::new(0);
         let named = path.file_stem().filter(|_| !path.is_dir());
         let name = named.or(path.file_name()).unwrap_or(path.as_os_str());
         let name = name.to_string_lossy().into_owned();
@@ -92,6 +103,12 @@ impl Folder {
                 is_copy: false,
             });
         }
+        Self::copy_of(&model, name)
+    }
+
+    /// A model that is in no folder yet.
+    pub fn copy_of(model: &Model, name: String) -> Result<Self, Failure> {
+        static COPIES: AtomicUsize = AtomicUsize::new(0);
         let copy = COPIES.fetch_add(1, Ordering::Relaxed);
         let copy = format!("lapidary-{}-{copy}", std::process::id());
         let copy = Self {

@@ -206,6 +206,7 @@ pub fn run(common: &CommonOptions, options: &PruneCommand) -> Result<(), Failure
             print(&scan_text(&found))
         };
     }
+    making.check_out()?;
     let (made, log) = making.with_context(engine.as_ref(), &opened.data, |context| {
         options.make(context, &opened.model)
     })?;

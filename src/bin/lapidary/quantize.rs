@@ -159,6 +159,7 @@ pub fn run(common: &CommonOptions, options: &QuantizeCommand) -> Result<(), Fail
     if options.plan {
         return print_plan(common, &planned);
     }
+    making.check_out()?;
     let engine = train::engine(common, &options.device)?;
     let (made, log) = making.with_context(engine.as_ref(), &opened.data, |context| {
         options.make(context, &opened.model)

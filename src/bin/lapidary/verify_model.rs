@@ -1,19 +1,21 @@
 //! `lapidary verify MODEL [--against BASE]`: a model's own proof. Every operation of a forward pass is compared with its
-//! definition on the device's inputs, every tensor of the file with what its codes and scales are; against a base, the
-//! command that made the model is run again and its file compared.
+//! definition on the device's inputs, every tensor of the file with what its codes and scales are, the files with the
+//! SHA-256 of their receipt; against a base, the command that made the model is run again and its files compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lapidary::compress::deploy::Deployed;
-use lapidary::compress::model::RECEIPT_FILE;
+use lapidary::compress::model::{CONFIG_FILE, MODEL_FILE, Model, ModelFileError, RECEIPT_FILE};
 use lapidary::compress::outcome::Verification;
+use lapidary::io::atomic::create_folder;
 use lapidary::io::hf::Shards;
-use lapidary::io::read_text;
+use lapidary::io::{file_sha256, read_text};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{Document, exists};
+use crate::generate::made_of::Base;
 use crate::models::{Folder, Opener, data_folder};
 use crate::optimize::{global, goal::make_again};
 use crate::options::{CommonOptions, DeviceOption, Failure};
@@ -30,8 +32,10 @@ struct Report {
     model: PathBuf,
     device: String,
     verification: Verification,
-    /// Tensors of the file that the command that made it does not give again, bit for bit; `None` where that was not
-    /// asked.
+    /// Of weights and configuration, those whose SHA-256 is in the receipt, and right.
+    hashes: usize,
+    /// Tensors and keys of the configuration that the command that made it does not give again, bit for bit; `None`
+    /// where that was not asked.
     differing: Option<Vec<String>>,
 }
 
@@ -48,8 +52,9 @@ pub fn run(
         let options = ModelOptions::default();
         let data = setup::load_data(data_folder(path, &options)?.as_deref())?;
         let folder = Folder::of(path, &options, &data.train)?;
-        let model = lapidary::compress::model::Model::load(&folder.path)?;
-        let tensors = model.read_back(&folder.path)?;
+        let hashes = Model::check_hashes(&folder.path).map_err(wrong)?;
+        let model = Model::load(&folder.path)?;
+        let tensors = model.read_back(&folder.path).map_err(wrong)?;
         let few = data
             .test
             .first(SAMPLES.min(data.test.n_samples()))
@@ -59,12 +64,17 @@ pub fn run(
         let verification = deployed.verify(prepared.inputs(), tensors)?;
         let differing = match against {
             None => None,
-            Some(base) => Some(differing(common, (path, base), device)?),
+            Some(base) => {
+                let hash = weights_sha256(base)?;
+                let device = (device, engine.name());
+                Some(differing(common, (path, base), &hash, (device.0, &device.1))?)
+            }
         };
         reports.push(Report {
             model: path.clone(),
             device: engine.name(),
             verification,
+            hashes,
             differing,
         });
     }
@@ -97,8 +107,13 @@ fn text(reports: &[Report]) -> String {
                 names.join(", ")
             ),
         };
+        let hashes = match one.hashes {
+            0 => "no SHA-256 in a receipt",
+            1 => "SHA-256 of the weights as in the receipt",
+            _ => "SHA-256 of weights and configuration as in the receipt",
+        };
         format!(
-            "{}: {} tensors read back bit for bit; {} operations, {} of {} elements exact, worst error {:.3} of its bound \
+            "{}: {hashes}; {} tensors read back bit for bit; {} operations, {} of {} elements exact, worst error {:.3} of its bound \
              ({}){again}, on {}",
             one.model.display(),
             found.tensors_read_back,
@@ -111,6 +126,16 @@ fn text(reports: &[Report]) -> String {
         )
     };
     reports.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A file that is not what it should be.
+fn wrong(error: ModelFileError) -> Failure {
+    match error {
+        ModelFileError::Changed { .. }
+        | ModelFileError::ReadBack { .. }
+        | ModelFileError::Unread { .. } => Failure::Mismatch(error.to_string()),
+        _ => error.into(),
+    }
 }
 
 /// How a model was made.
@@ -129,9 +154,16 @@ impl Made {
     fn of(model: &Path) -> Result<Self, Failure> {
         let refuse = |reason: String| Failure::Usage(format!("{}: {reason}", model.display()));
         let stage = model.join(STAGE_FILE);
-        if stage.exists() {
-            let receipt: Receipt = serde_json::from_str(&read_text(&stage).map_err(usage)?)
-                .map_err(|error| refuse(format!("{STAGE_FILE}: {error}")))?;
+        let made_by_stage = match stage.exists() {
+            false => None,
+            true => {
+                let receipt: Receipt = serde_json::from_str(&read_text(&stage).map_err(usage)?)
+                    .map_err(|error| refuse(format!("{STAGE_FILE}: {error}")))?;
+                // A command may have put another model there since.
+                Some(receipt).filter(|receipt| receipt.is_of(model))
+            }
+        };
+        if let Some(receipt) = made_by_stage {
             let Some(command) = receipt.command().filter(|command| exists(command)) else {
                 return Err(refuse(format!(
                     "made by {}, which takes no model",
@@ -144,12 +176,10 @@ impl Made {
         let file = model.join(RECEIPT_FILE);
         if !file.exists() {
             return Err(refuse(format!(
-                "there is neither {STAGE_FILE} nor {RECEIPT_FILE}, which say how it was made"
+                "there is neither {STAGE_FILE} of it nor {RECEIPT_FILE}, which say how it was made"
             )));
         }
-        let receipt: BTreeMap<String, Value> =
-            serde_json::from_str(&read_text(&file).map_err(usage)?)
-                .map_err(|error| refuse(format!("{RECEIPT_FILE}: {error}")))?;
+        let receipt = receipt_of(model)?;
         if receipt.contains_key("forms") {
             return Ok(Self::Goal(receipt));
         }
@@ -192,35 +222,105 @@ impl Made {
     }
 }
 
-/// Makes a model again from its base, in the way that it says, and names the tensors that are not the same bit for bit.
+/// What a model's receipt says; nothing where there is none.
+fn receipt_of(model: &Path) -> Result<BTreeMap<String, Value>, Failure> {
+    let file = model.join(RECEIPT_FILE);
+    if !file.exists() {
+        return Ok(BTreeMap::new());
+    }
+    serde_json::from_str(&read_text(&file).map_err(usage)?)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+}
+
+/// SHA-256 of a base's weights, which must be those of its own receipt.
+fn weights_sha256(base: &Path) -> Result<String, Failure> {
+    let weights = match base.is_dir() {
+        true => {
+            Model::check_hashes(base).map_err(wrong)?;
+            base.join(MODEL_FILE)
+        }
+        false => base.to_owned(),
+    };
+    Ok(file_sha256(&weights).map_err(usage)?.0)
+}
+
+/// Refuses a base that is another than the receipt's, or was changed.
+fn check_base(
+    (model, base): (&Path, &Path),
+    (receipt, found): (&BTreeMap<String, Value>, &str),
+) -> Result<(), Failure> {
+    let keys = ["base_sha256", "teacher_sha256", "copy_sha256"];
+    let said = |key: &str| receipt.get(key).and_then(Value::as_str);
+    let said: Vec<&str> = keys.into_iter().filter_map(said).collect();
+    if said.is_empty() || said.contains(&found) {
+        return Ok(());
+    }
+    let named = receipt.get("base").and_then(Value::as_str);
+    Err(Failure::Mismatch(format!(
+        "{}: made of {}, whose weights have SHA-256 {}; {} has {found}, so it is another base",
+        model.display(),
+        named.unwrap_or("a model"),
+        said.join(" or "),
+        base.display()
+    )))
+}
+
+/// Makes a model again from its base, in the way that it says, and names what is not the same bit for bit.
 fn differing(
     common: &CommonOptions,
     (model, base): (&Path, &Path),
-    device: &DeviceOption,
+    base_sha256: &str,
+    (device, engine): (&DeviceOption, &str),
 ) -> Result<Vec<String>, Failure> {
     let made = Made::of(model)?;
-    let again = std::env::temp_dir().join(format!("lapidary-again-{}", std::process::id()));
+    let receipt = receipt_of(model)?;
+    check_base((model, base), (&receipt, base_sha256))?;
+    // In a folder of its own: a command may write beside what it makes.
+    let place = std::env::temp_dir().join(format!("lapidary-again-{}", std::process::id()));
+    create_folder(&place).map_err(usage)?;
+    let again = place.join("model");
     let done = made.again(common, (base, &again), device);
     let names = done.and_then(|()| names_of_differing(model, &again));
-    // A language model that was not finished is beside it.
-    for left in [again.with_extension("partial"), again] {
-        if left.exists() {
-            std::fs::remove_dir_all(&left).map_err(usage)?;
-        }
+    std::fs::remove_dir_all(&place).map_err(usage)?;
+    let names = names?;
+    match receipt.get("device").and_then(Value::as_str) {
+        Some(said) if said != engine && !names.is_empty() => Err(Failure::Usage(format!(
+            "{}: made on {said}; on {engine} the command that made it gives other bytes, which devices may: judge it \
+             with --device on the one it was made on",
+            model.display()
+        ))),
+        Some(_) | None => Ok(names),
     }
-    names
 }
 
 fn names_of_differing(model: &Path, again: &Path) -> Result<Vec<String>, Failure> {
     let open = |folder: &Path| Shards::open(folder).map_err(usage);
+    let mut differing = differing_keys(model, again)?;
     let (there, again) = (open(model)?, open(again)?);
     let names: BTreeSet<&str> = there.names().chain(again.names()).collect();
     let differs = |name: &&str| match (there.tensor(name), again.tensor(name)) {
         (Ok(there), Ok(again)) => there != again,
         (Ok(_) | Err(_), Ok(_) | Err(_)) => true,
     };
-    let names = names.into_iter().filter(differs).map(str::to_owned);
-    Ok(names.collect())
+    differing.extend(names.into_iter().filter(differs).map(str::to_owned));
+    Ok(differing)
+}
+
+/// Keys of the configuration that are not the same.
+fn differing_keys(model: &Path, again: &Path) -> Result<Vec<String>, Failure> {
+    let read = |folder: &Path| -> Result<BTreeMap<String, Value>, Failure> {
+        let file = folder.join(CONFIG_FILE);
+        serde_json::from_str(&read_text(&file).map_err(usage)?)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))
+    };
+    let (there, again) = (read(model)?, read(again)?);
+    let keys: BTreeSet<&String> = there.keys().chain(again.keys()).collect();
+    let differs = keys
+        .into_iter()
+        .filter(|key| there.get(*key) != again.get(*key));
+    Ok(differs
+        .map(|key| format!("{key} of {CONFIG_FILE}"))
+        .collect())
 }
 
 /// A language model, and what the command that made it gives otherwise.
@@ -238,12 +338,14 @@ pub fn made_again(
     models: &[PathBuf],
     (device, base): (&DeviceOption, &Path),
 ) -> Result<(), Failure> {
+    let engine = Opener::new(common, device)?.open()?.name();
+    let hash = Base::open(base)?.sha256()?;
     let mut reports = Vec::new();
     for model in models {
         reports.push(Again {
             model: model.clone(),
             base: base.to_owned(),
-            differing: differing(common, (model, base), device)?,
+            differing: differing(common, (model, base), &hash, (device, &engine))?,
         });
     }
     let line = |one: &Again| match one.differing.as_slice() {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::{CONFIG_FILE, RECEIPT_FILE};
+
 use crate::data::DataError;
 use crate::io::IoError;
 use crate::io::compressed_tensors::BitmaskError;
@@ -70,6 +72,24 @@ pub enum ModelFileError {
         file: PathBuf,
         /// What is wrong, with the tensor's name.
         reason: String,
+    },
+    /// Tensors of the file that the configuration does not tell of.
+    #[error("{}: its tensors {names} are in no layer of {CONFIG_FILE}", file.display())]
+    Unread {
+        /// The file.
+        file: PathBuf,
+        /// Their names.
+        names: String,
+    },
+    /// A file that is not what its receipt says.
+    #[error("{}: its SHA-256 is {found}, {RECEIPT_FILE} says {said}: it was changed after it was written", file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+        /// SHA-256 of what is there.
+        found: String,
+        /// SHA-256 of what was written.
+        said: String,
     },
     /// A weight that cannot be written.
     #[error(transparent)]

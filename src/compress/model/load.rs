@@ -82,6 +82,18 @@ impl Model {
             };
             tensors.push((spec.name, stored));
         }
+        let is_read = |part: &str| {
+            let mut all = tensors.iter();
+            all.any(|(name, stored)| storage::is_part(part, (name, stored)))
+        };
+        let names = file.tensors().iter().map(|one| one.name.as_str());
+        let unread: Vec<&str> = names.filter(|name| !is_read(name)).collect();
+        if !unread.is_empty() {
+            return Err(ModelFileError::Unread {
+                file: file.path().to_owned(),
+                names: unread.join(", "),
+            });
+        }
         Self::of_stored(network, inputs, tensors)
     }
 }

@@ -16,7 +16,7 @@ use crate::models::{NamedTensor, Network, Role, SampleKind, Sequential, TensorSp
 
 pub use config::{ARTIFACT_FORMAT, CONFIG_FILE, MODEL_FILE, RECEIPT_FILE};
 pub use error::ModelFileError;
-pub use save::Saved;
+pub use save::{Saved, is_model};
 pub use stored::{Activations, Stored, matrix_shape};
 
 /// A network with its weights.

@@ -177,6 +177,37 @@ pub fn sparse_storage(matrix: &SparseMatrix) -> &'static str {
     }
 }
 
+/// What may stand behind `X.` in the names of the parts of a weight that is not f32.
+const PARTS: [&str; 15] = [
+    "weight",
+    "weight_packed",
+    "weight_scale",
+    "weight_zero_point",
+    "weight_shape",
+    "compressed",
+    "bitmask",
+    "row_offsets",
+    "shape",
+    "level_codes",
+    "level_scale",
+    "sparse_indices",
+    "sparse_columns",
+    "sparse_starts",
+    "sparse_deltas",
+];
+
+/// Whether a name may be that of a part of a tensor.
+pub(super) fn is_part(part: &str, (name, stored): (&str, &Stored)) -> bool {
+    if matches!(stored, Stored::Float(_)) {
+        return part == name;
+    }
+    let rest = part
+        .strip_prefix(layer_of(name))
+        .and_then(|rest| rest.strip_prefix('.'));
+    let rest = rest.map(|rest| rest.strip_prefix("sparse.").unwrap_or(rest));
+    rest.is_some_and(|rest| PARTS.contains(&rest))
+}
+
 /// The parts of a tensor in the file.
 ///
 /// # Errors

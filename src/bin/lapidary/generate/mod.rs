@@ -3,7 +3,7 @@
 mod bench;
 mod compress;
 mod inspect;
-mod made_of;
+pub mod made_of;
 mod perplexity;
 mod run;
 mod verify;

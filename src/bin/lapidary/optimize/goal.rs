@@ -6,21 +6,23 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use lapidary::compress::deploy::{MeasureOptions, measure};
-use lapidary::compress::model::Model;
+use lapidary::compress::model::{MODEL_FILE, Model};
 use lapidary::compress::outcome::Outcome;
 use lapidary::compress::stage::control::{self, Choice, Form, Sensitivity, Trials, try_forms};
 use lapidary::compress::stage::{Context, Progress};
 use lapidary::data::Dataset;
 use lapidary::data::split::stratified_split;
+use lapidary::io::file_sha256;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{Goal, OptimizeOptions};
 use crate::bench::{How, Kept, cost, judge};
-use crate::models::{Opener, data_folder, open_model, open_with_data};
+use crate::models::{Folder, Opener, data_folder, open_model, open_with_data};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{bytes, number, print, print_json, table};
+use crate::target;
 use crate::train::{setup, stop_on_ctrl_c, usage};
 use crate::trained::ModelOptions;
 
@@ -83,6 +85,11 @@ pub fn run(
     };
     let data = setup::load_data(folder.as_deref())?;
     let model = open_model(input, &options.network, &data.train)?;
+    let base = options.work.join("baseline");
+    let kept = options.work.join("optimized");
+    for out in [&base, &kept] {
+        target::for_model(out, &[input])?;
+    }
     let device = options.device.clone().unwrap_or(DeviceOption::Auto);
     let opener = Opener::new(common, &device)?;
     let seed = options.seed.unwrap_or(0);
@@ -92,7 +99,6 @@ pub fn run(
         (&model, options.max_drop),
         (&rest, &validation, seed),
     )?;
-    let base = options.work.join("baseline");
     let receipt = |how: &str| BTreeMap::from([("made_by".to_owned(), Value::from(how))]);
     model.save(&base, &receipt("the model as it came"))?;
 
@@ -105,7 +111,6 @@ pub fn run(
         ));
     };
     let line = &lines[chosen];
-    let kept = options.work.join("optimized");
     let mut notes = receipt("optimize");
     notes.insert("forms".to_owned(), json!(line.forms));
     if let Some(folder) = &folder {
@@ -113,6 +118,20 @@ pub fn run(
     }
     notes.insert("validation_accuracy".to_owned(), json!(line.accuracy));
     notes.insert("seed".to_owned(), json!(seed));
+    notes.insert("device".to_owned(), json!(opener.open()?.name()));
+    notes.insert("base".to_owned(), json!(input.display().to_string()));
+    // It can be made again of the model and of its copy.
+    let weights = match input.is_dir() {
+        true => input.join(MODEL_FILE),
+        false => input.to_owned(),
+    };
+    for (key, file) in [
+        ("base_sha256", weights),
+        ("copy_sha256", base.join(MODEL_FILE)),
+    ] {
+        let (sha256, _) = file_sha256(file).map_err(usage)?;
+        notes.insert(key.to_owned(), json!(sha256));
+    }
     trials.tried[chosen].model.save(&kept, &notes)?;
     let how = How {
         times: Some(MeasureOptions::default()),
@@ -251,16 +270,16 @@ fn lines(
     opener: &Opener,
 ) -> Result<Vec<Line>, Failure> {
     let is_timed = goal == Goal::Latency || options.max_ms.is_some();
-    let scratch = options.work.join("version");
     let mut lines = Vec::new();
     for one in &trials.tried {
         let ms = match is_timed {
             false => None,
             true => {
-                one.model.save(&scratch, &BTreeMap::new())?;
+                // In a folder of its own: what is in the work folder is the user's.
+                let scratch = Folder::copy_of(&one.model, one.name.clone())?;
                 let prepared = one.model.prepare(validation)?;
                 let inputs = (prepared.inputs(), &opener.routes);
-                let measured = measure(&scratch, &|| opener.open(), inputs, TIMES)?;
+                let measured = measure(&scratch.path, &|| opener.open(), inputs, TIMES)?;
                 Some(measured.speed.p50_ms)
             }
         };
@@ -286,9 +305,6 @@ fn lines(
             is_pareto: false,
             missed,
         });
-    }
-    if is_timed {
-        std::fs::remove_dir_all(&scratch).map_err(usage)?;
     }
     for index in 0..lines.len() {
         lines[index].is_pareto = !lines.iter().any(|one| one.dominates(&lines[index]));

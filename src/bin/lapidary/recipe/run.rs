@@ -17,11 +17,14 @@ use crate::bench::OUTCOMES_FILE;
 use crate::models::open_with_data;
 use crate::options::Failure;
 use crate::output::as_step;
+use crate::target;
 use crate::train::{stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// What a stage was, in its folder; written last.
 pub const STAGE_FILE: &str = "stage.json";
+/// What the recipes that are kept begin with.
+const RECORD: &str = "# A recipe as it was run.\n";
 /// The recipe, in the work folder.
 const RECIPE_FILE: &str = "recipe.toml";
 /// The file of a stage that trains, before it is a model's folder.
@@ -61,6 +64,11 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// Whether it is of the model in this folder as it is now.
+    pub fn is_of(&self, model: &Path) -> bool {
+        self.output.is_some() && hash(model).ok() == self.output
+    }
+
     /// The command that makes a model from a model; `None` for other stages.
     pub fn command(&self) -> Option<&'static str> {
         let of = |one: &&super::Kind| one.name == self.stage && one.makes == Makes::Model;
@@ -72,8 +80,8 @@ impl Receipt {
 pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
     create_folder(place.work).map_err(usage)?;
     remove_leftovers(place.work).map_err(usage)?;
-    write(&place.work.join(RECIPE_FILE), recipe.document.text())?;
-    write(&place.work.join(RESOLVED_FILE), &recipe.resolved())?;
+    check_places(recipe, place)?;
+    record(recipe, place.work)?;
     let stop = stop_on_ctrl_c()?;
     let mut done = Done::default();
     for (index, stage) in recipe.stages.iter().enumerate() {
@@ -121,6 +129,73 @@ pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
         }
     }
     Ok(done)
+}
+
+/// Keeps the recipe in the work folder, as it was given and with every setting. A file of these names is only
+/// replaced when it is such a record; the recipe itself may be one of them.
+fn record(recipe: &Recipe, work: &Path) -> Result<(), Failure> {
+    let texts = [
+        (RECIPE_FILE, recipe.document.text().to_owned()),
+        (RESOLVED_FILE, recipe.resolved()),
+    ];
+    let mut records = Vec::new();
+    for (name, text) in texts {
+        let text = match text.starts_with(RECORD) {
+            true => text,
+            false => format!("{RECORD}{text}"),
+        };
+        let file = work.join(name);
+        let given = recipe.document.file().canonicalize();
+        if given.is_ok_and(|given| file.canonicalize().is_ok_and(|file| file == given)) {
+            continue;
+        }
+        if file.exists() && !read_text(&file).map_err(usage)?.starts_with(RECORD) {
+            return Err(Failure::Usage(format!(
+                "{}: there is a file of this name that no recipe left here; allowed: another work folder, or another \
+                 name for this file",
+                file.display()
+            )));
+        }
+        records.push((file, text));
+    }
+    for (file, text) in records {
+        write(&file, &text)?;
+    }
+    Ok(())
+}
+
+/// Refuses stages whose results would take the place of the model that the recipe starts from, of other stages'
+/// results, or of files that no stage left, before anything is done.
+fn check_places(recipe: &Recipe, place: &Place<'_>) -> Result<(), Failure> {
+    let made = |stage: &&Stage| stage.kind.makes != Makes::Copy;
+    let results: Vec<PathBuf> = recipe
+        .stages
+        .iter()
+        .filter(made)
+        .map(|one| folder(one, place.work))
+        .collect();
+    for stage in &recipe.stages {
+        let folder = folder(stage, place.work);
+        let mut read: Vec<&Path> = place.model.into_iter().collect();
+        if stage.kind.makes == Makes::Copy {
+            read.extend(results.iter().map(PathBuf::as_path));
+            if results.contains(&folder) {
+                return Err(Failure::Usage(format!(
+                    "stage {}: {} is the folder of another stage; allowed: another `to`",
+                    stage.name,
+                    folder.display()
+                )));
+            }
+        }
+        let mut found = target::apart(&folder, &read);
+        // A folder that training began has but its file.
+        let is_begun = folder.join(TRAINED_FILE).exists();
+        if stage.kind.makes == Makes::First && !folder.join(STAGE_FILE).exists() && !is_begun {
+            found = found.and_then(|()| target::for_model(&folder, &read));
+        }
+        found.map_err(|failure| failure.in_stage(&stage.name))?;
+    }
+    Ok(())
 }
 
 /// What a recipe made.
