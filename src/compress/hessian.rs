@@ -175,7 +175,7 @@ impl Hessian {
 
     /// The upper factor of the inverse with columns taken in `order`, a permutation of them.
     ///
-    /// Dead columns get a diagonal of 1. `damping` times the mean diagonal is added to the diagonal, and
+    /// Dead columns get the mean diagonal of the others, or 1 where all are dead. `damping` times the mean diagonal is added to the diagonal, and
     /// ten times more after each failure, which is logged.
     ///
     /// # Errors
@@ -199,9 +199,15 @@ impl Hessian {
         }
         let diagonal =
             |matrix: &[f64]| -> Vec<f64> { (0..k).map(|i| matrix[i * (k + 1)]).collect() };
-        for (i, value) in diagonal(&ordered).into_iter().enumerate() {
+        let found = diagonal(&ordered);
+        let n_live = found.iter().filter(|&&value| value != 0.0).count();
+        let usual = match n_live {
+            0 => 1.0,
+            _ => found.iter().sum::<f64>() / n_live as f64,
+        };
+        for (i, value) in found.into_iter().enumerate() {
             if value == 0.0 {
-                ordered[i * (k + 1)] = 1.0;
+                ordered[i * (k + 1)] = usual;
             }
         }
         let undamped = diagonal(&ordered);

@@ -62,10 +62,11 @@ pub(super) fn sweep(
 /// What becomes of an input feature that calibration never saw above zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeadColumns {
-    /// Its weights become zero, as in the reference code: they had no effect on any sample.
-    #[default]
+    /// Its weights become zero, as in the reference code: they had no effect on any sample. Where samples are few,
+    /// they may have one on others.
     Zero,
-    /// Its weights are treated like those of an uncorrelated feature: rounded to nearest, or pruned by
+    /// Its weights are treated like those of an uncorrelated feature of mean size: rounded to nearest, or pruned by
     /// magnitude.
+    #[default]
     Keep,
 }

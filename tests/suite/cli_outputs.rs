@@ -5,6 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use lapidary::compress::model::Model;
+use lapidary::compress::stage::prune::{
+    PruneAmount, PruneMethod, PruneOptions, PruneScope, PruneStorage, prune_plan,
+};
+use lapidary::io::safetensors::SafetensorsFile;
+use lapidary::num::ValueFormat;
+use lapidary::num::mask::Units;
+use lapidary::tensor::{DType, HostTensor};
+
 use crate::cli_optimize::{lapidary, place, said, shown, works};
 
 /// A scratch folder with data and the folder `base` of a model.
@@ -297,4 +306,175 @@ fn a_proof_is_of_the_files_as_they_are() {
     fs::write(folder.join("made/stage.json"), stale.to_string()).expect("writes");
     let found = judge("cpu");
     assert_eq!(found.status.code(), Some(0), "{}", said(&found));
+}
+
+#[test]
+fn what_cannot_be_made_is_refused_by_the_plan_with_the_fix() {
+    let (folder, base) = with_base("outputs-plans");
+    let path = |name: &str| shown(&folder.join(name));
+    let (pruned, out) = (path("pruned"), path("out"));
+    let small = ["--epochs", "1", "--fine-tune", "0", "--batch-size", "16"];
+    let words = ["prune", &base, &pruned, "--sparsity", "50%"];
+    works(&[&words[..], &small, &CPU].concat());
+    let coded = path("coded");
+    quantized(&base, &coded);
+    let common = ["--calib", "20", "--device", "cpu"];
+    for (input, scheme, reason) in [
+        (
+            &coded,
+            "int4-g16",
+            "weights to quantize = none (1.weight kept: it is int8",
+        ),
+        (&pruned, "nf4-g16", "no codes of levels; use int8-"),
+        (
+            &pruned,
+            "int2-g16",
+            "symmetric int8 or int4 codes over their full range; use int8-",
+        ),
+        (&pruned, "int8", "scales per Channel"),
+        (
+            &base,
+            "nf4",
+            "1.weight: k = 16 is not a multiple of group_size 32; use nf4-g16",
+        ),
+        (&base, "log8-g32", "use log8-g16"),
+        (&base, "int8-kl", "at the least; use mse or no range"),
+    ] {
+        for last in [&["--plan"][..], &[]] {
+            let words = ["quantize", input.as_str(), out.as_str(), "--scheme", scheme];
+            refused(&[&words[..], &common, last].concat(), 2, reason);
+        }
+    }
+    // Training does not begin either.
+    let words = ["quantize", &pruned, &out, "--scheme", "int2-g16"];
+    let training = ["--qat-epochs", "1", "--batch-size", "16"];
+    refused(
+        &[&words[..], &training, &CPU].concat(),
+        2,
+        "symmetric int8 or int4",
+    );
+    assert!(!Path::new(&out).exists());
+
+    // What a policy makes of it is what its plan said, in bytes too.
+    for (input, scheme, policy, formats) in [
+        (&pruned, "int8", "smaller-group", ["int8-g16", "int8-g16"]),
+        (&pruned, "nf4-g16", "int8", ["int8-", "int8-"]),
+        (&base, "nf4", "smaller-group", ["nf4-g16", "nf4-g16"]),
+        (&base, "log4-g32", "int8", ["int8-channel", "int8-channel"]),
+        (&base, "int8-kl", "int8", ["int8-channel", "int8-channel"]),
+    ] {
+        let words = ["quantize", input.as_str(), out.as_str(), "--scheme", scheme];
+        let policy = ["--on-misfit", policy, "--method", "nearest", "--json"];
+        let words = [&words[..], &policy, &common].concat();
+        let plan = works(&[&words[..], &["--plan"]].concat());
+        let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).expect("JSON");
+        let made = works(&words);
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
+        let layers = made["quantize"]["layers"].as_array().expect("layers");
+        assert_eq!(layers.len(), 2);
+        for ((layer, planned), format) in layers
+            .iter()
+            .zip(plan.as_array().expect("plan"))
+            .zip(formats)
+        {
+            let [becomes, made] =
+                [&planned["becomes"], &layer["format"]].map(|one| one.as_str().expect("a word"));
+            assert!(becomes.starts_with(format), "{scheme}: {planned}");
+            assert!(
+                made.contains(becomes.trim_end_matches("-kl")),
+                "{scheme}: {planned} {layer}"
+            );
+            assert_eq!(
+                planned["bytes"], layer["bytes"],
+                "{scheme}: {planned} {layer}"
+            );
+        }
+    }
+
+    // Blocks that no kernel has are known before training.
+    let model = Model::load(&base).expect("reads");
+    let amount: PruneAmount = "50%".parse().expect("an amount");
+    let units = Units {
+        rows: 4,
+        columns: 4,
+    };
+    let amount = amount.in_blocks(units).expect("blocks");
+    let mut options = PruneOptions::new(PruneMethod::Magnitude, amount).expect("in range");
+    options.scope = PruneScope::Layer;
+    options.storage = PruneStorage::Sparse(ValueFormat::F32);
+    let message = prune_plan(&model, &options)
+        .expect_err("no such blocks")
+        .to_string();
+    assert!(message.contains("multiples of 8"), "{message}");
+}
+
+#[test]
+fn half_precision_files_hold_what_they_say() {
+    let (folder, base) = with_base("outputs-half");
+    let file = shown(&folder.join("half.safetensors"));
+    refused(
+        &["convert", &base, &file, "--to", "f16"],
+        2,
+        "--lossy rounds them",
+    );
+    works(&["convert", &base, &file, "--to", "f16", "--lossy"]);
+    let model = Model::load(&base).expect("reads");
+    let file = SafetensorsFile::open(&file).expect("opens");
+    assert_eq!(file.tensors().len(), model.tensors().len());
+    for (name, value) in model.values() {
+        let found = file.tensor(&name).expect("there");
+        let values = value.to_f32().expect("f32");
+        let expected = HostTensor::from_f32_as(DType::F16, value.shape().to_vec(), &values);
+        assert_eq!(found, expected.expect("halves"), "{name}");
+    }
+    let misnamed = shown(&folder.join("model.gguf"));
+    refused(
+        &["convert", &base, &misnamed],
+        2,
+        ".gguf is the ending of a file",
+    );
+}
+
+#[test]
+fn a_recipe_sees_that_its_data_are_others() {
+    let folder = place("outputs-data");
+    let recipe = format!(
+        "data = {:?}\ndevice = \"cpu\"\n[[stage]]\nstage = \"train\"\nname = \"base\"\nmodel = \"mlp\"\nhidden = \"16\"\n\
+         epochs = 1\nbatch_size = 16\n[[stage]]\nstage = \"quantize\"\nname = \"int8\"\nscheme = \"int8\"\ncalib = 20\n",
+        shown(&folder)
+    );
+    fs::write(folder.join("r.toml"), recipe).expect("writes");
+    let (recipe, work) = (shown(&folder.join("r.toml")), shown(&folder.join("work")));
+    let there = || {
+        let output = works(&["optimize", "--recipe", &recipe, "--work", &work]);
+        said(&output).matches("is there already").count()
+    };
+    assert_eq!([there(), there()], [0, 2]);
+    fs::copy(
+        folder.join("test.safetensors"),
+        folder.join("train.safetensors"),
+    )
+    .expect("copies");
+    assert_eq!([there(), there()], [0, 2]);
+}
+
+#[test]
+fn a_goal_in_time_leaves_the_work_folder_alone() {
+    let (folder, base) = with_base("outputs-goal");
+    let mine = folder.join("work/version/mine");
+    fs::create_dir_all(mine.parent().expect("a folder")).expect("makes");
+    fs::write(&mine, "hi").expect("writes");
+    let work = shown(&folder.join("work"));
+    let words = [
+        "optimize",
+        &base,
+        "--goal",
+        "latency",
+        "--max-drop",
+        "50%",
+        "--work",
+        &work,
+    ];
+    works(&[&words[..], &CPU].concat());
+    assert_eq!(fs::read(&mine).expect("reads"), b"hi");
 }

@@ -643,3 +643,46 @@ fn layers_that_are_done_are_kept_and_the_rest_follows_to_the_same_codes() {
         assert_eq!(told.take(), [0, 1, 2], "{scheme}");
     }
 }
+
+#[test]
+fn one_sample_is_rounding_to_nearest_and_says_so() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = CpuEngine::fast();
+    let made = |method, samples| {
+        let asked = QuantizeOptions {
+            method,
+            samples,
+            ..options_for("int4-g16")
+        };
+        quantize(&context(&engine, &data), &mlp(), &asked).expect("fits")
+    };
+    let (nearest, _) = made(Method::Nearest, 1);
+    let (found, log) = made(Method::Gptq, 1);
+    assert_eq!(found, nearest);
+    for layer in &log.layers {
+        let said = layer.notes.join("; ");
+        assert!(said.contains("too few to judge by"), "{said}");
+        assert!(said.contains("inputs were zero in every sample"), "{said}");
+    }
+    // With eight, what no sample showed is rounded to nearest, not dropped.
+    let (found, log) = made(Method::Gptq, 8);
+    for layer in &log.layers {
+        assert!(layer.dead_inputs > 0, "{layer:?}");
+        let [found, nearest] = [&found, &nearest].map(|model| {
+            let stored = model.tensor(&layer.name).expect("there").values();
+            stored.to_f32().expect("f32")
+        });
+        let zeros = |values: &[f32]| {
+            let columns = 0..layer.k;
+            let is_zero = |column: &usize| {
+                values
+                    .iter()
+                    .skip(*column)
+                    .step_by(layer.k)
+                    .all(|&value| value == 0.0)
+            };
+            columns.filter(is_zero).count()
+        };
+        assert_eq!(zeros(&found), zeros(&nearest), "{layer:?}");
+    }
+}

@@ -43,6 +43,9 @@ enum To {
     Q8_0,
 }
 
+/// Endings of files that no folder should have.
+const FILES: [&str; 6] = ["safetensors", "st", "gguf", "bin", "pt", "onnx"];
+
 impl To {
     /// The type of a GGUF file's matrices.
     const fn ggml(self) -> Option<GgmlType> {
@@ -109,6 +112,14 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
         .unwrap_or(if is_file { To::F32 } else { To::Folder });
     let report = match to {
         To::Folder => {
+            let ending = options.output.extension().and_then(|one| one.to_str());
+            if let Some(ending) = ending.filter(|one| FILES.contains(one)) {
+                return Err(Failure::Usage(format!(
+                    "{}: a model is written as a folder, and .{ending} is the ending of a file; allowed: a name \
+                     without it, or .safetensors with --to f32 or f16",
+                    options.output.display()
+                )));
+            }
             target::for_model(&options.output, &[&options.input])?;
             let receipt = BTreeMap::from([("made_by".to_owned(), Value::from("convert"))]);
             let saved = model.save(&options.output, &receipt)?;
@@ -173,16 +184,24 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
     let mut notes = Vec::new();
     let mut lost = Vec::new();
     let mut values = Vec::new();
-    for ((name, stored), (_, value)) in model.tensors().iter().zip(model.values()) {
+    for (name, stored) in model.tensors() {
         let format = stored.format();
         if format != "f32" {
             notes.push(format!(
                 "{name} was {format}; its values are equal, the file holds no codes"
             ));
         }
+    }
+    for (name, value) in file_tensors(model.network(), &model.values())? {
         let value = match to {
             To::F16 => {
                 let (half, worst) = rounded(&value).map_err(usage)?;
+                if !worst.is_finite() {
+                    return Err(Failure::Usage(format!(
+                        "{}: {name} has values that are infinite as f16; --to f32 keeps them",
+                        options.input.display()
+                    )));
+                }
                 if worst > 0.0 {
                     lost.push(format!("{name}: values change by up to {worst:e}"));
                 }
@@ -190,7 +209,7 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
             }
             To::Folder | To::F32 | To::Hf | To::Q4_0 | To::Q4_1 | To::Q8_0 => value,
         };
-        values.push((name.clone(), value));
+        values.push((name, value));
     }
     if let (Some(first), false) = (lost.first(), options.lossy) {
         return Err(Failure::Usage(format!(
@@ -267,14 +286,13 @@ fn rounded(
     Ok((half, worst.fold(0.0, f32::max)))
 }
 
-fn write_file(model: &Model, path: &Path, values: &[NamedTensor]) -> Result<(), Failure> {
+fn write_file(model: &Model, path: &Path, tensors: &[NamedTensor]) -> Result<(), Failure> {
     let network = model.network();
-    let tensors = file_tensors(network, values)?;
     let metadata = BTreeMap::from([
         ("model".to_owned(), network.describe()),
         ("sample_shape".to_owned(), join(network.sample_shape())),
         ("input_mean".to_owned(), join(model.inputs().mean())),
         ("input_std".to_owned(), join(model.inputs().std())),
     ]);
-    write_safetensors(path, &tensors, &metadata).map_err(usage)
+    write_safetensors(path, tensors, &metadata).map_err(usage)
 }

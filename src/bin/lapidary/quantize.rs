@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use lapidary::compress::model::{Activations, Model};
-use lapidary::compress::quantize::{Action, Misfit, Planned};
+use lapidary::compress::quantize::{Action, Gptq, Misfit, Order, Planned};
 use lapidary::compress::stage::Context;
 use lapidary::compress::stage::qat::{QatLog, QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
@@ -46,6 +46,16 @@ enum ActivationsName {
     Int8G64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OrderName {
+    /// Inputs of large mean squares first; scales of groups found before.
+    Activation,
+    /// From left to right; scales of groups found before.
+    Static,
+    /// From left to right; scales of groups found on the way.
+    Natural,
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     lapidary quantize mlp.safetensors mlp-int8 --scheme int8\n  \
@@ -63,7 +73,7 @@ pub struct QuantizeCommand {
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// int8, int4, int3, int2, nf4, log8 or log4, or wBaB with the bits of weights and activations; then -tensor,
-    /// -channel or -gN, -zp for zero points or -narrow, -mse or -kl for ranges without outliers, -f16 or -f32 for
+    /// -channel or -gN, -zp for zero points or -narrow, -mse, -kl or -p0.999 (a share) for ranges without outliers, -f16 or -f32 for
     /// scales.
     #[arg(long, value_name = "SCHEME", value_parser = scheme)]
     scheme: QuantizeScheme,
@@ -71,6 +81,12 @@ pub struct QuantizeCommand {
     /// for language models without --calibration.
     #[arg(long, value_name = "NAME", value_parser = method)]
     method: Option<Method>,
+    /// With gptq: the order in which columns are rounded.
+    #[arg(long, value_enum, default_value = "activation")]
+    order: OrderName,
+    /// With gptq: added to the diagonal of the Hessian, as a share of its mean.
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = damping)]
+    damping: f64,
     /// Samples of the training set, or windows of --calibration, that calibrate.
     #[arg(
         long,
@@ -256,6 +272,13 @@ fn scheme(name: &str) -> Result<QuantizeScheme, String> {
         .map_err(|error| error.to_string())
 }
 
+fn damping(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share.is_finite() => Ok(share),
+        Ok(_) | Err(_) => Err("allowed: a share such as 0.01, above 0".to_owned()),
+    }
+}
+
 fn scales(name: &str) -> Result<QatScales, String> {
     name.parse::<QatScales>().map_err(|error| error.to_string())
 }
@@ -290,6 +313,15 @@ fn settings(options: &QuantizeCommand) -> QuantizeOptions {
         },
         bias_correction: options.bias_correction,
         samples: options.calib,
+        gptq: Gptq {
+            damping: options.damping,
+            order: match options.order {
+                OrderName::Activation => Order::Activation,
+                OrderName::Static => Order::NaturalStatic,
+                OrderName::Natural => Order::Natural,
+            },
+            ..Gptq::default()
+        },
         ..QuantizeOptions::new(scheme)
     }
 }
@@ -300,6 +332,9 @@ fn print_plan(common: &CommonOptions, planned: &[Planned]) -> Result<(), Failure
         becomes: match one.action {
             Action::Keep => "kept".to_owned(),
             Action::Quantize(linear) => linear.to_string(),
+            Action::Levels(codebook, granularity) => {
+                QuantizeScheme::levels(codebook, granularity).to_string()
+            }
         },
         reason: one.reason.clone(),
         bytes: one.bytes,

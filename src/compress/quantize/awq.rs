@@ -4,7 +4,7 @@
 //! 1e-4, divided by the root of the product of the largest and the smallest; `|w_j|` is relative to the
 //! largest weight of its group. The `r` with the least output error of the quantized layer wins; not
 //! scaling at all is a candidate too, so the result is never worse than rounding to nearest. Then each
-//! group's range is shrunk, down to a half, as far as that lowers the error of the group's own part of the
+//! group's range is shrunk, in steps, as far as that lowers the error of the group's own part of the
 //! output.
 //!
 //! Output errors are exact over all calibration samples: `tr(D H D^T)` of the Hessian instead of products

@@ -36,6 +36,7 @@ pub use codebook::{Codebook, CodebookMatrix};
 pub use gptq::{Gptq, GptqResult, Order, Route, gptq};
 pub use grid::Grid;
 pub use hqq::{Hqq, hqq, hqq_judged};
+pub(crate) use kl::MIN_VALUES as KL_MIN_VALUES;
 pub use linear::Linear;
 pub use logarithmic::{LogRounding, LogWidth, logarithmic};
 pub use matrix::LinearMatrix;

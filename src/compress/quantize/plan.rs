@@ -4,6 +4,7 @@
 //! (its group does not divide the input features, or is no whole number of packed words) follows the misfit
 //! policy. Each answer carries its reason.
 
+use super::codebook::Codebook;
 use super::linear::Linear;
 use crate::compress::CompressError;
 use crate::num::{Granularity, QuantError, Width, Zero};
@@ -39,6 +40,8 @@ pub enum Action {
     Keep,
     /// It is quantized.
     Quantize(Linear),
+    /// It gets codes of levels of a table.
+    Levels(Codebook, Granularity),
 }
 
 /// A layer's part of a plan.
@@ -164,7 +167,7 @@ fn bytes(n: usize, k: usize, action: Action) -> u64 {
     let (rows, k) = (n as u64, k as u64);
     let weights = rows.saturating_mul(k);
     let linear = match action {
-        Action::Keep => return weights.saturating_mul(4),
+        Action::Keep | Action::Levels(..) => return weights.saturating_mul(4),
         Action::Quantize(linear) => linear,
     };
     let (scale_rows, groups) = match linear.granularity {

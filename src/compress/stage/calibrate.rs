@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::few::Halves;
 use super::{Context, StageError};
 use crate::autograd::Tape;
 use crate::compress::model::Model;
@@ -20,7 +21,7 @@ use crate::ops::{MatmulOptions, matmul, transpose};
 use crate::record::{Recording, Tensor};
 use crate::tensor::DType;
 
-/// Samples of a pass: few, because windows of a convolution are many rows.
+/// Samples of a pass, of which there are two at the least: few, because windows of a convolution are many rows.
 const BATCH: usize = 32;
 
 /// What a weight's inputs look like.
@@ -30,6 +31,8 @@ pub struct LayerInputs {
     pub calibration: Calibration,
     /// `2/n sum x x^T`.
     pub hessian: Hessian,
+    /// The same in two parts, every other batch in each; `None` for samples of one batch.
+    pub halves: Option<Halves>,
 }
 
 /// Runs `n_samples` of the training set, drawn by the context's seed without repetition, or all there are when
@@ -69,10 +72,11 @@ pub fn calibrate(
     context.engine.run(&uploads)?;
 
     let features = samples.n_features();
-    let n_batches = samples.n_samples().div_ceil(BATCH);
+    let batch = BATCH.min(samples.n_samples().div_ceil(2)).max(1);
+    let n_batches = samples.n_samples().div_ceil(batch);
     let mut pass: Option<(usize, WatchedPass)> = None;
     let mut sums: Vec<Sums> = Vec::new();
-    for (index, batch) in samples.inputs().chunks(BATCH * features).enumerate() {
+    for (index, batch) in samples.inputs().chunks(batch * features).enumerate() {
         context.tell("calibrate", format!("batch {index}"), [index, n_batches])?;
         let size = batch.len() / features;
         let watched = match pass.take() {
@@ -86,20 +90,23 @@ pub fn calibrate(
             sums = watched.layers.iter().map(Sums::new).collect();
         }
         for (sums, made) in sums.iter_mut().zip(made.chunks_exact(2)) {
-            sums.add(&made[0].to_f32()?, &made[1].to_f32()?)?;
+            let is_seen = index.is_multiple_of(2);
+            sums.add((&made[0].to_f32()?, &made[1].to_f32()?), is_seen)?;
         }
         pass = Some((size, watched));
     }
     let finish = |one: Sums| -> Result<(String, LayerInputs), StageError> {
         let k = one.calibration.k();
         let n = one.calibration.n_samples();
-        let hessian = Hessian::from_sums(&one.name, k, n, one.products)?;
+        let hessian = Hessian::from_sums(&one.name, k, n, one.products.clone())?;
+        let halves = Halves::of(&one.name, &hessian, one.seen, &one.products)?;
         let calibration = one.calibration;
         Ok((
             one.name,
             LayerInputs {
                 calibration,
                 hessian,
+                halves,
             },
         ))
     };
@@ -175,6 +182,8 @@ struct Sums {
     calibration: Calibration,
     /// `[k, k]`
     products: Vec<f64>,
+    /// The same of every other batch, and its rows.
+    seen: (Vec<f64>, u64),
 }
 
 impl Sums {
@@ -183,11 +192,19 @@ impl Sums {
             name: name.clone(),
             calibration: Calibration::new(*k),
             products: vec![0.0; k * k],
+            seen: (vec![0.0; k * k], 0),
         }
     }
 
-    fn add(&mut self, rows: &[f32], products: &[f32]) -> Result<(), StageError> {
+    fn add(&mut self, (rows, products): (&[f32], &[f32]), is_seen: bool) -> Result<(), StageError> {
+        let before = self.calibration.n_samples();
         self.calibration.add(&self.name, rows)?;
+        if is_seen {
+            self.seen.1 += self.calibration.n_samples() - before;
+            for (sum, &product) in self.seen.0.iter_mut().zip(products) {
+                *sum += f64::from(product);
+            }
+        }
         for (sum, &product) in self.products.iter_mut().zip(products) {
             *sum += f64::from(product);
         }

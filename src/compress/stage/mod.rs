@@ -6,6 +6,7 @@ pub mod calibrate;
 mod context;
 pub mod control;
 pub mod distill;
+pub mod few;
 mod kept;
 pub mod prune;
 pub mod qat;

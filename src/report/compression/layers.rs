@@ -71,10 +71,11 @@ fn rows(baseline: &Outcome, one: &Outcome) -> Vec<Row> {
         .map(|layer| {
             let shape: Vec<String> = layer.shape.iter().map(ToString::to_string).collect();
             let weights = layer.shape.iter().map(|&n| n as f64).product::<f64>();
-            let error = layer.weight_error.map_or_else(
-                || Cell::absent("other shape"),
-                |error| Cell::new(percent(error)).bar(error / worst_error),
-            );
+            let error = match layer.weight_error {
+                Some(error) => Cell::new(percent(error)).bar(error / worst_error),
+                None if std::ptr::eq(baseline, one) => Cell::absent("it is the baseline"),
+                None => Cell::absent("other shape"),
+            };
             let size = Cell::new(bytes(layer.bytes)).bar(layer.bytes as f64 / largest as f64);
             let size = match find(baseline, layer).filter(|before| before.bytes > 0) {
                 Some(before) if !std::ptr::eq(baseline, one) => {

@@ -284,9 +284,14 @@ fn lines(
             }
         };
         let size = one.bytes as f64 / trials.baseline_bytes.max(1) as f64;
-        let drop = trials.baseline.accuracy - one.score.accuracy;
+        let drop = one.score.lost(&trials.baseline);
         let over = |value: f64, limit: f64| (value - limit).max(0.0) / limit.max(1e-3);
-        let missed = over(drop, options.max_drop)
+        // By the rule that the paths end by.
+        let missed_drop = match one.score.keeps(&trials.baseline, options.max_drop) {
+            true => 0.0,
+            false => over(drop, options.max_drop).max(f64::MIN_POSITIVE),
+        };
+        let missed = missed_drop
             + options.max_size.map_or(0.0, |limit| over(size, limit))
             + ms.zip(options.max_ms)
                 .map_or(0.0, |(ms, limit)| over(ms, limit));

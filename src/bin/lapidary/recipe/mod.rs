@@ -65,8 +65,8 @@ const KINDS: [Kind; 7] = [
 const OF_STAGE: [&str; 4] = ["stage", "name", "from", "to"];
 /// Keys above the stages.
 const SHARED: [&str; 3] = ["data", "device", "seed"];
-/// Flags that the recipe gives itself.
-const GIVEN: [&str; 5] = ["out", "checkpoint", "report", "config", "plan"];
+/// Flags that the recipe gives itself, and those of commands that write nothing.
+const GIVEN: [&str; 6] = ["out", "checkpoint", "report", "config", "plan", "scan"];
 
 /// A recipe whose every setting was checked.
 pub struct Recipe {
@@ -219,6 +219,11 @@ impl Reader<'_> {
                     let message = format!("name = {name:?}; allowed: letters, digits, - _ . %");
                     return Err(document.wrong(&span, &message));
                 }
+                if run::FILES.contains(&name.as_str()) {
+                    let message =
+                        format!("name = {name:?} is the name of a file that the recipe keeps");
+                    return Err(document.wrong(&span, &message));
+                }
                 name
             }
         };
@@ -236,7 +241,10 @@ impl Reader<'_> {
         let mut entries = document.entries_besides(table, &OF_STAGE)?;
         for entry in &entries {
             if GIVEN.contains(&entry.key.as_str()) {
-                let message = format!("`{}` is given by the recipe itself", entry.key);
+                let message = format!(
+                    "`{}` is given by the recipe itself, or is of a command that writes nothing",
+                    entry.key
+                );
                 return Err(document.wrong(&entry.span, &message));
             }
         }
@@ -293,7 +301,11 @@ impl Reader<'_> {
             let message = format!(
                 "from = {name:?} is no model of a stage before{}; there are: {}",
                 near(&name, names.iter().copied()),
-                names.join(", ")
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
             );
             return Err(self.document.wrong(&span, &message));
         }
@@ -413,6 +425,18 @@ mod tests {
             (
                 "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nname = \"../x\"\n",
                 "allowed: letters, digits",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nname = \"resolved.toml\"\n",
+                "r.toml:4: name = \"resolved.toml\" is the name of a file",
+            ),
+            (
+                "[[stage]]\nstage = \"prune\"\nfrom = \"nope\"\nsparsity = \"50%\"\n",
+                "r.toml:3: from = \"nope\" is no model of a stage before; there are: none",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\n[[stage]]\nstage = \"prune\"\nsparsity = \"50%\"\nscan = true\n",
+                "r.toml:7: `scan` is given by the recipe itself, or is of a command that writes nothing",
             ),
         ];
         for (text, expected) in cases {

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use lapidary::compress::model::{CONFIG_FILE, MODEL_FILE, Model};
 use lapidary::io::atomic::{create_folder, remove_if_there, remove_leftovers};
-use lapidary::io::{file_sha256, read_text};
+use lapidary::io::{file_sha256, read_text, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Makes, Recipe, Stage};
 use crate::bench::OUTCOMES_FILE;
-use crate::models::open_with_data;
+use crate::models::{data_folder, open_with_data};
 use crate::options::Failure;
 use crate::output::as_step;
 use crate::target;
-use crate::train::{stop_on_ctrl_c, usage, write};
+use crate::train::{setup, stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// What a stage was, in its folder; written last.
@@ -34,6 +34,8 @@ const TRAINING_FILE: &str = "training.safetensors";
 
 /// The same with every setting, beside it.
 pub const RESOLVED_FILE: &str = "resolved.toml";
+/// Both names, which no stage has.
+pub(super) const FILES: [&str; 2] = [RECIPE_FILE, RESOLVED_FILE];
 /// The folder, in the work folder, of what stages keep while they run; no stage is called so.
 const KEPT_FOLDER: &str = ".kept";
 /// In a stage's part of it: what the stage was.
@@ -59,6 +61,9 @@ pub struct Receipt {
     pub settings: Value,
     /// SHA-256 of the input's files, in order.
     inputs: Vec<String>,
+    /// SHA-256 of the samples it learns from or calibrates by, where they are of a folder.
+    #[serde(default)]
+    data: Option<String>,
     /// SHA-256 of what was made.
     output: Option<String>,
 }
@@ -138,6 +143,12 @@ fn record(recipe: &Recipe, work: &Path) -> Result<(), Failure> {
         (RECIPE_FILE, recipe.document.text().to_owned()),
         (RESOLVED_FILE, recipe.resolved()),
     ];
+    // As they were kept before they said so in their first line.
+    let resolved = work.join(RESOLVED_FILE);
+    let is_old = resolved.exists()
+        && read_text(&resolved)
+            .map_err(usage)?
+            .starts_with("[[stage]]\nstage = ");
     let mut records = Vec::new();
     for (name, text) in texts {
         let text = match text.starts_with(RECORD) {
@@ -149,7 +160,7 @@ fn record(recipe: &Recipe, work: &Path) -> Result<(), Failure> {
         if given.is_ok_and(|given| file.canonicalize().is_ok_and(|file| file == given)) {
             continue;
         }
-        if file.exists() && !read_text(&file).map_err(usage)?.starts_with(RECORD) {
+        if file.exists() && !is_old && !read_text(&file).map_err(usage)?.starts_with(RECORD) {
             return Err(Failure::Usage(format!(
                 "{}: there is a file of this name that no recipe left here; allowed: another work folder, or another \
                  name for this file",
@@ -265,8 +276,43 @@ pub(super) fn receipt(stage: &Stage, inputs: &[PathBuf]) -> Result<Receipt, Fail
         version: env!("CARGO_PKG_VERSION").to_owned(),
         settings: serde_json::to_value(&stage.settings).map_err(usage)?,
         inputs: hashes,
+        data: data_hash(stage, inputs)?,
         output: None,
     })
+}
+
+/// SHA-256 of the samples and labels in the folder that a stage or its model names; `None` for those built in.
+fn data_hash(stage: &Stage, inputs: &[PathBuf]) -> Result<Option<String>, Failure> {
+    if !matches!(stage.kind.makes, Makes::First | Makes::Model) {
+        return Ok(None);
+    }
+    let named = stage.settings.get("data").and_then(Value::as_str);
+    let folder = match (named, inputs.first()) {
+        (Some(folder), _) => Some(PathBuf::from(folder)),
+        (None, Some(model)) => data_folder(model, &ModelOptions::default())?,
+        (None, None) => None,
+    };
+    let Some(folder) = folder else {
+        return Ok(None);
+    };
+    let data = setup::load_data(Some(&folder))?;
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for set in [&data.train, &data.test] {
+        parts.push(format!("{:?} {:?}", set.sample_shape(), set.class_names()).into_bytes());
+        parts.push(
+            set.inputs()
+                .iter()
+                .flat_map(|one| one.to_le_bytes())
+                .collect(),
+        );
+        parts.push(
+            set.labels()
+                .iter()
+                .flat_map(|one| one.to_le_bytes())
+                .collect(),
+        );
+    }
+    Ok(Some(sha256(parts.iter().map(Vec::as_slice))))
 }
 
 /// SHA-256 of a model: of its weights and configuration, or of its file.

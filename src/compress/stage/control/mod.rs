@@ -32,6 +32,23 @@ pub struct Score {
     pub accuracy: f64,
     /// Mean cross-entropy in nats.
     pub loss: f64,
+    /// Samples that are right, of how many.
+    pub right: [u64; 2],
+}
+
+impl Score {
+    /// The share of accuracy lost against a baseline on the same samples.
+    pub fn lost(&self, baseline: &Self) -> f64 {
+        let [right, of] = self.right;
+        (baseline.right[0] as f64 - right as f64) / of.max(1) as f64
+    }
+
+    /// Whether no more than `max_drop`, a share of all samples, is lost: counted in samples, so that a limit that is
+    /// met exactly is met. A share that was a percentage carries the rounding of four operations by now.
+    pub fn keeps(&self, baseline: &Self, max_drop: f64) -> bool {
+        let lost = baseline.right[0] as f64 - self.right[0] as f64;
+        lost <= max_drop * self.right[1] as f64 * (1.0 + 4.0 * f64::EPSILON)
+    }
 }
 
 /// What a layer loses when it alone is narrowed.
@@ -84,8 +101,11 @@ pub fn score(context: &Context<'_>, model: &Model, data: &Dataset) -> Result<Sco
     let deployed = Deployed::new(context.engine, model, &Routes::default())?;
     let logits = deployed.logits(prepared.inputs())?;
     let (labels, classes) = (prepared.labels(), model.network().n_classes());
+    let accuracy = accuracy(&logits, labels, classes)?;
+    let of = labels.len() as u64;
     Ok(Score {
-        accuracy: accuracy(&logits, labels, classes)?,
+        accuracy,
+        right: [(accuracy * of as f64).round() as u64, of],
         loss: cross_entropy(&logits, labels, classes)?,
     })
 }
@@ -225,7 +245,7 @@ pub fn try_forms(
                 model,
                 score,
             });
-            if score.accuracy >= baseline.accuracy - max_drop {
+            if score.keeps(&baseline, max_drop) {
                 break;
             }
         }
@@ -309,4 +329,39 @@ impl<'a> Maker<'a> {
 
 fn file_bytes(model: &Model) -> Result<u64, StageError> {
     Ok(model.stored_bytes()?.iter().map(|(_, bytes)| bytes).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Score;
+
+    fn score(right: u64, of: u64) -> Score {
+        Score {
+            accuracy: right as f64 / of as f64,
+            loss: 0.0,
+            right: [right, of],
+        }
+    }
+
+    #[test]
+    fn a_limit_met_exactly_is_met_and_one_sample_more_is_missed() {
+        for percent in 1..100u32 {
+            // As the command line makes a share of a percentage.
+            let max_drop = f64::from(percent) * 0.01;
+            for of in [100u64, 300, 2000, 4000] {
+                let baseline = score(of, of);
+                let lost = of / 100 * u64::from(percent);
+                assert!(
+                    score(of - lost, of).keeps(&baseline, max_drop),
+                    "{percent}% of {of}"
+                );
+                assert!(
+                    !score(of - lost - 1, of).keeps(&baseline, max_drop),
+                    "{percent}% of {of}"
+                );
+            }
+        }
+        assert!(score(1695, 2000).keeps(&score(1735, 2000), 0.02));
+        assert_eq!(score(1695, 2000).lost(&score(1735, 2000)), 0.02);
+    }
 }

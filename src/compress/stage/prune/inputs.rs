@@ -9,15 +9,17 @@ use super::tune::NamedMasks;
 use crate::compress::Weights;
 use crate::compress::model::{Model, Stored};
 use crate::compress::prune::{SparseGpt, Sparsity, sparse_gpt, wanda};
-use crate::compress::stage::StageError;
 use crate::compress::stage::calibrate::{LayerInputs, calibrate};
 use crate::compress::stage::kept::Notes;
+use crate::compress::stage::{StageError, few};
 use crate::models::NamedTensor;
 use crate::num::mask::magnitude;
 use crate::tensor::HostTensor;
 
 /// What is kept of layers that are done.
 const KEPT: &str = "sparsegpt";
+/// Its note: what is said of them.
+const NOTES: &str = "notes";
 
 impl Judge<'_> {
     fn inputs(&self, model: &Model) -> Result<BTreeMap<String, LayerInputs>, StageError> {
@@ -46,12 +48,18 @@ impl Judge<'_> {
     }
 
     /// Values and masks by SparseGPT, layer after layer: each is judged by the inputs that the layers pruned
-    /// before it give. Convolutions of several groups lose their smallest weights.
-    pub(super) fn sparse_gpt(&self) -> Result<(Vec<NamedTensor>, NamedMasks), StageError> {
+    /// before it give. Convolutions of several groups lose their smallest weights, and so do layers with samples too
+    /// few for it, which notes tell.
+    pub(super) fn sparse_gpt(
+        &self,
+    ) -> Result<(Vec<NamedTensor>, NamedMasks, Vec<String>), StageError> {
         let stand = self.model.inputs().clone();
         let (mut values, mut masks) = (self.model.values(), NamedMasks::new());
-        if let Some((before, done, _)) = self.kept.and_then(|kept| kept.values(KEPT, self.model)) {
+        let mut notes: Vec<String> = Vec::new();
+        if let Some((before, done, said)) = self.kept.and_then(|kept| kept.values(KEPT, self.model))
+        {
             (values, masks) = (before, done);
+            notes = said.get(NOTES).unwrap_or_default();
         }
         let mut model = Model::new(self.model.network().clone(), stand, values)?;
         let sparsity = match self.options.amount {
@@ -68,27 +76,45 @@ impl Judge<'_> {
             let shape = values.shape().to_vec();
             let values = values.to_f32()?;
             let weights = Weights::new(name, target.n, target.k, &values)?;
+            let smallest = {
+                let target = std::slice::from_ref(target);
+                let scores = [magnitude(&values)];
+                let all = not_zero(target, &model.values())?;
+                let share = self.options.amount.share();
+                let mask = choose(self.options, target, (&scores, &all), share)?.swap_remove(0);
+                (mask.apply(name, &values)?, mask)
+            };
+            let options = SparseGpt::default();
             let (pruned, mask) = match inputs.get(name) {
                 Some(inputs) => {
-                    let options = SparseGpt::default();
-                    let made = sparse_gpt(&weights, &inputs.hessian, sparsity, &options)?;
-                    (made.weights, made.mask)
+                    let reason = few::judged(&weights, inputs, |seen| {
+                        let made = sparse_gpt(&weights, seen, sparsity, &options)?;
+                        Ok([made.weights, smallest.0.clone()])
+                    })?;
+                    match reason {
+                        Some(reason) => {
+                            log::warn!("{name}: pruned by magnitude: {reason}");
+                            notes.push(format!("{name}: pruned by magnitude: {reason}"));
+                            smallest
+                        }
+                        None => {
+                            let made = sparse_gpt(&weights, &inputs.hessian, sparsity, &options)?;
+                            (made.weights, made.mask)
+                        }
+                    }
                 }
-                None => {
-                    let target = std::slice::from_ref(target);
-                    let scores = [magnitude(&values)];
-                    let all = not_zero(target, &model.values())?;
-                    let share = self.options.amount.share();
-                    let mask = choose(self.options, target, (&scores, &all), share)?.swap_remove(0);
-                    (mask.apply(name, &values)?, mask)
-                }
+                None => smallest,
             };
             model.set(name, Stored::Float(HostTensor::from_f32(shape, &pruned)?))?;
             masks.push((name.clone(), mask));
             if let Some(kept) = self.kept {
-                kept.keep_values(KEPT, (&model.values(), &masks), Notes::default())?;
+                kept.keep_values(
+                    KEPT,
+                    (&model.values(), &masks),
+                    Notes::default().with(NOTES, &notes)?,
+                )?;
             }
         }
-        Ok((model.values(), masks))
+        Ok((model.values(), masks, notes))
     }
 }

@@ -114,9 +114,11 @@ pub fn prune(
     };
     context.tell("prune", format!("scores by {}", options.method), [0, 1])?;
     let (share, epochs) = (options.amount.share(), options.epochs());
+    let mut notes = Vec::new();
     let (values, masks, gradual) = match options.schedule {
         PruneSchedule::OneShot if options.method == PruneMethod::SparseGpt => {
-            let (values, masks) = judge.sparse_gpt()?;
+            let (values, masks, said) = judge.sparse_gpt()?;
+            notes = said;
             (values, masks, None)
         }
         PruneSchedule::OneShot => (before.clone(), pick(&before, share, &first)?, None),
@@ -143,7 +145,7 @@ pub fn prune(
         let gradual = gradual.map(|gradual| (gradual, share, &pick as tune::Choose<'_>));
         tune(context, &options.tuning, training, (epochs, gradual))?
     };
-    finish(model, options, (&before, tuned), plan)
+    finish(model, options, (&before, tuned), (plan, notes))
 }
 
 /// The pruned model in the format asked for, and the log.
@@ -151,10 +153,9 @@ fn finish(
     model: &Model,
     options: &PruneOptions,
     (before, tuned): (&[NamedTensor], Tuned),
-    plan: PrunePlan,
+    (plan, mut notes): (PrunePlan, Vec<String>),
 ) -> Result<(Model, PruneLog), StageError> {
     let mut pruned = model.clone();
-    let mut notes = Vec::new();
     let (mut layers, mut dense_layers) = (Vec::new(), Vec::new());
     if options.epochs() > 0 {
         for (name, value) in &tuned.values {

@@ -17,6 +17,16 @@ pub(super) fn is_grouped(network: &Sequential, name: &str) -> bool {
     matches!(layer, Some(Layer::Conv2d { groups, .. }) if *groups != 1)
 }
 
+/// Refuses amounts whose layout a weight cannot have, before any work: what is refused depends on extents alone.
+pub(super) fn check(
+    target: &PruneTarget,
+    amount: PruneAmount,
+    values: ValueFormat,
+) -> Result<(), StageError> {
+    let zeros = vec![0.0; target.n * target.k];
+    sparse(target, (vec![target.n, target.k], &zeros), amount, values).map(drop)
+}
+
 /// A pruned weight of this shape without its zeros.
 pub(super) fn sparse(
     target: &PruneTarget,

@@ -1,6 +1,9 @@
 //! Which weights are pruned, and the masks that scores make of them.
 
-use super::options::{PruneAmount, PruneMethod, PruneMisfit, PruneOptions, PruneScope, setting};
+use super::options::{
+    PruneAmount, PruneMethod, PruneMisfit, PruneOptions, PruneScope, PruneStorage, setting,
+};
+use super::store;
 use crate::compress::CompressError;
 use crate::compress::model::{Model, Stored, matrix_shape};
 use crate::compress::prune::tighten;
@@ -85,6 +88,14 @@ pub fn prune_plan(model: &Model, options: &PruneOptions) -> Result<PrunePlan, St
             .map(|(name, reason)| format!("{name}: {reason}"))
             .collect();
         return Err(setting("weights to prune", kept.join("; "), "at least one"));
+    }
+    if let PruneStorage::Sparse(values) = options.storage {
+        let network = model.network();
+        for target in &plan.targets {
+            if !store::is_grouped(network, &target.name) {
+                store::check(target, options.amount, values)?;
+            }
+        }
     }
     Ok(plan)
 }

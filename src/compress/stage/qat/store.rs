@@ -75,13 +75,13 @@ pub(super) fn store(
                     k,
                     weights: &values,
                 };
+                let format = match matrix.values().format().bits() {
+                    16 => ValueFormat::F16,
+                    _ => ValueFormat::F32,
+                };
                 Stored::Sparse {
                     shape: shape.clone(),
-                    matrix: SparseMatrix::compress(
-                        &dense,
-                        matrix.format().layout,
-                        ValueFormat::F32,
-                    )?,
+                    matrix: SparseMatrix::compress(&dense, matrix.format().layout, format)?,
                     activations: Activations::Float,
                 }
             }

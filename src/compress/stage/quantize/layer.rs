@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::compress::model::{Activations, Model, Stored, layer_of, matrix_shape, storage};
 use crate::compress::quantize::{
-    Action, Awq, Codebook, CodebookMatrix, Gptq, Hqq, Linear, LinearMatrix, LogRounding, Planned,
+    Action, Awq, Codebook, CodebookMatrix, Hqq, Linear, LinearMatrix, LogRounding, Planned,
     RangeChoice, Route, Smoothing, Width, awq, corrected_bias, gptq, hqq, hqq_judged, logarithmic,
-    matches_pattern, nf4, round_to_nearest,
+    nf4, round_to_nearest,
 };
 use crate::compress::{CompressError, Hessian, Weights};
 use crate::num::{
@@ -16,9 +16,10 @@ use crate::tensor::HostTensor;
 
 use super::super::StageError;
 use super::super::calibrate::LayerInputs;
+use super::super::few::against_gptq;
 use super::log::LayerLog;
 use super::smooth::{divide, maker, unscaled};
-use super::{Codes, Method, QuantizeOptions, layer_index};
+use super::{Method, QuantizeOptions, layer_index};
 
 /// A model on its way.
 pub(super) struct Work<'a> {
@@ -82,6 +83,12 @@ impl<'a> Work<'a> {
         [log.n, log.k] = matrix_shape(stored.shape());
         let inputs = self.inputs.get(name);
         log.dead_inputs = inputs.map_or(0, |one| one.hessian.dead().len());
+        if log.dead_inputs > 0 && planned.action != Action::Keep {
+            log.notes.push(format!(
+                "{} of {} inputs were zero in every sample",
+                log.dead_inputs, log.k
+            ));
+        }
         match (planned.action, &stored, inputs) {
             (Action::Quantize(linear), Stored::Float(tensor), Some(inputs)) => {
                 self.quantize(&mut log, tensor, &linear, inputs)?;
@@ -89,8 +96,8 @@ impl<'a> Work<'a> {
             (Action::Quantize(linear), Stored::Sparse { .. }, inputs) => {
                 self.quantize_kept(&mut log, &stored, &linear, inputs)?;
             }
-            (Action::Keep, Stored::Float(tensor), inputs) => {
-                self.levels(&mut log, tensor, inputs)?;
+            (Action::Levels(codebook, granularity), Stored::Float(tensor), inputs) => {
+                self.levels(&mut log, tensor, inputs, (codebook, granularity))?;
             }
             (Action::Quantize(_), Stored::Float(_), None) => {
                 log.notes
@@ -163,10 +170,18 @@ impl<'a> Work<'a> {
         match self.options.method {
             Method::Nearest => Ok(found(nearest, vec!["rounded to nearest".to_owned()])),
             Method::Gptq => {
-                let solved = gptq(weights, &inputs.hessian, linear, &Gptq::default())?;
+                let options = self.options.gptq;
+                if let Some(reason) = against_gptq(weights, inputs, (linear, &options))? {
+                    log::warn!("{}: rounded to nearest: {reason}", weights.name());
+                    return Ok(found(
+                        nearest,
+                        vec![format!("rounded to nearest: {reason}")],
+                    ));
+                }
+                let solved = gptq(weights, &inputs.hessian, linear, &options)?;
                 let (damping, note) = match &solved.route {
                     Route::Solved { damping, .. } => {
-                        let usual = Gptq::default().damping;
+                        let usual = options.damping;
                         let raised = if *damping > usual { ", raised" } else { "" };
                         let note = format!("solved by GPTQ with {damping} damping{raised}");
                         (Some(*damping), note)
@@ -343,23 +358,14 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Codes of levels of a table, where the scheme is one.
+    /// Codes of levels of a table.
     fn levels(
         &mut self,
         log: &mut LayerLog,
         tensor: &HostTensor,
         inputs: Option<&LayerInputs>,
+        (codebook, granularity): (Codebook, Granularity),
     ) -> Result<(), StageError> {
-        let Codes::Levels(codebook, granularity) = self.options.scheme.codes else {
-            return Ok(());
-        };
-        let keep = &self.options.keep;
-        if keep
-            .iter()
-            .any(|pattern| matches_pattern(pattern, &log.name))
-        {
-            return Ok(());
-        }
         let values = tensor.to_f32()?;
         let weights = Weights::new(&log.name, log.n, log.k, &values)?;
         let matrix: CodebookMatrix = match codebook {

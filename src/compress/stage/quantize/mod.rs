@@ -1,9 +1,11 @@
 //! Quantization of a network: normalizations folded first, a plan for each weight, then codes by the method asked
 //! for, on the inputs that samples of the training set give each layer.
 //!
-//! Codes come from the CPU in f64. Nothing that is stored is ever NaN: constant and dead inputs, zeros and too few
-//! samples lead to rounding to nearest, with the reason in the log.
+//! Codes come from the CPU in f64. Nothing that is stored is ever NaN: inputs that were zero in every sample have their
+//! weights rounded to nearest, and so has a layer with fewer rows of samples than inputs on which the method loses on
+//! those it did not see ([`few`](super::few)); the reason is in the log.
 
+mod fit;
 mod layer;
 mod log;
 mod scheme;
@@ -11,7 +13,7 @@ mod smooth;
 
 use crate::compress::model::{Model, Stored, matrix_shape};
 use crate::compress::quantize::{
-    Action, Layer as PlannedLayer, Misfit, Planned, matches_pattern, plan,
+    Action, Gptq, Layer as PlannedLayer, Misfit, Planned, RangeChoice, matches_pattern, plan,
 };
 use crate::models::{Layer, fold};
 use crate::num::{Granularity, Values};
@@ -95,6 +97,8 @@ pub struct QuantizeOptions {
     pub bias_correction: bool,
     /// Samples of the training set that calibrate.
     pub samples: usize,
+    /// Numbers of GPTQ.
+    pub gptq: Gptq,
 }
 
 impl QuantizeOptions {
@@ -107,6 +111,7 @@ impl QuantizeOptions {
             misfit: Misfit::Error,
             bias_correction: false,
             samples: 256,
+            gptq: Gptq::default(),
         }
     }
 
@@ -133,8 +138,8 @@ impl QuantizeOptions {
 /// What would become of each weight, without touching anything.
 ///
 /// # Errors
-/// [`StageError::Setting`] for a method that does not go with the scheme and a pattern that fits no weight,
-/// [`StageError::Compress`] naming a weight that does not fit, and the fix.
+/// [`StageError::Setting`] for a method that does not go with the scheme, a pattern that fits no weight, and no weight
+/// left to quantize, [`StageError::Compress`] naming a weight that does not fit, and the fix.
 pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Planned>, StageError> {
     options.check()?;
     let weights = model.weights();
@@ -174,30 +179,63 @@ pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Pla
         }
         match model.tensor(name) {
             Some(Stored::Float(_)) | None => {}
-            Some(Stored::Sparse { matrix, .. }) if matches!(matrix.values(), Values::Float(_)) => {}
+            Some(Stored::Sparse { matrix, shape, .. })
+                if matches!(matrix.values(), Values::Float(_)) =>
+            {
+                planned.push(match kept_by(&keep, name) {
+                    Some(reason) => kept(reason),
+                    None => {
+                        let how = (&options.scheme.codes, options.misfit);
+                        fit::pruned((name, shape), matrix, how)?
+                    }
+                });
+                continue;
+            }
             Some(stored) => {
                 planned.push(kept(format!("kept: it is {} already", stored.format())));
                 continue;
             }
         }
+        if let Some(reason) = kept_by(&keep, name) {
+            planned.push(kept(reason));
+            continue;
+        }
         match &options.scheme.codes {
             Codes::Linear(linear) => {
+                if let (RangeChoice::Kl, Some(stored)) = (linear.range, model.tensor(name)) {
+                    let values = stored.values().to_f32()?;
+                    let how = (linear, options.misfit);
+                    if let Some(other) = fit::divergence((name, [n, k]), &values, how)? {
+                        planned.push(other);
+                        continue;
+                    }
+                }
                 let layer = PlannedLayer { name, n, k };
                 planned.extend(plan(&[layer], linear, &keep, options.misfit)?);
             }
-            Codes::Levels(..) => {
-                let pattern = keep.iter().find(|pattern| matches_pattern(pattern, name));
-                planned.push(kept(match pattern {
-                    Some(pattern) => format!("kept: its name matches `{pattern}`"),
-                    None => format!(
-                        "codes of {} on disk; weights widened at load, no kernel of its own",
-                        options.scheme
-                    ),
-                }));
+            Codes::Levels(codebook, granularity) => {
+                let how = (*codebook, *granularity);
+                planned.push(fit::levels((name, [n, k]), how, options.misfit)?);
             }
         }
     }
+    if planned.iter().all(|one| one.action == Action::Keep) {
+        let reasons = planned
+            .iter()
+            .map(|one| format!("{} {}", one.name, one.reason));
+        return Err(StageError::Setting {
+            what: "weights to quantize".to_owned(),
+            given: format!("none ({})", reasons.collect::<Vec<_>>().join("; ")),
+            allowed: "a model with at least one".to_owned(),
+        });
+    }
     Ok(planned)
+}
+
+/// Why a weight of this name stays, if the list says so.
+fn kept_by(keep: &[&str], name: &str) -> Option<String> {
+    let pattern = keep.iter().find(|pattern| matches_pattern(pattern, name))?;
+    Some(format!("kept: its name matches `{pattern}`"))
 }
 
 /// Quantizes a model.

@@ -3,7 +3,7 @@
 //! A name is words between hyphens. The first says the codes: `int8`, `int4`, `int3`, `int2`, `nf4`, `log8`,
 //! `log4`, or `wBaB` with the bits of weights and activations (16 for float ones). The others, in any order:
 //! `tensor`, `channel` or `gN` for what shares a scale; `zp` for zero points, `narrow` for symmetric codes
-//! without the smallest; `mse` or `kl` for ranges that leave outliers out; `f32` or `f16` for how scales are
+//! without the smallest; `mse`, `kl` or `pS`, with a share S of the magnitudes, for ranges that leave outliers out; `f32` or `f16` for how scales are
 //! stored. int8 has a scale for each channel, the others for each group of 32, unless the name says otherwise.
 
 use std::fmt;
@@ -70,6 +70,14 @@ impl QuantizeScheme {
         }
     }
 
+    /// Codes of levels.
+    pub const fn levels(codebook: Codebook, granularity: Granularity) -> Self {
+        Self {
+            codes: Codes::Levels(codebook, granularity),
+            activations: Activations::Float,
+        }
+    }
+
     /// The linear codes, if they are.
     pub const fn as_linear(&self) -> Option<&Linear> {
         match &self.codes {
@@ -120,7 +128,7 @@ impl FromStr for QuantizeScheme {
             given: text.to_owned(),
             allowed: format!(
                 "int8, int4, int3, int2, nf4, log8, log4 or wBaB, then -tensor, -channel or -gN, -zp or -narrow, \
-                 -mse or -kl, -f16 or -f32; the nearest is {}",
+                 -mse, -kl or -pS with a share S as p0.999, -f16 or -f32; the nearest is {}",
                 nearest(text)
             ),
         })
@@ -176,6 +184,12 @@ fn parse(text: &str) -> Option<QuantizeScheme> {
                 } else {
                     RangeChoice::Kl
                 });
+            }
+            _ if word.starts_with('p') => {
+                once(range.is_some())?;
+                let share: f64 = word.strip_prefix('p')?.parse().ok()?;
+                range = (share > 0.0 && share <= 1.0).then_some(RangeChoice::Percentile(share));
+                range?;
             }
             "f16" | "f32" => {
                 once(scale_type.is_some())?;
@@ -275,6 +289,8 @@ mod tests {
             ("int4-g64-zp", "int4-g64-zp"),
             ("int4-zp-g64-mse", "int4-g64-zp-mse"),
             ("int4-narrow", "int4-g32-narrow"),
+            ("int4-p0.999", "int4-g32-p0.999"),
+            ("int8-tensor-p1", "int8-tensor-p1"),
             ("int3-g32", "int3-g32"),
             ("int2-g16-zp", "int2-g16-zp"),
             ("w8a8", "int8-channel x int8"),
@@ -303,6 +319,8 @@ mod tests {
             ("w8a4", "w8a8"),
             ("nf4-zp", "int8-zp"),
             ("w4a8-32", "w4a8-g32"),
+            ("int4-g32-p0", "int4-g32"),
+            ("int4-g32-pnan", "int4-g32"),
         ] {
             let error = name.parse::<QuantizeScheme>().unwrap_err().to_string();
             assert!(
