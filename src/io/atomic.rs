@@ -13,7 +13,7 @@
 //! What a killed writer leaves is removed by the next one of the same file. A folder, device, pipe or
 //! socket is not replaced.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
@@ -114,6 +114,12 @@ pub fn remove_if_there(path: &Path) -> Result<(), IoError> {
     }
 }
 
+/// Whether a name is that of a temporary file or folder of a writer.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX)
+}
+
 /// Removes temporary files and folders that a killed process left in a folder which no other process writes to.
 ///
 /// # Errors
@@ -122,9 +128,7 @@ pub fn remove_leftovers(folder: &Path) -> Result<(), IoError> {
     let entries = std::fs::read_dir(folder).map_err(|reason| IoError::read(folder, reason))?;
     for entry in entries {
         let entry = entry.map_err(|reason| IoError::read(folder, reason))?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(TEMPORARY_PREFIX) && name.ends_with(TEMPORARY_SUFFIX) {
+        if is_temporary(&entry.file_name()) {
             let path = entry.path();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 std::fs::remove_dir_all(&path).map_err(|reason| IoError::write(&path, reason))?;

@@ -266,6 +266,31 @@ fn a_proof_is_of_the_files_as_they_are() {
     refused(&["inspect", &made], 2, "1.bias");
     fs::write(&config, &whole).expect("writes");
 
+    // What the configuration says twice and not alike, and what it should not say.
+    for (edit, reason) in [
+        (
+            "/quantization_config/format",
+            "config.json: quantization_config is another",
+        ),
+        ("/input_mean", "config.json: 0 means"),
+        ("/more", "config.json: unknown field `more`"),
+    ] {
+        let mut edited: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        match edited.pointer_mut(edit) {
+            Some(place) if place.is_array() => *place = serde_json::json!([]),
+            Some(place) => *place = "dense".into(),
+            None => edited["more"] = 1.into(),
+        }
+        fs::write(&config, edited.to_string()).expect("writes");
+        refused(&["inspect", &made], 2, reason);
+    }
+    fs::write(&config, &whole).expect("writes");
+    refused(
+        &["eval", &made],
+        2,
+        "`lapidary bench` judges the model of a folder",
+    );
+
     // One bit of one code.
     let mut flipped = bytes.clone();
     *flipped.last_mut().expect("bytes") ^= 1;

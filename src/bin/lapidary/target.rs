@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use lapidary::compress::model::{CONFIG_FILE, is_model};
+use lapidary::io::atomic::is_temporary;
 use lapidary::io::folder::check_writable;
 
 use crate::options::Failure;
@@ -22,7 +23,7 @@ pub fn for_model(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
                 "its config.json is not of a model that lapidary wrote; allowed: a new folder, an empty one, or one \
                  with such a model, which is replaced",
             );
-        } else if std::fs::read_dir(out).map_err(usage)?.next().is_some() {
+        } else if has_files(out).map_err(usage)? {
             return refuse(
                 "there are files in this folder and no model; allowed: a new folder, an empty one, or one with a \
                  model that lapidary wrote, which is replaced",
@@ -30,6 +31,16 @@ pub fn for_model(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
         }
     }
     check_writable(out, CONFIG_FILE).map_err(usage)
+}
+
+/// Whether there is anything in a folder but what a killed writer left.
+fn has_files(folder: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(folder)? {
+        if !is_temporary(&entry?.file_name()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Refuses a file or folder to be written that is an input, or holds one.

@@ -45,6 +45,13 @@ pub struct Trained {
 
 impl Trained {
     pub fn open(path: &Path, options: &ModelOptions) -> Result<Self, Failure> {
+        if path.is_dir() {
+            return Err(Failure::Usage(format!(
+                "{}: this is a folder, and a file of `train --out` is called for; `lapidary bench` judges the model of a \
+                 folder, `lapidary convert` makes a file of it",
+                path.display()
+            )));
+        }
         let file = SafetensorsFile::open(path).map_err(usage)?;
         let document = match (&options.config, file.metadata().get("settings")) {
             (Some(config), _) => Document::read(config)?,

@@ -21,6 +21,7 @@ pub const RECEIPT_FILE: &str = "receipt.json";
 
 /// What is in `config.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Config {
     pub format: String,
     /// Kind and extents, for people.
@@ -39,6 +40,7 @@ pub(super) struct Config {
 
 /// How one weight is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct WeightConfig {
     /// `pack-quantized`, `int-quantized`, `sparse-24-bitmask`, `sparse-bitmask`, `lapidary-sparse`, `lapidary-spread`
     /// or `lapidary-levels`.

@@ -49,7 +49,8 @@ impl Model {
         if head.format.as_deref() != Some(ARTIFACT_FORMAT) {
             return Err(refuse(
                 "format",
-                format!("{:?}", head.format),
+                head.format
+                    .map_or_else(|| "missing".to_owned(), |found| format!("{found:?}")),
                 ARTIFACT_FORMAT,
             ));
         }
@@ -59,8 +60,9 @@ impl Model {
             config.network.clone(),
             &config.sample_shape,
             config.layers.clone(),
-        )?;
-        let inputs = inputs(&config)?;
+        )
+        .map_err(|error| no_model(error.to_string()))?;
+        let inputs = inputs(&config).map_err(|error| no_model(error.to_string()))?;
         let file = SafetensorsFile::open(folder.join(MODEL_FILE))?;
         let specs = network.tensors();
         let is_weight = |layer: &String| specs.iter().any(|one| layer_of(&one.name) == layer);
@@ -94,7 +96,33 @@ impl Model {
                 names: unread.join(", "),
             });
         }
-        Self::of_stored(network, inputs, tensors)
+        let model = Self::of_stored(network, inputs, tensors)?;
+        // What it says twice, for us and for tools that read compressed-tensors, must be the same.
+        let own = Config::of(&model);
+        if own.weights != config.weights {
+            let differs =
+                |(layer, one): &(&String, &WeightConfig)| own.weights.get(*layer) != Some(*one);
+            let layer = config
+                .weights
+                .iter()
+                .find(differs)
+                .map(|(layer, _)| layer.as_str());
+            return Err(refuse(
+                &format!("weights.{}", layer.unwrap_or_default()),
+                "another layout than that of the tensors".to_owned(),
+                "the one they have",
+            ));
+        }
+        if config.quantization_config.is_some()
+            && own.quantization_config != config.quantization_config
+        {
+            return Err(refuse(
+                "quantization_config",
+                "another than `weights` and the layers".to_owned(),
+                "the same, or none",
+            ));
+        }
+        Ok(model)
     }
 }
 
