@@ -228,6 +228,7 @@ impl QuantizeCommand {
         let change = Change::Quantize {
             linear,
             coding: self.method.unwrap_or(usual),
+            gptq: settings.gptq,
             activations: settings.scheme.activations,
             misfit: settings.misfit,
         };

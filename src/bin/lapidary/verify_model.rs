@@ -67,7 +67,12 @@ pub fn run(
             Some(base) => {
                 let hash = weights_sha256(base)?;
                 let device = (device, engine.name());
-                Some(differing(common, (path, base), &hash, (device.0, &device.1))?)
+                Some(differing(
+                    common,
+                    (path, base),
+                    &hash,
+                    (device.0, &device.1),
+                )?)
             }
         };
         reports.push(Report {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::compress::model::Activations;
 use crate::compress::prune::Sparsity;
 use crate::compress::quantize::{
-    Action, Layer as PlannedLayer, Linear, Misfit, Planned, matches_pattern, plan,
+    Action, Gptq, Layer as PlannedLayer, Linear, Misfit, Planned, matches_pattern, plan,
 };
 use crate::compress::stage::StageError;
 use crate::compress::stage::prune::PruneMisfit;
@@ -37,6 +37,8 @@ pub enum Change {
         linear: Linear,
         /// How they are found.
         coding: Coding,
+        /// With GPTQ: its order and damping.
+        gptq: Gptq,
         /// How activations should meet them, for tools that read the file.
         activations: Activations,
         /// What becomes of a weight that the codes do not fit.
@@ -109,7 +111,8 @@ pub(super) fn plan_layer(
                 let planned = plan(&[one], linear, &patterns, *misfit)?;
                 match planned.into_iter().next() {
                     Some(Planned { action, reason, .. }) => match action {
-                        Action::Keep => (Fate::Keep, reason),
+                        // Levels are planned for schemes of levels only.
+                        Action::Keep | Action::Levels(..) => (Fate::Keep, reason),
                         Action::Quantize(linear) => (Fate::Codes(linear), reason),
                     },
                     None => (Fate::Keep, "kept: nothing is planned for it".to_owned()),

@@ -11,9 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compress::model::Stored;
 use crate::compress::prune::SparseGpt;
-use crate::compress::quantize::{
-    Awq, Gptq, Hqq, Linear, LinearMatrix, Smoothing, awq, round_to_nearest,
-};
+use crate::compress::quantize::{Awq, Hqq, Linear, LinearMatrix, Smoothing, awq, round_to_nearest};
 use crate::compress::stage::StageError;
 use crate::compress::stage::quantize::Method as Coding;
 use crate::compress::{Hessian, Weights};
@@ -139,8 +137,8 @@ impl Job<'_> {
                 });
                 return Ok(());
             }
-            (Fate::Codes(linear), Change::Quantize { coding, .. }) => match coding {
-                Coding::Gptq => Method::Gptq(linear, Gptq::default()),
+            (Fate::Codes(linear), Change::Quantize { coding, gptq, .. }) => match coding {
+                Coding::Gptq => Method::Gptq(linear, *gptq),
                 Coding::Hqq => Method::Hqq {
                     width: linear.width,
                     granularity: linear.granularity,
