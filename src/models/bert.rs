@@ -245,6 +245,20 @@ impl Bert {
         weights: &Shards,
     ) -> Result<Self, ModelError> {
         let &EncoderConfig { width, context, .. } = config;
+        let layer_of = |name: &str| -> Option<usize> {
+            let name = name.strip_prefix("bert.").unwrap_or(name);
+            let (layer, _) = name.strip_prefix("encoder.layer.")?.split_once('.')?;
+            layer.parse().ok()
+        };
+        let last = weights.names().filter_map(layer_of).max();
+        let found = last.map_or(0, |last| last.saturating_add(1));
+        if found != config.n_layers {
+            return Err(ModelError::OtherLayers {
+                folder: weights.folder().to_owned(),
+                found,
+                expected: config.n_layers,
+            });
+        }
         let mut put = |name: &str, shape: &[usize]| -> Result<Tensor, ModelError> {
             Ok(recording.upload(&bert_tensor(weights, name, shape)?))
         };

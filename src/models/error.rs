@@ -68,6 +68,16 @@ pub enum ModelError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// Tensors of more or fewer layers than the configuration says.
+    #[error("{}: has tensors of {found} layers, its configuration says {expected}", folder.display())]
+    OtherLayers {
+        /// The folder.
+        folder: PathBuf,
+        /// One more than the last layer with a tensor.
+        found: usize,
+        /// Layers of the configuration.
+        expected: usize,
+    },
     /// A file's tensor of another shape.
     #[error("{}: tensor `{name}` has shape {found:?}, the network needs {expected:?}", file.display())]
     OtherShape {

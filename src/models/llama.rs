@@ -86,7 +86,7 @@ impl Llama {
         }
         let n_bytes = loader.n_bytes();
         let mut recording = Recording::new();
-        let frame = Frame::new(&mut recording, config, (context, source.rotation()))?;
+        let frame = Frame::new(&mut recording, config, (context, source))?;
         run(&recording)?;
         Ok(Self {
             frame,
@@ -104,6 +104,18 @@ impl Llama {
     pub fn with_activations(mut self, path: ActivationPath) -> Self {
         self.frame.activations = path;
         self
+    }
+
+    /// Whether any matrix of a layer is quantized, so that activations of int8 can meet it.
+    #[must_use]
+    pub fn is_quantized(&self) -> bool {
+        let mut layers = self.layers.iter();
+        layers.any(|layer| {
+            layer.qkv.is_quantized()
+                || layer.gate_up.is_quantized()
+                || layer.out.is_quantized()
+                || layer.down.is_quantized()
+        })
     }
 
     /// Sizes.

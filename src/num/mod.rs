@@ -36,7 +36,7 @@ pub use quant::{
     QuantizedMatrix, QuantizedParts, QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Width,
     Zero, quantize, quantize_rows_reference,
 };
-pub use rotary::{rotary_frequencies, rotary_table};
+pub use rotary::{RotaryScaling, rotary_frequencies, rotary_table};
 pub use sparse::{
     BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Expanded, NmMatrix, NmPattern,
     SparseError, SparseFormat, SparseLayout, SparseMatrix, StoredFormat, ValueFormat, ValueType,

@@ -13,7 +13,7 @@ use lapidary::io::hf::{DecoderConfig, DecoderKind};
 use lapidary::models::llama::{
     CacheType, Footprint, Llama, LlamaError, ModelTensor, StoredMatrix, Use, WeightSource,
 };
-use lapidary::num::{Scheme, quantize};
+use lapidary::num::{RotaryScaling, Scheme, quantize};
 use lapidary::ops::nn::Rotation;
 use lapidary::record::Recording;
 use lapidary::tensor::HostTensor;
@@ -28,6 +28,8 @@ struct Random {
     config: DecoderConfig,
     rotation: Rotation,
     is_quantized: bool,
+    /// What frequencies are divided by.
+    rotary_factors: Option<Vec<f32>>,
     /// A tensor that has a row too many.
     too_long: Option<ModelTensor>,
     /// A tensor whose values are larger by a factor.
@@ -45,6 +47,7 @@ fn random(kind: DecoderKind, rotation: Rotation) -> Random {
         n_kv_heads: 2,
         head_dim: 16,
         rope_base: 1000.0,
+        rope_scaling: RotaryScaling::None,
         rms_epsilon: 1e-5,
         context: 1024,
         sliding_window: None,
@@ -54,6 +57,7 @@ fn random(kind: DecoderKind, rotation: Rotation) -> Random {
         config,
         rotation,
         is_quantized: false,
+        rotary_factors: None,
         too_long: None,
         larger: None,
     }
@@ -156,7 +160,13 @@ impl Random {
                 Rotation::Halves => (pair, pair + dim / 2),
                 Rotation::Neighbours | Rotation::None => (2 * pair, 2 * pair + 1),
             };
-            let frequency = self.config.rope_base.powf(-2.0 * pair as f64 / dim as f64);
+            let mut frequency = self.config.rope_base.powf(-2.0 * pair as f64 / dim as f64);
+            if let RotaryScaling::Linear { factor } = self.config.rope_scaling {
+                frequency /= factor;
+            }
+            if let Some(factors) = &self.rotary_factors {
+                frequency /= f64::from(factors[pair]);
+            }
             let (sin, cos) = (position as f64 * frequency).sin_cos();
             out[a] = head[a] * cos - head[b] * sin;
             out[b] = head[b] * cos + head[a] * sin;
@@ -246,6 +256,10 @@ impl WeightSource for Random {
         self.rotation
     }
 
+    fn rotary_factors(&self) -> Result<Option<Vec<f32>>, LlamaError> {
+        Ok(self.rotary_factors.clone())
+    }
+
     fn name(&self, tensor: ModelTensor) -> String {
         tensor.hf_name()
     }
@@ -319,6 +333,25 @@ fn every_architecture_gives_the_logits_of_its_definition() {
             let worst = worst(&found, &expected[4]);
             assert!(worst < ALLOWED, "{kind:?} on {}: {worst}", cpu.name());
         }
+    }
+}
+
+#[test]
+fn scaled_rotations_give_the_logits_of_their_definition_and_others_than_without() {
+    let cpu = CpuEngine::fast();
+    let plain = random(DecoderKind::Llama, Rotation::Halves).logits(&text(9));
+    for is_factors in [false, true] {
+        let mut source = random(DecoderKind::Llama, Rotation::Halves);
+        if is_factors {
+            source.rotary_factors = Some(vec![1.0, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0]);
+        } else {
+            source.config.rope_scaling = RotaryScaling::Linear { factor: 4.0 };
+        }
+        let expected = source.logits(&text(9));
+        let llama = load(&cpu, &source, 64).expect("loads");
+        let found = logits(&cpu, &llama, CacheType::F32, &[9]);
+        assert!(worst(&found, &expected[8]) < ALLOWED);
+        assert!(worst(&found, &plain[8]) > 100.0 * ALLOWED);
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{AddedToken, ConfigError};
 use crate::io::gguf::Metadata;
 use crate::io::safetensors::shown;
+use crate::num::RotaryScaling;
 
 /// Decoders that differ in configuration only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct DecoderConfig {
     pub head_dim: usize,
     /// Base of the rotation frequencies.
     pub rope_base: f64,
+    /// What the frequencies become; GGUF files may hold a factor for each pair besides.
+    pub rope_scaling: RotaryScaling,
     /// Added to the mean square before its root.
     pub rms_epsilon: f64,
     /// Most tokens.
@@ -122,10 +125,6 @@ impl ModelConfig {
             let found = metadata.get(&key);
             found.map(|_| gguf_count(metadata, &key)).transpose()
         };
-        let scaling = format!("{architecture}.rope.scaling.type");
-        if metadata.get(&scaling).is_some() && metadata.text(&scaling)? != "none" {
-            return Err(unsupported_rope(metadata.text(&scaling)?));
-        }
         let rope_base = format!("{architecture}.rope.freq_base");
         let epsilon = format!("{architecture}.attention.layer_norm_rms_epsilon");
         let (width, n_heads) = (count("embedding_length")?, count("attention.head_count")?);
@@ -133,6 +132,7 @@ impl ModelConfig {
             Some(head_dim) => head_dim,
             None => divide("embedding_length", width, "head_count", n_heads)?,
         };
+        gguf_as_usual(metadata, architecture, head_dim)?;
         checked(DecoderConfig {
             kind,
             vocabulary: metadata.texts("tokenizer.ggml.tokens")?.len(),
@@ -143,24 +143,116 @@ impl ModelConfig {
             n_kv_heads: optional("attention.head_count_kv")?.unwrap_or(n_heads),
             head_dim,
             rope_base: match metadata.get(&rope_base) {
-                Some(_) => metadata.float(&rope_base)?,
+                Some(_) => gguf_above_zero(metadata, &rope_base)?,
                 None => 10_000.0,
             },
-            rms_epsilon: metadata.float(&epsilon)?,
+            rope_scaling: gguf_rope_scaling(metadata, architecture)?,
+            rms_epsilon: gguf_above_zero(metadata, &epsilon)?,
             context: count("context_length")?,
-            sliding_window: optional("attention.sliding_window")?,
+            sliding_window: gguf_window(metadata, architecture)?,
             tied_head: None,
         })
     }
 }
 
+/// A size, which is never 0.
 fn gguf_count(metadata: &Metadata, key: &str) -> Result<usize, ConfigError> {
     let value = metadata.count(key)?;
-    usize::try_from(value).map_err(|_| ConfigError::Unsupported {
-        feature: "a size",
-        found: value.to_string(),
-        allowed: "what memory can address",
-    })
+    let count = usize::try_from(value).ok().filter(|&count| count > 0);
+    count.ok_or_else(|| unsupported_key(key, value, "1 to what memory can address"))
+}
+
+fn unsupported_key(key: &str, found: impl ToString, allowed: &'static str) -> ConfigError {
+    ConfigError::Key {
+        key: key.to_owned(),
+        found: shown(&found.to_string()),
+        allowed,
+    }
+}
+
+/// A number that f32 holds as a normal one.
+fn is_above_zero(value: f64) -> bool {
+    value > 0.0 && (value as f32).is_normal()
+}
+
+fn gguf_above_zero(metadata: &Metadata, key: &str) -> Result<f64, ConfigError> {
+    let value = metadata.float(key)?;
+    match is_above_zero(value) {
+        true => Ok(value),
+        false => Err(unsupported_key(key, value, ABOVE_ZERO)),
+    }
+}
+
+/// A window of 0 is none.
+fn gguf_window(metadata: &Metadata, architecture: &str) -> Result<Option<usize>, ConfigError> {
+    let key = format!("{architecture}.attention.sliding_window");
+    match metadata.get(&key) {
+        Some(_) if metadata.count(&key)? > 0 => gguf_count(metadata, &key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Without a type a factor is that of linear scaling, as llama.cpp reads it; its older name has none.
+fn gguf_rope_scaling(
+    metadata: &Metadata,
+    architecture: &str,
+) -> Result<RotaryScaling, ConfigError> {
+    let key = |name: &str| format!("{architecture}.rope.{name}");
+    let kind = key("scaling.type");
+    if metadata.get(&kind).is_some() {
+        match metadata.text(&kind)? {
+            "none" => return Ok(RotaryScaling::None),
+            "linear" => {}
+            other => return Err(unsupported_key(&kind, other, "none, linear")),
+        }
+    }
+    for factor in [key("scaling.factor"), key("scale_linear")] {
+        if metadata.get(&factor).is_some() && metadata.float(&factor)? != 0.0 {
+            let factor = gguf_above_zero(metadata, &factor)?;
+            return Ok(RotaryScaling::Linear { factor });
+        }
+    }
+    Ok(RotaryScaling::None)
+}
+
+/// Refuses keys that change what a decoder computes and that are not what they are elsewhere.
+fn gguf_as_usual(
+    metadata: &Metadata,
+    architecture: &str,
+    head_dim: usize,
+) -> Result<(), ConfigError> {
+    let widths = [
+        "rope.dimension_count",
+        "attention.key_length",
+        "attention.value_length",
+    ];
+    for name in widths {
+        let key = format!("{architecture}.{name}");
+        if metadata.get(&key).is_some() && metadata.count(&key)? != head_dim as u64 {
+            return Err(unsupported_key(
+                &key,
+                metadata.count(&key)?,
+                "the width of a head",
+            ));
+        }
+    }
+    let experts = format!("{architecture}.expert_count");
+    if metadata.get(&experts).is_some() && metadata.count(&experts)? != 0 {
+        return Err(unsupported_key(&experts, metadata.count(&experts)?, "0"));
+    }
+    let factors = [
+        "rope.scaling.attn_factor",
+        "logit_scale",
+        "embedding_scale",
+        "residual_scale",
+    ];
+    for name in factors {
+        let key = format!("{architecture}.{name}");
+        if metadata.get(&key).is_some() && metadata.float(&key)? != 1.0 {
+            return Err(unsupported_key(&key, metadata.float(&key)?, "1"));
+        }
+    }
+    Ok(())
 }
 
 fn gguf_encoder(metadata: &Metadata) -> Result<ModelConfig, ConfigError> {
@@ -181,11 +273,13 @@ fn gguf_encoder(metadata: &Metadata) -> Result<ModelConfig, ConfigError> {
     }))
 }
 
+const ABOVE_ZERO: &str = "numbers above 0 that f32 can hold";
+
 fn unsupported_rope(found: &str) -> ConfigError {
     ConfigError::Unsupported {
         feature: "rope scaling",
         found: shown(found),
-        allowed: "none",
+        allowed: "default, linear, llama3",
     }
 }
 
@@ -321,6 +415,14 @@ impl Fields {
         value.ok_or_else(|| self.wrong(field, "a number"))
     }
 
+    fn above_zero(&self, field: &'static str) -> Result<f64, ConfigError> {
+        let value = self.float(field)?;
+        match is_above_zero(value) {
+            true => Ok(value),
+            false => Err(self.wrong(field, "a number above 0 that f32 can hold")),
+        }
+    }
+
     pub fn flag(&self, field: &'static str, default: bool) -> Result<bool, ConfigError> {
         match self.get(field) {
             None => Ok(default),
@@ -332,14 +434,7 @@ impl Fields {
 
     fn decoder(&self, kind: DecoderKind) -> Result<ModelConfig, ConfigError> {
         self.one_of("hidden_act", "silu")?;
-        if let Some(scaling) = self.get("rope_scaling") {
-            let name = scaling.get("rope_type").or_else(|| scaling.get("type"));
-            match name.and_then(Value::as_str) {
-                Some("default") => {}
-                Some(other) => return Err(unsupported_rope(other)),
-                None => return Err(unsupported_rope(&scaling.to_string())),
-            }
-        }
+        let (rope_base, rope_scaling) = self.rope()?;
         // Qwen2 has biases that its configuration does not speak of.
         for field in ["attention_bias", "mlp_bias"] {
             if kind != DecoderKind::Qwen2 && self.flag(field, false)? {
@@ -368,10 +463,6 @@ impl Fields {
             true => self.optional_count("sliding_window")?,
             false => None,
         };
-        let rope_base = match self.get("rope_theta") {
-            Some(_) => self.float("rope_theta")?,
-            None => 10_000.0,
-        };
         checked(DecoderConfig {
             kind,
             vocabulary: self.count("vocab_size")?,
@@ -384,11 +475,68 @@ impl Fields {
                 .unwrap_or(n_heads),
             head_dim,
             rope_base,
-            rms_epsilon: self.float("rms_norm_eps")?,
+            rope_scaling,
+            rms_epsilon: self.above_zero("rms_norm_eps")?,
             context: self.count("max_position_embeddings")?,
             sliding_window,
             tied_head: Some(self.flag("tie_word_embeddings", false)?),
         })
+    }
+
+    /// Base and scaling of the rotation, which are fields of their own, or all in `rope_parameters`.
+    fn rope(&self) -> Result<(f64, RotaryScaling), ConfigError> {
+        let within = match (self.get("rope_parameters"), self.get("rope_scaling")) {
+            (Some(parameters), _) => Self::of(parameters, "rope_parameters")?,
+            (None, Some(scaling)) => Self::of(scaling, "rope_scaling")?,
+            (None, None) => Self(serde_json::Map::new()),
+        };
+        let base = match [&within, self]
+            .into_iter()
+            .find(|fields| fields.get("rope_theta").is_some())
+        {
+            Some(fields) => fields.above_zero("rope_theta")?,
+            None => 10_000.0,
+        };
+        for fields in [&within, self] {
+            const PART: &str = "partial_rotary_factor";
+            if fields.get(PART).is_some() && fields.float(PART)? != 1.0 {
+                return Err(ConfigError::Unsupported {
+                    feature: PART,
+                    found: fields.float(PART)?.to_string(),
+                    allowed: "1",
+                });
+            }
+        }
+        let kind = ["rope_type", "type"]
+            .into_iter()
+            .find(|kind| within.get(kind).is_some());
+        let scaling = match kind.map(|kind| within.text(kind)).transpose()? {
+            // A factor whose use is not said.
+            None if within.get("factor").is_some() => {
+                return Err(unsupported_rope(&Value::Object(within.0).to_string()));
+            }
+            None | Some("default") => RotaryScaling::None,
+            Some("linear") => RotaryScaling::Linear {
+                factor: within.above_zero("factor")?,
+            },
+            Some("llama3") => {
+                let (low, high) = (
+                    within.above_zero("low_freq_factor")?,
+                    within.above_zero("high_freq_factor")?,
+                );
+                if low >= high {
+                    return Err(within.wrong("low_freq_factor", "less than high_freq_factor"));
+                }
+                RotaryScaling::Llama3 {
+                    factor: within.above_zero("factor")?,
+                    low,
+                    high,
+                    context: within.above_zero("original_max_position_embeddings")?,
+                }
+            }
+            Some(other) => return Err(unsupported_rope(other)),
+        };
+        Ok((base, scaling))
     }
 
     fn encoder(&self) -> Result<ModelConfig, ConfigError> {
@@ -400,14 +548,15 @@ impl Fields {
             self.count("hidden_size")?,
             self.count("num_attention_heads")?,
         );
-        divide("hidden_size", width, "num_attention_heads", n_heads)?;
+        let head = divide("hidden_size", width, "num_attention_heads", n_heads)?;
+        divide("head width", head, "numbers read together,", 4)?;
         Ok(ModelConfig::Encoder(EncoderConfig {
             vocabulary: self.count("vocab_size")?,
             width,
             n_layers: self.count("num_hidden_layers")?,
             ffn_width: self.count("intermediate_size")?,
             n_heads,
-            norm_epsilon: self.float("layer_norm_eps")?,
+            norm_epsilon: self.above_zero("layer_norm_eps")?,
             context: self.count("max_position_embeddings")?,
         }))
     }

@@ -41,6 +41,16 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// A metadata key of a GGUF file that says what is not known.
+    #[error("metadata key {key:?} is {found}; supported: {allowed}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What stands there.
+        found: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
     /// Two sizes that do not fit each other.
     #[error("{what} {value} is not a multiple of {of} {divisor}")]
     NotMultiple {

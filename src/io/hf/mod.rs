@@ -4,6 +4,7 @@
 mod config;
 mod error;
 mod quantized;
+mod sentences;
 mod shards;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use config::Fields;
 pub use config::{DecoderConfig, DecoderKind, EncoderConfig, ModelConfig};
 pub use error::{ConfigError, HfError, ShardError};
 pub use quantized::{CodeGroups, LinearError, QuantizationConfig, QuantizedLinear};
+pub use sentences::SentenceConfig;
 pub use shards::Shards;
 
 /// How a model's authors sample it; what they do not say is `None`, or empty.
@@ -231,6 +233,26 @@ impl HfFolder {
                 Some(_) => json.text("chat_template").map(|_| None),
             }
         })
+    }
+
+    /// How sentences become vectors, by the files of `sentence-transformers`; nothing is said without them.
+    ///
+    /// # Errors
+    /// [`HfError::Config`] as [`SentenceConfig::check_pooling`] and [`SentenceConfig::from_json`].
+    pub fn sentences(&self) -> Result<SentenceConfig, HfError> {
+        const POOLING: &str = "1_Pooling/config.json";
+        const SENTENCES: &str = "sentence_bert_config.json";
+        const MODULES: &str = "modules.json";
+        if self.folder.join(MODULES).exists() {
+            self.read(MODULES, SentenceConfig::check_modules)?;
+        }
+        if self.folder.join(POOLING).exists() {
+            self.read(POOLING, SentenceConfig::check_pooling)?;
+        }
+        if !self.folder.join(SENTENCES).exists() {
+            return Ok(SentenceConfig::default());
+        }
+        self.read(SENTENCES, SentenceConfig::from_json)
     }
 
     /// The weights.

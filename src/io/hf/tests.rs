@@ -6,6 +6,7 @@ use std::fs;
 use super::*;
 use crate::io::gguf::{Array, Metadata, Value as GgufValue};
 use crate::io::safetensors::write_safetensors;
+use crate::num::RotaryScaling;
 use crate::tensor::HostTensor;
 
 const QWEN2: &str = r#"{"model_type":"qwen2","hidden_act":"silu","hidden_size":896,"num_attention_heads":14,
@@ -33,6 +34,7 @@ fn a_decoder_and_an_encoder_are_read_from_their_configuration() {
         n_kv_heads: 2,
         head_dim: 64,
         rope_base: 1e6,
+        rope_scaling: RotaryScaling::None,
         rms_epsilon: 1e-6,
         context: 32_768,
         sliding_window: None,
@@ -91,11 +93,62 @@ fn configurations_that_cannot_be_used_are_refused_by_field() {
             "\"rope_scaling\":null",
             r#""rope_scaling":{"rope_type":"yarn"}"#
         ),
-        "rope scaling is yarn; supported: none"
+        "rope scaling is yarn; supported: default, linear, llama3"
+    );
+    assert_eq!(
+        change("\"rms_norm_eps\":1e-06", "\"rms_norm_eps\":0"),
+        "field \"rms_norm_eps\" is 0; expected a number above 0 that f32 can hold"
+    );
+    assert_eq!(
+        change(
+            "{\"model_type\"",
+            "{\"partial_rotary_factor\":0.5,\"model_type\""
+        ),
+        "partial_rotary_factor is 0.5; supported: 1"
     );
     assert_eq!(
         change("silu", "relu"),
         "hidden_act is relu; supported: silu"
+    );
+}
+
+#[test]
+fn what_rotation_becomes_is_read_from_old_and_new_fields() {
+    let rope = |given: &str| {
+        let text = QWEN2.replace("\"rope_theta\":1000000.0,", "");
+        let text = text.replace("\"rope_scaling\":null", given);
+        match ModelConfig::from_json(&text) {
+            Ok(ModelConfig::Decoder(config)) => (config.rope_base, config.rope_scaling),
+            other => panic!("{other:?}"),
+        }
+    };
+    let llama3 = RotaryScaling::Llama3 {
+        factor: 32.0,
+        low: 1.0,
+        high: 4.0,
+        context: 8192.0,
+    };
+    let parameters = r#""factor":32.0,"low_freq_factor":1.0,"high_freq_factor":4.0,
+        "original_max_position_embeddings":8192,"rope_type":"llama3""#;
+    assert_eq!(
+        rope(&format!(
+            r#""rope_parameters":{{"rope_theta":500000.0,{parameters}}}"#
+        )),
+        (5e5, llama3)
+    );
+    assert_eq!(
+        rope(&format!(
+            r#""rope_theta":500000.0,"rope_scaling":{{{parameters}}}"#
+        )),
+        (5e5, llama3)
+    );
+    assert_eq!(
+        rope(r#""rope_scaling":{"type":"linear","factor":2}"#),
+        (1e4, RotaryScaling::Linear { factor: 2.0 })
+    );
+    assert_eq!(
+        rope(r#""rope_parameters":{"rope_theta":7.0,"rope_type":"default"}"#),
+        (7.0, RotaryScaling::None)
     );
 }
 
@@ -133,6 +186,61 @@ fn gguf_metadata_say_the_same_of_a_model() {
         (2, 64, 3)
     );
     assert_eq!((config.rope_base, config.tied_head), (1e5, None));
+    assert_eq!(config.rope_scaling, RotaryScaling::None);
+    let with = |key: &str, value: GgufValue| {
+        let mut pairs = pairs.clone();
+        pairs.retain(|(there, _)| there != key);
+        pairs.push((key.to_owned(), value));
+        match ModelConfig::from_gguf(&Metadata::new(pairs).unwrap()) {
+            Ok(ModelConfig::Decoder(config)) => Ok(config),
+            Ok(ModelConfig::Encoder(_)) => panic!("a decoder"),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        let scaled = with(key, GgufValue::F32(4.0)).unwrap();
+        assert_eq!(scaled.rope_scaling, RotaryScaling::Linear { factor: 4.0 });
+    }
+    let none = with("llama.attention.sliding_window", GgufValue::U32(0)).unwrap();
+    assert_eq!(none.sliding_window, None);
+    for (key, value, said) in [
+        (
+            "llama.rope.dimension_count",
+            GgufValue::U32(32),
+            "32; supported: the width of a head",
+        ),
+        ("llama.expert_count", GgufValue::U32(8), "8; supported: 0"),
+        (
+            "llama.block_count",
+            GgufValue::U32(0),
+            "0; supported: 1 to what memory can address",
+        ),
+        (
+            "llama.context_length",
+            GgufValue::U32(0),
+            "0; supported: 1 to what memory can address",
+        ),
+        (
+            "llama.rope.freq_base",
+            GgufValue::F32(f32::NAN),
+            "NaN; supported: numbers above 0 that f32 can hold",
+        ),
+        (
+            "llama.logit_scale",
+            GgufValue::F32(0.5),
+            "0.5; supported: 1",
+        ),
+        (
+            "llama.rope.scaling.type",
+            GgufValue::String("yarn".to_owned()),
+            "yarn; supported: none, linear",
+        ),
+    ] {
+        assert_eq!(
+            with(key, value).unwrap_err(),
+            format!("metadata key {key:?} is {said}")
+        );
+    }
     pairs[1].1 = GgufValue::String("wide".to_owned());
     let error = ModelConfig::from_gguf(&Metadata::new(pairs).unwrap()).unwrap_err();
     assert_eq!(

@@ -85,7 +85,7 @@ impl LlamaBlock {
         let mut loader = Loader::new(source, &config)?;
         let layer = loader.layer(index)?;
         let mut recording = loader.take();
-        let frame = Frame::new(&mut recording, config, (context, source.rotation()))?;
+        let frame = Frame::new(&mut recording, config, (context, source))?;
         run(&recording)?;
         Ok(Self { frame, layer })
     }
@@ -150,13 +150,21 @@ impl Frame {
     pub(super) fn new(
         recording: &mut Recording,
         config: DecoderConfig,
-        (context, rotation): (usize, Rotation),
+        (context, source): (usize, &dyn WeightSource),
     ) -> Result<Self, LlamaError> {
-        let frequencies = rotary_frequencies(config.head_dim, config.rope_base);
+        let mut frequencies = rotary_frequencies(config.head_dim, config.rope_base);
+        for frequency in &mut frequencies {
+            *frequency = config.rope_scaling.scaled(*frequency);
+        }
+        if let Some(factors) = source.rotary_factors()? {
+            for (frequency, factor) in frequencies.iter_mut().zip(factors) {
+                *frequency /= f64::from(factor);
+            }
+        }
         let table = rotary_table(context, &frequencies);
         let angles = upload_rotary_table(recording, context, &table).map_err(LlamaError::Tensor)?;
         Ok(Self {
-            rotation,
+            rotation: source.rotation(),
             angles,
             activations: ActivationPath::Float,
             config,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::io::IoError;
-use crate::io::hf::{ConfigError, HfError};
+use crate::io::hf::{ConfigError, DecoderKind, HfError};
 use crate::ops::OpError;
 use crate::tensor::TensorError;
 
@@ -43,6 +43,50 @@ pub enum LlamaError {
         found: Vec<usize>,
         /// What it should be.
         expected: Vec<usize>,
+    },
+    /// A tensor of a type that weights cannot have.
+    #[error("{}: tensor `{name}`: {reason}", file.display())]
+    Type {
+        /// The file or folder.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        reason: Box<TensorError>,
+    },
+    /// A value that is not allowed where it stands.
+    #[error("{}: tensor `{name}`, element {index} is {value}; allowed: {allowed}", file.display())]
+    Value {
+        /// The file or folder.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Which element, row-major.
+        index: usize,
+        /// Its value.
+        value: f32,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// Tensors of more or fewer layers than the configuration says.
+    #[error("{}: has tensors of {found} layers, its configuration says {n_layers}", file.display())]
+    Layers {
+        /// The file or folder.
+        file: PathBuf,
+        /// One more than the last layer with a tensor.
+        found: usize,
+        /// Layers of the configuration.
+        n_layers: usize,
+    },
+    /// A tensor that would change the result and has no place in the model.
+    #[error("{}: tensor `{name}` has no place in a {kind:?} decoder as it is known here", file.display())]
+    Unused {
+        /// The file or folder.
+        file: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Which decoder.
+        kind: DecoderKind,
     },
     /// A configuration that no kernel serves.
     #[error("{}: {what} = {value}; allowed: {allowed}", file.display())]

@@ -8,6 +8,7 @@ use crate::io::atomic::{create_folder, write_bytes};
 use crate::io::hf::{DecoderConfig, DecoderKind};
 use crate::io::safetensors::write_safetensors;
 use crate::models::{Layer, ModelError, NamedTensor, Network as _, Sequential, check_values};
+use crate::num::RotaryScaling;
 
 use super::ModelTensor;
 
@@ -99,10 +100,11 @@ pub fn save_decoder(
         .collect();
     let write = |name: &str, text: String| write_bytes(&folder.join(name), text.as_bytes());
     create_folder(folder)?;
-    write("config.json", format!("{config:#}\n"))?;
-    write("tokenizer.json", tokenizer.to_owned())?;
+    // A folder is no model before it has a configuration, so the weights are there first.
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     write_safetensors(folder.join("model.safetensors"), &tensors, &metadata)?;
+    write("tokenizer.json", tokenizer.to_owned())?;
+    write("config.json", format!("{config:#}\n"))?;
     Ok(())
 }
 
@@ -117,6 +119,22 @@ pub fn decoder_config(config: &DecoderConfig, is_tied: bool) -> Value {
         (DecoderKind::Qwen2, _) => ("Qwen2ForCausalLM", "qwen2"),
         (DecoderKind::Qwen3, _) => ("Qwen3ForCausalLM", "qwen3"),
     };
+    let rope_scaling = match config.rope_scaling {
+        RotaryScaling::None => Value::Null,
+        RotaryScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+        RotaryScaling::Llama3 {
+            factor,
+            low,
+            high,
+            context,
+        } => json!({
+            "rope_type": "llama3",
+            "factor": factor,
+            "low_freq_factor": low,
+            "high_freq_factor": high,
+            "original_max_position_embeddings": context,
+        }),
+    };
     json!({
         "architectures": [architecture],
         "model_type": model_type,
@@ -130,6 +148,7 @@ pub fn decoder_config(config: &DecoderConfig, is_tied: bool) -> Value {
         "num_key_value_heads": config.n_kv_heads,
         "rms_norm_eps": config.rms_epsilon,
         "rope_theta": config.rope_base,
+        "rope_scaling": rope_scaling,
         "sliding_window": config.sliding_window,
         "use_sliding_window": config.sliding_window.is_some(),
         "tie_word_embeddings": is_tied,
@@ -145,12 +164,22 @@ mod tests {
 
     #[test]
     fn a_configuration_is_read_back_as_it_was() {
-        for (kind, sliding_window) in [
-            (DecoderKind::Llama, None),
-            (DecoderKind::Mistral, Some(64)),
-            (DecoderKind::Qwen2, None),
-            (DecoderKind::Qwen2, Some(32)),
-            (DecoderKind::Qwen3, None),
+        let llama3 = RotaryScaling::Llama3 {
+            factor: 8.0,
+            low: 1.0,
+            high: 4.0,
+            context: 8192.0,
+        };
+        for (kind, sliding_window, rope_scaling) in [
+            (DecoderKind::Llama, None, llama3),
+            (DecoderKind::Mistral, Some(64), RotaryScaling::None),
+            (
+                DecoderKind::Qwen2,
+                None,
+                RotaryScaling::Linear { factor: 2.5 },
+            ),
+            (DecoderKind::Qwen2, Some(32), RotaryScaling::None),
+            (DecoderKind::Qwen3, None, RotaryScaling::None),
         ] {
             let config = DecoderConfig {
                 kind,
@@ -162,6 +191,7 @@ mod tests {
                 n_kv_heads: 2,
                 head_dim: 16,
                 rope_base: 1234.5,
+                rope_scaling,
                 rms_epsilon: 1e-6,
                 context: 128,
                 sliding_window,

@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::io::gguf::GgufFile;
-use crate::io::hf::{DecoderConfig, HfFolder, ModelConfig, QuantizationConfig, Shards};
+use crate::io::hf::{
+    DecoderConfig, DecoderKind, HfFolder, ModelConfig, QuantizationConfig, Shards,
+};
+use crate::io::safetensors::shown;
 use crate::num::QuantizedMatrix;
 use crate::num::ggml::{GgmlType, repacked_bytes};
 use crate::ops::nn::Rotation;
@@ -52,6 +55,28 @@ pub enum ModelTensor {
 }
 
 impl ModelTensor {
+    /// Those of a layer.
+    pub(super) fn of_layer(kind: DecoderKind, layer: usize) -> impl Iterator<Item = Self> {
+        let more: [Option<Self>; 3] = match kind {
+            DecoderKind::Qwen2 => [Self::QBias, Self::KBias, Self::VBias].map(|of| Some(of(layer))),
+            DecoderKind::Qwen3 => [Some(Self::QNorm(layer)), Some(Self::KNorm(layer)), None],
+            DecoderKind::Llama | DecoderKind::Mistral => [None; 3],
+        };
+        let always = [
+            Self::AttentionNorm,
+            Self::Q,
+            Self::K,
+            Self::V,
+            Self::AttentionOut,
+            Self::FfnNorm,
+            Self::Gate,
+            Self::Up,
+            Self::Down,
+        ];
+        let always = always.map(|of: fn(usize) -> Self| of(layer));
+        always.into_iter().chain(more.into_iter().flatten())
+    }
+
     /// Its name in a GGUF file.
     #[must_use]
     pub fn gguf_name(self) -> String {
@@ -145,6 +170,14 @@ pub trait WeightSource {
     /// Whether the tensor is there.
     fn has(&self, tensor: ModelTensor) -> bool;
 
+    /// What the frequency of each pair of a head is divided by, `[head_dim / 2]`, where the weights say.
+    ///
+    /// # Errors
+    /// [`LlamaError`] naming file and tensor.
+    fn rotary_factors(&self) -> Result<Option<Vec<f32>>, LlamaError> {
+        Ok(None)
+    }
+
     /// A matrix in its own format.
     ///
     /// # Errors
@@ -182,7 +215,8 @@ impl<'a> GgufWeights<'a> {
     /// Reads what the model is made of.
     ///
     /// # Errors
-    /// [`LlamaError::Config`], [`LlamaError::Encoder`].
+    /// [`LlamaError::Config`], [`LlamaError::Encoder`]; [`LlamaError::Layers`] and [`LlamaError::Unused`] for layers
+    /// and tensors that are there and would not count.
     pub fn new(file: &'a GgufFile) -> Result<Self, LlamaError> {
         let config = ModelConfig::from_gguf(file.metadata());
         let config = config.map_err(|reason| LlamaError::Config {
@@ -190,6 +224,14 @@ impl<'a> GgufWeights<'a> {
             reason: Box::new(reason),
         })?;
         let config = decoder(config, file.path())?;
+        let names = file.tensors().iter().map(|tensor| tensor.name.as_str());
+        let layout = Layout {
+            file: file.path(),
+            prefix: "blk.",
+            named: ModelTensor::gguf_name,
+            of_the_head: "output.bias",
+        };
+        layout.check(&config, names, |name| Ok(is_zero(&file.decoded(name)?)))?;
         Ok(Self { file, config })
     }
 }
@@ -205,6 +247,34 @@ impl WeightSource for GgufWeights<'_> {
 
     fn rotation(&self) -> Rotation {
         gguf_rotation(self.config.kind)
+    }
+
+    fn rotary_factors(&self) -> Result<Option<Vec<f32>>, LlamaError> {
+        const NAME: &str = "rope_freqs.weight";
+        if self.file.tensors().iter().all(|one| one.name != NAME) {
+            return Ok(None);
+        }
+        let (found, expected) = (self.file.decoded(NAME)?, vec![self.config.head_dim / 2]);
+        if found.shape() != expected {
+            return Err(LlamaError::Shape {
+                file: self.path().to_owned(),
+                name: NAME.to_owned(),
+                found: found.shape().to_vec(),
+                expected,
+            });
+        }
+        let factors = found.to_f32().map_err(LlamaError::Tensor)?;
+        let wrong = |factor: &f32| !(factor.is_normal() && *factor > 0.0);
+        if let Some(index) = factors.iter().position(wrong) {
+            return Err(LlamaError::Value {
+                file: self.path().to_owned(),
+                name: NAME.to_owned(),
+                index,
+                value: factors[index],
+                allowed: "numbers above 0",
+            });
+        }
+        Ok(Some(factors))
     }
 
     fn name(&self, tensor: ModelTensor) -> String {
@@ -254,13 +324,30 @@ impl HfWeights {
     /// Opens a folder.
     ///
     /// # Errors
-    /// [`LlamaError::Hf`], [`LlamaError::Encoder`].
+    /// [`LlamaError::Hf`], [`LlamaError::Encoder`], [`LlamaError::Layers`], [`LlamaError::Unused`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LlamaError> {
         let path = path.as_ref().to_owned();
         let folder = HfFolder::new(&path);
         let config = decoder(folder.config()?, &path)?;
         let quantization = folder.quantization()?;
         let shards = folder.weights()?;
+        let layout = Layout {
+            file: &path,
+            prefix: "model.layers.",
+            named: ModelTensor::hf_name,
+            of_the_head: "lm_head.bias",
+        };
+        layout.check(&config, shards.names(), |name| {
+            // Codes, scales and what else a format has.
+            let is_part = quantization.is_some()
+                && !name.ends_with(".bias")
+                && layout
+                    .layer_of(name)
+                    .is_some_and(|layer| is_of_a_matrix(config.kind, layer, name));
+            // Frequencies that follow from the configuration were written by old versions.
+            let is_known = is_part || name.ends_with(".rotary_emb.inv_freq");
+            Ok(is_known || is_zero(&shards.tensor(name)?))
+        })?;
         Ok(Self {
             path,
             shards,
@@ -333,6 +420,77 @@ impl WeightSource for HfWeights {
             _ => entry.n_bytes as u64,
         })
     }
+}
+
+/// Names of a model's tensors in a kind of file.
+struct Layout<'a> {
+    file: &'a Path,
+    /// What stands before a layer's number.
+    prefix: &'static str,
+    named: fn(ModelTensor) -> String,
+    /// Beside the tensors of layers one that changes the result.
+    of_the_head: &'static str,
+}
+
+impl Layout<'_> {
+    fn layer_of(&self, name: &str) -> Option<usize> {
+        let (layer, _) = name.strip_prefix(self.prefix)?.split_once('.')?;
+        layer.parse().ok()
+    }
+
+    /// Refuses fewer tensors than layers, layers beyond those of the configuration, and tensors of a layer that no
+    /// part of the model reads, unless `changes_nothing` says so.
+    fn check<'n>(
+        &self,
+        config: &DecoderConfig,
+        names: impl Iterator<Item = &'n str>,
+        changes_nothing: impl Fn(&str) -> Result<bool, LlamaError>,
+    ) -> Result<(), LlamaError> {
+        let names: Vec<&str> = names.collect();
+        let file = || self.file.to_owned();
+        let n_layers = config.n_layers;
+        let layers = names.iter().filter_map(|name| self.layer_of(name));
+        let found = layers.max().map_or(0, |last| last.saturating_add(1));
+        if found != n_layers {
+            return Err(LlamaError::Layers {
+                file: file(),
+                found,
+                n_layers,
+            });
+        }
+        for name in names {
+            let is_read = match self.layer_of(name) {
+                None => name != self.of_the_head,
+                Some(layer) => {
+                    let mut tensors = ModelTensor::of_layer(config.kind, layer);
+                    tensors.any(|tensor| (self.named)(tensor) == name)
+                }
+            };
+            if !is_read && !changes_nothing(name)? {
+                return Err(LlamaError::Unused {
+                    file: file(),
+                    name: shown(name),
+                    kind: config.kind,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the name is that of a matrix of the model, but for its last part.
+fn is_of_a_matrix(kind: DecoderKind, layer: usize, name: &str) -> bool {
+    ModelTensor::of_layer(kind, layer).any(|tensor| {
+        let stem = tensor.hf_name();
+        let stem = stem.strip_suffix("weight").unwrap_or(&stem);
+        let rest = name.strip_prefix(stem);
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('.'))
+    })
+}
+
+fn is_zero(host: &HostTensor) -> bool {
+    host.to_f32()
+        .is_ok_and(|values| values.iter().all(|&value| value == 0.0))
 }
 
 fn decoder(config: ModelConfig, path: &Path) -> Result<DecoderConfig, LlamaError> {

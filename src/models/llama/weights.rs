@@ -20,6 +20,10 @@ pub(super) struct Linear {
 }
 
 impl Linear {
+    pub(super) const fn is_quantized(&self) -> bool {
+        matches!(self.weight, Weight::Quantized(_))
+    }
+
     /// `x w^T`, f32 `[m, n]`, with a bias `[n]` or a residual `[m, n]` added.
     pub(super) fn record(
         &self,
@@ -79,6 +83,10 @@ fn ordered(recording: &mut Recording, x: &Tensor, order: &Indices) -> Result<Ten
 pub(super) struct Joined(Vec<Linear>);
 
 impl Joined {
+    pub(super) fn is_quantized(&self) -> bool {
+        self.0.iter().any(Linear::is_quantized)
+    }
+
     /// The products side by side, f32 `[m, n of all]`.
     pub(super) fn record(
         &self,
@@ -252,6 +260,9 @@ impl<'a> Loader<'a> {
     fn stored(&self, tensor: ModelTensor, shape: [usize; 2]) -> Result<StoredMatrix, LlamaError> {
         let stored = self.source.matrix(tensor)?;
         self.check(tensor, &stored.shape(), &shape)?;
+        if let StoredMatrix::Dense(host) = &stored {
+            self.check_values(tensor, host)?;
+        }
         Ok(stored)
     }
 
@@ -280,7 +291,30 @@ impl<'a> Loader<'a> {
     fn values(&self, tensor: ModelTensor, len: usize) -> Result<Vec<f32>, LlamaError> {
         let host = self.source.vector(tensor)?;
         self.check(tensor, host.shape(), &[len])?;
-        host.to_f32().map_err(LlamaError::Tensor)
+        self.check_values(tensor, &host)
+    }
+
+    /// The values of floats that are all finite.
+    fn check_values(&self, tensor: ModelTensor, host: &HostTensor) -> Result<Vec<f32>, LlamaError> {
+        let (file, name) = (
+            || self.source.path().to_owned(),
+            || self.source.name(tensor),
+        );
+        let values = host.to_f32().map_err(|reason| LlamaError::Type {
+            file: file(),
+            name: name(),
+            reason: Box::new(reason),
+        })?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(index) => Err(LlamaError::Value {
+                file: file(),
+                name: name(),
+                index,
+                value: values[index],
+                allowed: "finite numbers",
+            }),
+        }
     }
 
     fn upload_vector(&mut self, values: &[f32]) -> Result<Tensor, LlamaError> {

@@ -79,6 +79,13 @@ impl Base {
             }
             Self::Gguf(file) => {
                 let source = GgufWeights::new(file).map_err(usage)?;
+                if source.rotary_factors().map_err(usage)?.is_some() {
+                    return Err(Failure::Usage(format!(
+                        "{}: has factors of its rotation (rope_freqs.weight), for which config.json of a folder has no \
+                         place; allowed: an OUT that ends in .gguf",
+                        file.path().display()
+                    )));
+                }
                 let is_tied = !source.has(ModelTensor::Head);
                 Ok(decoder_config(&source.config().map_err(usage)?, is_tied))
             }

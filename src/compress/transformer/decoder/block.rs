@@ -333,6 +333,7 @@ mod tests {
             n_kv_heads: 1,
             head_dim: 6,
             rope_base: 1e4,
+            rope_scaling: crate::num::RotaryScaling::None,
             rms_epsilon: 1e-5,
             context: 1,
             sliding_window: None,
