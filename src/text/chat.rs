@@ -3,7 +3,9 @@
 //! Templates are Jinja as Hugging Face's libraries render it: `trim_blocks` and `lstrip_blocks` on, a
 //! function `raise_exception`, and the methods of Python's strings that published templates call.
 
-use minijinja::value::{Value, ValueKind};
+use std::io;
+
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, context};
 use serde::Serialize;
 
@@ -37,6 +39,8 @@ impl ChatTemplate {
         // A template comes from a file that may be hostile.
         environment.set_fuel(Some(1_000_000));
         environment.set_unknown_method_callback(python_method);
+        environment.add_filter("indent", indent);
+        environment.add_filter("format", format_within);
         environment.add_function(
             "raise_exception",
             |reason: String| -> Result<String, Error> {
@@ -67,10 +71,101 @@ impl ChatTemplate {
             bos_token => begin,
             eos_token => end,
         };
-        template
-            .and_then(|template| template.render(values))
-            .map_err(template_error)
+        let mut written = Written::default();
+        let made = template.and_then(|template| template.render_captured_to(values, &mut written));
+        if written.is_full {
+            return Err(TextError::Template {
+                reason: format!("it writes more than {MOST_BYTES} bytes"),
+            });
+        }
+        made.map_err(template_error)?;
+        String::from_utf8(written.bytes).map_err(|_| TextError::Template {
+            reason: "it writes what is no UTF-8".to_owned(),
+        })
     }
+}
+
+/// Bytes of a conversation, at most: no model has a context for more.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Columns and digits that a filter may fill up to.
+const MOST_COLUMNS: usize = 1000;
+
+/// What a template has written.
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > MOST_BYTES {
+            self.is_full = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every line but the first begins with so many spaces, the first and empty ones too where asked for.
+fn indent(
+    text: String,
+    width: Option<usize>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    named: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(named.get("width")?).unwrap_or(4);
+    let first = first.or(named.get("first")?);
+    let blank = blank.or(named.get("blank")?);
+    named.assert_all_used()?;
+    if width > MOST_COLUMNS {
+        return Err(too_wide("indent", &width.to_string()));
+    }
+    let spaces = " ".repeat(width);
+    let lines = text.split('\n').enumerate().map(|(at, line)| {
+        let is_in = match at {
+            0 => first.unwrap_or(false),
+            _ => !line.is_empty() || blank.unwrap_or(false),
+        };
+        if is_in {
+            format!("{spaces}{line}")
+        } else {
+            line.to_owned()
+        }
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn too_wide(filter: &str, width: &str) -> Error {
+    let reason = format!("{filter} to a width of {width}; allowed: up to {MOST_COLUMNS}");
+    Error::new(ErrorKind::InvalidOperation, reason)
+}
+
+/// The filter of the library, with widths and digits that are written out and not large.
+fn format_within(
+    state: &State<'_, '_>,
+    template: Value,
+    values: Rest<Value>,
+) -> Result<Value, Error> {
+    let text = template.as_str().unwrap_or_default();
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    let is_wide = |number: &&str| {
+        !number.is_empty() && number.parse().map_or(true, |n: usize| n > MOST_COLUMNS)
+    };
+    if let Some(number) = numbers.find(is_wide) {
+        return Err(too_wide("format", number));
+    }
+    if text.contains('*') {
+        return Err(too_wide("format", "an argument"));
+    }
+    minijinja::filters::format(state, &template, values)
 }
 
 #[expect(
@@ -81,6 +176,20 @@ fn template_error(reason: Error) -> TextError {
     TextError::Template {
         reason: shown(&format!("{reason:#}")),
     }
+}
+
+/// Every word with a large first letter and small others.
+fn title(text: &str) -> String {
+    let mut is_within = false;
+    let letters = text.chars().flat_map(|letter| {
+        let was_within = std::mem::replace(&mut is_within, letter.is_alphabetic());
+        let small: String = match was_within {
+            true => letter.to_lowercase().collect(),
+            false => letter.to_uppercase().collect(),
+        };
+        small.chars().collect::<Vec<_>>()
+    });
+    letters.collect()
 }
 
 /// The methods of Python's strings and dictionaries that published templates call.
@@ -98,7 +207,18 @@ fn python_method(
         return Ok(if found.is_undefined() { default } else { found });
     }
     let text = value.as_str().ok_or_else(unknown)?;
-    let argument = arguments.first().and_then(Value::as_str);
+    let argument = match arguments.first().filter(|one| !one.is_none()) {
+        None => None,
+        Some(one) => Some(one.as_str().ok_or_else(|| {
+            let reason = format!("{method} of a string takes a string, not {one}");
+            Error::new(ErrorKind::InvalidOperation, reason)
+        })?),
+    };
+    let second = arguments.get(1);
+    let takes_two = ["split", "replace"].contains(&method);
+    if arguments.len() > 2 || (second.is_some() && !takes_two) {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
     Ok(match (method, argument) {
         ("strip", None) => text.trim().into(),
         ("lstrip", None) => text.trim_start().into(),
@@ -108,7 +228,28 @@ fn python_method(
         ("rstrip", Some(set)) => text.trim_end_matches(|c| set.contains(c)).into(),
         ("startswith", Some(start)) => text.starts_with(start).into(),
         ("endswith", Some(end)) => text.ends_with(end).into(),
-        ("split", Some(at)) if !at.is_empty() => text.split(at).map(Value::from).collect(),
+        ("split", Some(at)) if !at.is_empty() => match second {
+            None => text.split(at).map(Value::from).collect(),
+            Some(most) => match usize::try_from(most.clone()) {
+                Ok(most) => text
+                    .splitn(most.saturating_add(1), at)
+                    .map(Value::from)
+                    .collect(),
+                Err(_) if most.is_integer() => text.split(at).map(Value::from).collect(),
+                Err(reason) => return Err(reason),
+            },
+        },
+        ("split", None) if second.is_none() => text.split_whitespace().map(Value::from).collect(),
+        ("replace", Some(from)) => {
+            let to = second.and_then(Value::as_str).ok_or_else(unknown)?;
+            let longer = text.matches(from).count().saturating_mul(to.len());
+            if longer > MOST_BYTES {
+                return Err(too_wide("replace", &longer.to_string()));
+            }
+            text.replace(from, to).into()
+        }
+        ("title", None) => title(text).into(),
+        ("count", Some(part)) if !part.is_empty() => text.matches(part).count().into(),
         ("upper", None) => text.to_uppercase().into(),
         ("lower", None) => text.to_lowercase().into(),
         _ => return Err(unknown()),

@@ -10,6 +10,7 @@ mod error;
 mod fallback;
 mod folder;
 mod gguf;
+mod growth;
 mod json_checks;
 mod sentencepiece;
 
@@ -85,8 +86,10 @@ impl Tokenizer {
 
     /// The tokenizer of `json`, whose value is given.
     fn checked(value: &Value, json: &[u8]) -> Result<Self, TextError> {
+        growth::check(value)?;
         let falls_back = json_checks::check(value)?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(tokenizer_error)?;
+        let read = without_panic(|| tokenizers::Tokenizer::from_bytes(json));
+        let mut inner = read?.map_err(tokenizer_error)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(tokenizer_error)?;
         Ok(Self { inner, falls_back })
@@ -117,7 +120,8 @@ impl Tokenizer {
     /// # Errors
     /// [`TextError::Tokenizer`].
     pub fn encode(&self, text: &str, ends: bool) -> Result<Vec<u32>, TextError> {
-        let encoding = self.inner.encode(text, ends).map_err(tokenizer_error)?;
+        let encoding = without_panic(|| self.inner.encode(text, ends))?;
+        let encoding = encoding.map_err(tokenizer_error)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -128,17 +132,25 @@ impl Tokenizer {
     /// [`TextError::NoSuchToken`], [`TextError::Tokenizer`].
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
         self.check(tokens)?;
-        match self.inner.get_decoder() {
+        let made = without_panic(|| match self.inner.get_decoder() {
             Some(decoder) if self.falls_back => {
                 let words = fallback::without_wrong_bytes(self.words(tokens));
-                decoder.decode(words).map_err(tokenizer_error)
+                decoder.decode(words)
             }
-            _ => self.inner.decode(tokens, false).map_err(tokenizer_error),
-        }
+            _ => self.inner.decode(tokens, false),
+        });
+        made?.map_err(tokenizer_error)
     }
 
     fn words(&self, tokens: &[u32]) -> Vec<String> {
         tokens.iter().filter_map(|&id| self.token(id)).collect()
+    }
+
+    /// One more than the largest id, which a table of all tokens has as rows: ids may have gaps.
+    #[must_use]
+    pub fn n_ids(&self) -> usize {
+        let ids = self.inner.get_vocab(true).into_values().max();
+        ids.map_or(0, |id| id as usize + 1)
     }
 
     /// Tokens in the vocabulary.
@@ -247,6 +259,14 @@ impl<'a> TextStream<'a> {
 
 /// A character has at most four bytes, and a token at least one.
 const MAX_CHARACTER_TOKENS: usize = 4;
+
+/// The library panics where parts of a tokenizer contradict each other: that is an error of the file.
+fn without_panic<T>(work: impl FnOnce() -> T) -> Result<T, TextError> {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    caught.map_err(|_| TextError::Tokenizer {
+        reason: "its parts contradict each other, and the library that runs it gave up".to_owned(),
+    })
+}
 
 /// Not `map_err(TextError::from)`: the library's error is a box of anything.
 #[expect(

@@ -238,6 +238,82 @@ fn a_conversation_is_rendered_as_its_template_says() {
 }
 
 #[test]
+fn methods_of_strings_are_those_of_python_with_all_their_arguments() {
+    let made = |template: &str| {
+        let template = ChatTemplate::new(template)?;
+        template.render(&[message("user", "hello a bc d")], false, ("", ""))
+    };
+    let of = |call: &str| made(&format!("{{{{ messages[0].content.{call} }}}}"));
+    assert_eq!(of("split(' ', 1)[1]").unwrap(), "a bc d");
+    assert_eq!(of("split(' ')[1]").unwrap(), "a");
+    assert_eq!(of("split(' ', -1)|length").unwrap(), "4");
+    assert_eq!(of("split()|length").unwrap(), "4");
+    assert_eq!(of("replace('l', 'LL')").unwrap(), "heLLLLo a bc d");
+    assert_eq!(of("title()").unwrap(), "Hello A Bc D");
+    assert_eq!(of("count('l')").unwrap(), "2");
+    for wrong in ["strip(3)", "startswith(1)", "upper('a', 'b')"] {
+        assert!(
+            matches!(of(wrong), Err(TextError::Template { .. })),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn templates_that_fill_up_to_any_width_or_write_without_end_are_refused() {
+    let said = |template: &str| {
+        let template = ChatTemplate::new(template).unwrap();
+        let made = template.render(&[message("user", "x\ny")], false, ("", ""));
+        made.map_err(|error| error.to_string())
+    };
+    assert_eq!(
+        said("{{ messages[0].content | indent(2) }}").unwrap(),
+        "x\n  y"
+    );
+    assert_eq!(
+        said("{{ messages[0].content | indent(width=1, first=true) }}").unwrap(),
+        " x\n y"
+    );
+    assert_eq!(said("{{ '%s-%s' | format('a', 'b') }}").unwrap(), "a-b");
+    for wide in [
+        "{{ 'a' | indent(1000000000, true) }}",
+        "{{ '%1000000000s' | format('a') }}",
+        "{{ '%*s' | format(1000000000, 'a') }}",
+    ] {
+        let error = said(wide).unwrap_err();
+        assert!(error.contains("allowed: up to 1000"), "{wide}: {error}");
+    }
+    let long =
+        "{% set a = 'aaaaaaaaaaaaaaaa' * 65536 %}{% for i in range(100) %}{{ a }}{% endfor %}";
+    let error = said(long).unwrap_err();
+    assert!(error.contains("writes more than"), "{error}");
+}
+
+#[test]
+fn tokenizers_whose_parts_contradict_each_other_are_errors_and_no_panics() {
+    let tokenizer = |normalizer: &str| {
+        let json = format!(
+            r#"{{"version":"1.0","added_tokens":[],"normalizer":{normalizer},"pre_tokenizer":null,
+            "post_processor":null,"decoder":null,"model":{{"type":"WordLevel","vocab":{{"a":0,"b":7}},"unk_token":"a"}}}}"#
+        );
+        Tokenizer::from_json(json.as_bytes())
+    };
+    assert_eq!(tokenizer("null").unwrap().n_ids(), 8);
+    let bad = tokenizer(r#"{"type":"Precompiled","precompiled_charsmap":"AAAA"}"#);
+    assert!(matches!(bad, Err(TextError::Tokenizer { .. })));
+    let cut = Tokenizer::from_json(br#"{"decoder":{"type" "Fuse"}}"#);
+    assert!(matches!(cut, Err(TextError::Tokenizer { .. })));
+    let double = r#"{"type":"Replace","pattern":{"String":"a"},"content":"aa"}"#;
+    let forty = vec![double; 40].join(",");
+    let error = tokenizer(&format!(r#"{{"type":"Sequence","normalizers":[{forty}]}}"#));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("1.1e12 times longer"), "{error}");
+    let four = vec![double; 4].join(",");
+    let fine = tokenizer(&format!(r#"{{"type":"Sequence","normalizers":[{four}]}}"#));
+    assert!(fine.is_ok());
+}
+
+#[test]
 fn templates_that_fail_say_so_and_do_not_run_for_ever() {
     let said = |template: &str| {
         let template = ChatTemplate::new(template)?;
@@ -249,7 +325,7 @@ fn templates_that_fail_say_so_and_do_not_run_for_ever() {
     assert!(error.contains("roles must alternate"), "{error}");
     assert!(matches!(said("{% if %}"), Err(TextError::Template { .. })));
     assert!(matches!(
-        said("{{ messages[0].content.title() }}"),
+        said("{{ messages[0].content.swapcase() }}"),
         Err(TextError::Template { .. })
     ));
     let loops = "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
