@@ -76,6 +76,14 @@ pub enum EmbedError {
         /// Tokens there are.
         vocabulary: usize,
     },
+    /// A vector that is infinite or NaN.
+    #[error(
+        "the vector of sentence {sentence} is not finite: a weight or a result is too large for f32"
+    )]
+    NotFinite {
+        /// The sentence's number, from 0.
+        sentence: usize,
+    },
     /// It was asked to stop.
     #[error("stopped after {done} of {of} sentences")]
     Stopped {

@@ -21,7 +21,7 @@ use crate::text::Tokenizer;
 pub use error::EmbedError;
 pub use verify::{PartReport, verify};
 
-/// Tokens that sentence encoders are trained on; longer sentences are cut.
+/// Tokens that sentence encoders are trained on, where a folder does not say; longer sentences are cut.
 pub const MAX_TOKENS: usize = 256;
 
 /// Shortest padded length.
@@ -39,14 +39,16 @@ pub struct EncoderFolder {
     pub tokenizer: Tokenizer,
     /// Its weights, not yet read.
     pub weights: Shards,
+    /// Tokens that a sentence should have at most, by the folder or else [`MAX_TOKENS`].
+    pub max_tokens: usize,
 }
 
 impl EncoderFolder {
-    /// Opens `config.json`, `tokenizer.json` and the weights.
+    /// Opens `config.json`, `tokenizer.json`, the weights, and what says how sentences become vectors.
     ///
     /// # Errors
-    /// [`EmbedError`]: a file that is missing or damaged, a model that is no encoder, a tokenizer with more tokens
-    /// than the model has embeddings.
+    /// [`EmbedError`]: a file that is missing or damaged, a model that is no encoder or makes vectors otherwise than
+    /// by a mean over tokens, a tokenizer with more tokens than the model has embeddings.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, EmbedError> {
         let files = HfFolder::new(&folder);
         let config = match files.config()? {
@@ -59,18 +61,20 @@ impl EncoderFolder {
             }
         };
         let tokenizer = Tokenizer::open(files.tokenizer_path())?;
-        if tokenizer.n_tokens() > config.vocabulary {
+        if tokenizer.n_ids() > config.vocabulary {
             return Err(EmbedError::Vocabulary {
                 folder: folder.as_ref().to_owned(),
-                tokens: tokenizer.n_tokens(),
+                tokens: tokenizer.n_ids(),
                 embeddings: config.vocabulary,
             });
         }
         let weights = files.weights()?;
+        let max_tokens = files.sentences()?.max_tokens;
         Ok(Self {
             config,
             tokenizer,
             weights,
+            max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         })
     }
 
@@ -85,9 +89,10 @@ impl EncoderFolder {
         Ok(bert)
     }
 
-    /// The most tokens that a sentence may have: what was asked for, as far as the model has positions.
-    pub fn limit(&self, wanted: usize) -> usize {
-        wanted.min(self.config.context)
+    /// The most tokens that a sentence may have: what was asked for, else what the folder says, as far as the model
+    /// has positions.
+    pub fn limit(&self, wanted: Option<usize>) -> usize {
+        wanted.unwrap_or(self.max_tokens).min(self.config.context)
     }
 }
 
@@ -155,7 +160,7 @@ impl<'a> Embedder<'a> {
     ///
     /// # Errors
     /// [`EmbedError`]: a sentence without tokens or with more than the model has positions, a token outside the
-    /// vocabulary, [`EmbedError::Stopped`], and what the engine says.
+    /// vocabulary, [`EmbedError::NotFinite`], [`EmbedError::Stopped`], and what the engine says.
     pub fn embed(
         &mut self,
         sentences: &[Vec<u32>],
@@ -192,7 +197,14 @@ impl<'a> Embedder<'a> {
             HostTensor::from_words_u32(vec![batch.rows], &padded.lengths)?,
         ];
         let made = self.plans[&shape].run(&inputs)?;
-        Ok(made[0].to_f32()?)
+        let vectors = made[0].to_f32()?;
+        let width = self.bert.config().width;
+        for (&sentence, vector) in batch.sentences.iter().zip(vectors.chunks_exact(width)) {
+            if vector.iter().any(|value| !value.is_finite()) {
+                return Err(EmbedError::NotFinite { sentence });
+            }
+        }
+        Ok(vectors)
     }
 
     fn prepare(&self, [rows, tokens]: [usize; 2]) -> Result<Box<dyn Plan>, EmbedError> {

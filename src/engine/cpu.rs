@@ -56,6 +56,10 @@ impl Engine for CpuEngine {
         }
     }
 
+    fn is_in_host_memory(&self) -> bool {
+        true
+    }
+
     fn run(&self, recording: &Recording) -> Result<Vec<HostTensor>, EngineError> {
         let mut memory = self.lock();
         memory.retain(|_, resident| resident.watch.is_alive());

@@ -205,6 +205,11 @@ pub trait Engine: Send + Sync {
         MemoryLimits::default()
     }
 
+    /// Whether tensors lie in the host's own memory, and none elsewhere.
+    fn is_in_host_memory(&self) -> bool {
+        false
+    }
+
     /// Nanoseconds on the device of each dispatch of a recording that was run before, with its position among
     /// the recording's dispatches; nothing where the engine has no clock for that.
     ///

@@ -41,11 +41,11 @@ pub enum GenerateError {
         reason: Box<ConfigError>,
     },
     /// The tokenizer may give tokens that the embedding has no row for.
-    #[error("{}: the tokenizer has {tokenizer} tokens, the embedding {embedding}", file.display())]
+    #[error("{}: the tokenizer has tokens up to number {}, the embedding {embedding} rows", file.display(), tokenizer.saturating_sub(1))]
     Vocabulary {
         /// File or folder of the model.
         file: PathBuf,
-        /// Tokens of the tokenizer.
+        /// One more than the largest token of the tokenizer.
         tokenizer: usize,
         /// Rows of the embedding.
         embedding: usize,
@@ -114,6 +114,20 @@ pub enum GenerateError {
         value: f64,
         /// What is allowed.
         allowed: &'static str,
+    },
+    /// It was asked to stop before there was anything to show.
+    #[error("stopped after {position} tokens were read")]
+    Stopped {
+        /// Tokens read.
+        position: usize,
+    },
+    /// A window of a text that the model has no room for.
+    #[error("window = {window}; allowed: 2 to {context}, the context there is")]
+    Window {
+        /// Tokens asked for.
+        window: usize,
+        /// Positions there are.
+        context: usize,
     },
     /// Logits that are NaN or infinite.
     #[error("the logits after token {position} are not finite")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::Engine;
+use crate::io::available_memory;
 use crate::io::gguf::{GgufFile, Metadata};
 use crate::io::hf::{ConfigError, HfFolder};
 use crate::models::llama::{
@@ -76,7 +77,8 @@ impl LanguageModel {
             let limits = engine.memory_limits();
             let held = engine.device_bytes().unwrap_or(0);
             let asked = max_memory.map(|most| most.saturating_sub(held));
-            let free = [limits.free, asked].into_iter().flatten().min();
+            let host = engine.is_in_host_memory().then(available_memory).flatten();
+            let free = [limits.free, asked, host].into_iter().flatten().min();
             Footprint::of(source, how)?.check(source, free, limits.buffer)
         };
         let run = |recording: &Recording| -> Result<(), GenerateError> {
@@ -237,12 +239,12 @@ impl Vocabulary {
         tokens.map_err(|reason| text_error(&self.path, reason))
     }
 
-    /// Refuses a tokenizer with more tokens than the embedding has rows.
+    /// Refuses a tokenizer whose largest id is past the rows of the embedding.
     ///
     /// # Errors
     /// [`GenerateError::Vocabulary`].
     pub fn check(&self, embedding: usize) -> Result<(), GenerateError> {
-        let tokenizer = self.tokenizer.n_tokens();
+        let tokenizer = self.tokenizer.n_ids();
         if tokenizer <= embedding {
             return Ok(());
         }

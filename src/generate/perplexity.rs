@@ -30,18 +30,14 @@ impl Windows {
     /// The windows of a text of so many tokens, where a model has `context` positions.
     ///
     /// # Errors
-    /// [`GenerateError::TooShort`], [`GenerateError::Setting`].
+    /// [`GenerateError::TooShort`], [`GenerateError::Window`], [`GenerateError::Setting`].
     pub(super) fn cut(self, n_tokens: usize, context: usize) -> Result<Vec<Window>, GenerateError> {
         if n_tokens < 2 {
             return Err(GenerateError::TooShort { found: n_tokens });
         }
         let Self { window, stride } = self;
         if window < 2 || window > context {
-            return Err(GenerateError::Setting {
-                name: "window",
-                value: window as f64,
-                allowed: "2 to the context",
-            });
+            return Err(GenerateError::Window { window, context });
         }
         if stride < 1 || stride > window {
             return Err(GenerateError::Setting {
@@ -89,7 +85,7 @@ impl Perplexity {
         self.loss().exp()
     }
 
-    /// Standard error of [`Self::loss`], as if tokens were independent; 0 for a single token.
+    /// Standard error of [`Self::loss`], as if tokens were independent; NaN for a single token, of which it is not known.
     #[must_use]
     pub fn loss_error(&self) -> f64 {
         standard_error(self.values())
@@ -112,11 +108,11 @@ pub(super) fn mean(values: impl Iterator<Item = f64> + Clone) -> f64 {
     values.sum::<f64>() / n as f64
 }
 
-/// Of the mean of independent values; 0 for fewer than two.
+/// Of the mean of independent values; NaN for fewer than two.
 pub(super) fn standard_error(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let n = values.clone().count();
     if n < 2 {
-        return 0.0;
+        return f64::NAN;
     }
     let mean = mean(values.clone());
     let squares: f64 = values.map(|value| (value - mean).powi(2)).sum();
@@ -171,5 +167,9 @@ mod tests {
         };
         assert_eq!(mixed.loss(), 2.0);
         assert!((mixed.loss_error() - 1.0).abs() < 1e-12);
+        let single = Perplexity {
+            log_probabilities: vec![-1.0],
+        };
+        assert!(single.error().is_nan(), "one token says nothing of others");
     }
 }

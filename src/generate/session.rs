@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::{Engine, Plan};
 use crate::kernels::FloatType;
@@ -76,6 +77,7 @@ pub struct Session<'a> {
     /// Tokens read of each text.
     positions: Vec<usize>,
     n_dispatches: usize,
+    stop: Option<&'a AtomicBool>,
 }
 
 impl std::fmt::Debug for Session<'_> {
@@ -136,7 +138,15 @@ impl<'a> Session<'a> {
             plans: BTreeMap::new(),
             positions: vec![0; n_texts],
             n_dispatches: 0,
+            stop: None,
         })
+    }
+
+    /// The same, which asks before every pass whether to stop: `true` ends it with [`GenerateError::Stopped`].
+    #[must_use]
+    pub const fn stopped_by(mut self, stop: &'a AtomicBool) -> Self {
+        self.stop = Some(stop);
+        self
     }
 
     /// Tokens read; of several texts those of the first.
@@ -365,6 +375,10 @@ impl<'a> Session<'a> {
         labels: &[u32],
         wanted: Wanted,
     ) -> Result<Vec<HostTensor>, GenerateError> {
+        if self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+            let position = self.positions.iter().copied().max().unwrap_or(0);
+            return Err(GenerateError::Stopped { position });
+        }
         let longest = pieces.iter().map(|piece| piece.len()).max();
         let n = pass_length(longest.unwrap_or(0));
         let last = self.positions.iter().copied().max();

@@ -54,6 +54,8 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// What ended them.
     pub ended: Ended,
+    /// How many of them were made when the first piece of text was given out; a piece may wait for several.
+    pub before_shown: usize,
 }
 
 /// Reads the prompt behind what the session holds and goes on with it; `take` gets each piece of text and says
@@ -105,6 +107,7 @@ pub fn generate_each(
             stream: stream.map_err(|reason| text_error(Path::new("tokenizer"), reason))?,
             held: Held::new(options.stops),
             ended: None,
+            before_shown: None,
         })
     };
     let mut texts = prompts.iter().map(new).collect::<Result<Vec<_>, _>>()?;
@@ -127,11 +130,30 @@ pub fn generate_each(
             break;
         }
         let given: Vec<&[u32]> = next.iter().map(Vec::as_slice).collect();
-        candidates = session.feed_each(&given)?;
+        candidates = match session.feed_each(&given) {
+            // What was made is not lost.
+            Err(GenerateError::Stopped { .. }) => {
+                for (index, text) in texts.iter_mut().enumerate() {
+                    if text.ended.is_none() {
+                        text.ended = Some(Ended::Caller);
+                        let rest = text.rest()?;
+                        if !rest.is_empty() {
+                            take(index, &rest);
+                        }
+                    }
+                }
+                break;
+            }
+            found => found?,
+        };
     }
-    let made = texts.into_iter().map(|mut text| Generated {
-        tokens: text.all.split_off(text.n_prompt),
-        ended: text.ended.unwrap_or(Ended::MaxTokens),
+    let made = texts.into_iter().map(|mut text| {
+        let tokens = text.all.split_off(text.n_prompt);
+        Generated {
+            ended: text.ended.unwrap_or(Ended::MaxTokens),
+            before_shown: text.before_shown.unwrap_or(tokens.len()),
+            tokens,
+        }
     });
     Ok(made.collect())
 }
@@ -144,6 +166,7 @@ struct Growing<'a> {
     stream: TextStream<'a>,
     held: Held<'a>,
     ended: Option<Ended>,
+    before_shown: Option<usize>,
 }
 
 impl Growing<'_> {
@@ -168,6 +191,7 @@ impl Growing<'_> {
                 self.all.push(token);
                 let (shown, is_stopped) = self.held.push(&self.stream.push(token).map_err(text)?);
                 if !shown.is_empty() {
+                    self.before_shown.get_or_insert(made + 1);
                     is_wanted = take(&shown);
                 }
                 if is_stopped {
@@ -185,16 +209,24 @@ impl Growing<'_> {
             }
         };
         if ended.is_some_and(|ended| ended != Ended::Stop) && is_wanted {
-            let (mut rest, is_stopped) = self.held.push(&self.stream.finish().map_err(text)?);
-            if !is_stopped {
-                rest += &self.held.finish();
-            }
+            let rest = self.rest()?;
             if !rest.is_empty() {
                 take(&rest);
             }
         }
         self.ended = ended;
         Ok(())
+    }
+
+    /// What was held back of a text that has ended.
+    fn rest(&mut self) -> Result<String, GenerateError> {
+        let last = self.stream.finish();
+        let last = last.map_err(|reason| text_error(Path::new("tokenizer"), reason))?;
+        let (mut rest, is_stopped) = self.held.push(&last);
+        if !is_stopped {
+            rest += &self.held.finish();
+        }
+        Ok(rest)
     }
 }
 

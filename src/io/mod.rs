@@ -17,11 +17,13 @@ pub mod hf;
 pub mod idx;
 mod lines;
 mod map;
+mod memory;
 mod near_names;
 pub mod safetensors;
 mod whole;
 
 pub use error::IoError;
 pub use lines::Lines;
+pub use memory::available_memory;
 pub use near_names::near_names;
 pub use whole::{file_sha256, files_with_extension, read_bytes, read_text, sha256};

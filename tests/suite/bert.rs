@@ -408,8 +408,40 @@ fn embed_refuses_what_is_no_encoder_and_texts_without_lines() {
     let output = command(&[&model_path, &text, "--max-tokens", "1"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("at most 1 tokens a sentence; allowed: 2 or more"));
+    let refused = |given: &[&str], told: &str| {
+        let output = command(given);
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+        assert!(said(&output).contains(told), "{}", said(&output));
+    };
+    refused(
+        &[&model_path, &text, "--output", &text],
+        "is also what is read",
+    );
+    assert_eq!(fs::read_to_string(&empty).expect("reads"), "stone");
+    refused(&[&text, &text], "is no folder");
+    fs::create_dir_all(model.join("1_Pooling")).expect("a folder");
+    let pooling = model.join("1_Pooling/config.json");
+    let by_first = r#"{"pooling_mode_cls_token":true,"pooling_mode_mean_tokens":false}"#;
+    fs::write(&pooling, by_first).expect("writes");
+    refused(
+        &[&model_path, &text],
+        "pooling is pooling_mode_cls_token; supported: pooling_mode_mean_tokens",
+    );
+    fs::write(&pooling, r#"{"pooling_mode_mean_tokens":true}"#).expect("writes");
+    let sentences = model.join("sentence_bert_config.json");
+    fs::write(&sentences, r#"{"max_seq_length":3}"#).expect("writes");
+    fs::write(&empty, TEXTS[1]).expect("writes");
+    let output = command(&[&model_path, &text]);
+    assert!(
+        said(&output).contains("1 of 1 sentences cut to 3 tokens"),
+        "{}",
+        said(&output)
+    );
     let config = model.join("config.json");
     let other = fs::read_to_string(&config).expect("reads");
+    let fewer = format!("\"num_hidden_layers\":{LAYERS}");
+    fs::write(&config, other.replace(&fewer, "\"num_hidden_layers\":1")).expect("writes");
+    refused(&[&model_path, &text], "its configuration says 1");
     let wider = other.replace(&format!("\"hidden_size\":{WIDTH}"), "\"hidden_size\":64");
     fs::write(&config, wider).expect("writes");
     let output = command(&[&model_path, &text]);

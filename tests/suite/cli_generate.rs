@@ -10,7 +10,7 @@ use lapidary::num::ggml::GgmlType;
 
 use crate::support::values;
 
-fn lapidary(arguments: &[&str]) -> Output {
+pub fn lapidary(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lapidary"))
         .args(arguments)
         .args(["--device", "llvmpipe"])
@@ -22,11 +22,11 @@ fn lapidary(arguments: &[&str]) -> Output {
         .expect("the command starts")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn json(output: &Output) -> serde_json::Value {
+pub fn json(output: &Output) -> serde_json::Value {
     assert!(output.status.success(), "{}", said(output));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -49,7 +49,12 @@ fn byte_tokens() -> Vec<String> {
 }
 
 /// A decoder of one layer.
-fn model(name: &str) -> PathBuf {
+pub fn model(name: &str) -> PathBuf {
+    model_with(name, &[], &[])
+}
+
+/// The same with other values of keys, and with tensors in the place of those of their name, or besides.
+pub fn model_with(name: &str, keys: &[(&str, Value)], others: &[(&str, &[f32])]) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let text = |text: &str| Value::String(text.to_owned());
     let mut tokens = byte_tokens();
@@ -81,18 +86,28 @@ fn model(name: &str) -> PathBuf {
             text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"),
         ),
     ];
-    let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
-    let metadata = Metadata::new(Vec::from(pairs)).expect("keys once");
+    let mut pairs = Vec::from(pairs);
+    pairs.retain(|(key, _)| keys.iter().all(|(other, _)| other != key));
+    pairs.extend_from_slice(keys);
+    let pairs = pairs
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value));
+    let metadata = Metadata::new(pairs.collect()).expect("keys once");
     let matrix = |name: &str, kind, shape: &[usize]| {
         let seed = name.bytes().map(u64::from).sum();
         let values: Vec<f32> = values(seed, shape.iter().product())
             .iter()
             .map(|value| 0.5 * value)
             .collect();
-        GgufData::encode(name, kind, shape, &values).expect("encodes")
+        let data = GgufData::encode(name, kind, shape, &values).expect("encodes");
+        (name.to_owned(), data)
     };
-    let ones = |name: &str| GgufData::encode(name, GgmlType::F32, &[32], &[1.0; 32]).expect("ones");
-    let tensors = [
+    let floats = |name: &str, values: &[f32]| {
+        let data = GgufData::encode(name, GgmlType::F32, &[values.len()], values);
+        (name.to_owned(), data.expect("encodes"))
+    };
+    let ones = |name: &str| floats(name, &[1.0; 32]);
+    let mut tensors = vec![
         matrix("token_embd.weight", GgmlType::Q8_0, &[n_tokens, 32]),
         ones("output_norm.weight"),
         ones("blk.0.attn_norm.weight"),
@@ -106,6 +121,9 @@ fn model(name: &str) -> PathBuf {
         matrix("blk.0.ffn_up.weight", GgmlType::Q4_1, &[64, 32]),
         matrix("blk.0.ffn_down.weight", GgmlType::F32, &[32, 64]),
     ];
+    tensors.retain(|(name, _)| others.iter().all(|(other, _)| other != name));
+    tensors.extend(others.iter().map(|(name, values)| floats(name, values)));
+    let tensors: Vec<GgufData> = tensors.into_iter().map(|(_, data)| data).collect();
     write_gguf(&path, &metadata, &tensors).expect("writes");
     path
 }

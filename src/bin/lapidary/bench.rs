@@ -11,13 +11,13 @@ use lapidary::data::{Dataset, TrainTest};
 use lapidary::io::read_text;
 use lapidary::report::compression::{CompressionReport, Sensitivity};
 
-use crate::models::{Folder, Opener, data_folder, open_model};
+use crate::models::{Folder, Opener, data_folder, load_data_for, open_model};
 use crate::optimize::goal::set_aside;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{print, print_json};
 use crate::recipe::RESOLVED_FILE;
-use crate::train::{setup, stop_on_ctrl_c, usage, write};
+use crate::train::{stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
 /// Versions as JSON, in the folder of `--report`.
@@ -74,7 +74,7 @@ pub fn run(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure
         Some(folder) => Some(folder.clone()),
         None => data_folder(first, &options.network)?,
     };
-    let data = setup::load_data(folder.as_deref())?;
+    let data = load_data_for(first, &options.network, folder.as_deref())?;
     let opener = Opener::new(common, &options.device)?;
     let outcomes = measured(options, &data, &opener)?;
     if let Some(folder) = &options.report {

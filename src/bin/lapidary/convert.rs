@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use lapidary::compress::model::{Model, Stored};
 use lapidary::io::gguf::{Conversion, GgufFile};
+use lapidary::io::hf::HfFolder;
 use lapidary::io::safetensors::write_safetensors;
 use lapidary::models::llama::save_decoder;
 use lapidary::models::{NamedTensor, Network as _, file_tensors};
@@ -15,8 +16,9 @@ use lapidary::text::byte_tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::generate::is_gguf;
 use crate::models::open_with_data;
-use crate::options::{CommonOptions, Failure, folder_exists};
+use crate::options::{CommonOptions, Failure, folder_exists, is_another_file, is_empty_folder};
 use crate::output::{bytes, print, print_json};
 use crate::target;
 use crate::train::usage;
@@ -99,8 +101,18 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
     target::apart(&options.output, &[&options.input])?;
-    if options.input.extension().is_some_and(|one| one == "gguf") {
+    is_another_file(&options.input, &options.output)?;
+    if is_gguf(&options.input) {
         return print_report(common, &gguf(options)?);
+    }
+    if options.input.is_dir() && HfFolder::new(&options.input).config().is_ok() {
+        return Err(Failure::Usage(format!(
+            "{}: a folder of Hugging Face's is no input of convert; allowed: a folder that Lapidary wrote, a file of `train --out`, a GGUF file",
+            options.input.display()
+        )));
+    }
+    if options.to == Some(To::Hf) {
+        is_empty_folder(&options.output)?;
     }
     let (model, _) = open_with_data(&options.input, &options.network, options.data.as_deref())?;
     let is_file = options
@@ -248,7 +260,9 @@ fn gguf(options: &ConvertOptions) -> Result<Report, Failure> {
         let name = &tensor.name;
         if change == f32::INFINITY {
             let to = conversion.kinds()[index];
-            return refuse(&format!("{name} has values that are infinite as {to}"));
+            return refuse(&format!(
+                "{name} has values that are infinite or NaN, or would be as {to}"
+            ));
         }
         lost += usize::from(change > 0.0);
         if change > worst {

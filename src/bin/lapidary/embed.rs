@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use lapidary::embed::{EmbedError, Embedder, EncoderFolder, MAX_TOKENS, Sentence, verify};
+use lapidary::embed::{EmbedError, Embedder, EncoderFolder, Sentence, verify};
 use lapidary::engine::Engine;
 use lapidary::io::read_text;
 use lapidary::io::safetensors::write_safetensors;
@@ -15,7 +15,7 @@ use lapidary::models::Bert;
 use lapidary::tensor::HostTensor;
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written, is_another_file};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, usage};
 
@@ -37,9 +37,10 @@ pub struct EmbedOptions {
     /// of stdout is a JSON object.
     #[arg(long, value_name = "FILE.safetensors")]
     output: Option<PathBuf>,
-    /// Most tokens of a sentence, its two ends included; what is behind them is cut.
-    #[arg(long, default_value_t = MAX_TOKENS, value_name = "N")]
-    max_tokens: usize,
+    /// Most tokens of a sentence, its two ends included; what is behind them is cut. By default what the folder says,
+    /// else 256.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
     /// Instead of embedding, judge every operation of a pass over the first two sentences against its definition.
     #[arg(long, conflicts_with = "output")]
     verify: bool,
@@ -91,6 +92,13 @@ impl From<EmbedError> for Failure {
 pub fn run(common: &CommonOptions, options: &EmbedOptions) -> Result<(), Failure> {
     if let Some(file) = &options.output {
         can_be_written(file)?;
+        is_another_file(&options.file, file)?;
+    }
+    if !options.model.is_dir() {
+        return Err(Failure::Usage(format!(
+            "{}: is no folder; expected one with config.json, tokenizer.json and safetensors weights of a BERT encoder",
+            options.model.display()
+        )));
     }
     let folder = EncoderFolder::open(&options.model)?;
     let limit = folder.limit(options.max_tokens);

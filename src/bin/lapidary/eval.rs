@@ -103,7 +103,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
     }
     let trained = Trained::open(&options.file, &options.model)?;
     let folder = options.data.as_deref().or(trained.options.data.as_deref());
-    let mut data = setup::load_data(folder)?;
+    let mut data = setup::load_windows(folder, trained.options.window)?;
     trained.clean(&mut data)?;
     trained.check(&data.train)?;
     let (network, parameters) = trained.network(&data.train)?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lapidary::compress::model::{Model, RECEIPT_FILE};
+use lapidary::io::hf::HfFolder;
 use lapidary::io::read_text;
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::Network as _;
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::generate;
 use crate::options::{CommonOptions, Failure};
-use crate::output::{bytes, number, print, print_json, table};
+use crate::output::{bytes, number, plain, print, print_json, table};
 
 #[derive(Debug, Args)]
 pub struct InspectOptions {
@@ -40,7 +41,8 @@ struct TensorRow {
 }
 
 pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failure> {
-    if generate::is_language_model(&options.file) {
+    let is_hf = || options.file.is_dir() && HfFolder::new(&options.file).config().is_ok();
+    if generate::is_language_model(&options.file) || is_hf() {
         return generate::inspect(common, &options.file);
     }
     if options.file.is_dir() {
@@ -83,7 +85,7 @@ pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failu
     for row in &report.tensors {
         let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
         rows.add_row([
-            row.name.clone().into(),
+            plain(&row.name).into(),
             row.dtype.clone().into(),
             shape.join(" x ").into(),
             number(row.n_bytes),
@@ -91,7 +93,7 @@ pub fn run(common: &CommonOptions, options: &InspectOptions) -> Result<(), Failu
     }
     print(&rows.to_string())?;
     for (key, value) in &report.metadata {
-        print(&format!("metadata {key}: {value}"))?;
+        print(&format!("metadata {}: {}", plain(key), plain(value)))?;
     }
     print(&format!(
         "{} tensors, {} elements, {}",

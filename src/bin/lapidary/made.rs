@@ -20,11 +20,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::Settings;
-use crate::models::{data_folder, open_model};
+use crate::models::{data_folder, load_data_for, open_model};
 use crate::options::{CommonOptions, Failure};
 use crate::output::{bytes, print, print_json};
 use crate::target;
-use crate::train::{setup, stop_on_ctrl_c, usage};
+use crate::train::{stop_on_ctrl_c, usage};
 use crate::trained::ModelOptions;
 
 /// What a command that makes a model of another is told.
@@ -76,7 +76,7 @@ impl Making<'_> {
             Some(folder) => Some(folder.to_owned()),
             None => data_folder(self.input, self.described)?,
         };
-        let data = setup::load_data(folder.as_deref())?;
+        let data = load_data_for(self.input, self.described, folder.as_deref())?;
         Ok(Opened {
             model: open_model(self.input, self.described, &data.train)?,
             data,

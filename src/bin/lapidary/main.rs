@@ -59,7 +59,8 @@ enum Command {
     Demo(demo::DemoOptions),
     /// Make a model smaller by a recipe, or as far as limits on accuracy, size and time allow.
     Optimize(optimize::OptimizeOptions),
-    /// Judge models side by side: size, accuracy, times on a device, and whether it computes them right.
+    /// Judge models side by side: size, accuracy, times on a device, and whether it computes them right. `bench-text
+    /// --help` has the flags for language models.
     Bench(bench::BenchOptions),
     /// List every adapter with its driver, limits and features, and what Lapidary will use.
     Devices,
@@ -91,7 +92,7 @@ enum Command {
     Inspect(inspect::InspectOptions),
     /// Write the same network into another kind of file.
     Convert(convert::ConvertOptions),
-    /// Give every sample of a file its class.
+    /// Give every sample of a file its class, or go on with a text: `generate --help` has the flags for language models.
     Run(predict::RunOptions),
     /// Write every linked shader variant as WGSL, SPIR-V, MSL and HLSL; needs no GPU.
     Shaders(shaders::ShadersOptions),
@@ -112,13 +113,19 @@ fn main() -> ExitCode {
 fn for_language_models(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
     let names = [("run", "generate"), ("bench", "bench-text")];
     let known = |word: &std::ffi::OsString| names.iter().find(|(name, _)| word == name);
-    let found = arguments
-        .iter()
-        .skip(1)
-        .position(|word| known(word).is_some());
+    // Behind another command they are names of files.
+    let command = command();
+    let is_command = |word: &std::ffi::OsString| {
+        let mut names = command.get_subcommands().map(clap::Command::get_name);
+        names.any(|name| word == name)
+    };
+    let found = arguments.iter().skip(1).position(is_command);
     let Some(at) = found.map(|at| at + 1) else {
         return arguments;
     };
+    if known(&arguments[at]).is_none() {
+        return arguments;
+    }
     // A model that is none is told so by the command that wants one.
     let is_language_model = |word: &std::ffi::OsString| {
         generate::is_language_model(word.as_ref())

@@ -11,7 +11,7 @@ use lapidary::data::{Dataset, TrainTest};
 use lapidary::engine::gpu::{GpuEngine, GpuOptions};
 use lapidary::engine::{CpuEngine, Engine, EngineError};
 use lapidary::io::folder::set_aside;
-use lapidary::models::Network as _;
+use lapidary::models::{Network as _, SampleKind};
 use lapidary::ops::Routes;
 use lapidary::tune::Store;
 
@@ -58,8 +58,26 @@ pub fn open_with_data(
         Some(folder) => Some(folder.to_owned()),
         None => data_folder(path, options)?,
     };
-    let data = setup::load_data(folder.as_deref())?;
+    let data = load_data_for(path, options, folder.as_deref())?;
     Ok((open_model(path, options, &data.train)?, data))
+}
+
+/// The data in a folder, or those built in; texts in windows as long as those a model was made for.
+pub fn load_data_for(
+    path: &Path,
+    options: &ModelOptions,
+    folder: Option<&Path>,
+) -> Result<TrainTest, Failure> {
+    let window = if path.is_dir() {
+        let model = Model::load(path)?;
+        match (model.network().samples(), model.network().sample_shape()) {
+            (SampleKind::Tokens { .. }, &[window]) => Some(window),
+            _ => None,
+        }
+    } else {
+        Trained::open(path, options)?.options.window
+    };
+    setup::load_windows(folder, window)
 }
 
 /// The folder of data that a model says it was made with; `None` for those built in.

@@ -19,6 +19,15 @@ pub fn table(header: &[&str]) -> Table {
     table
 }
 
+/// Text of a file as one line that cannot move a terminal's cursor: control characters are written out.
+pub fn plain(text: &str) -> String {
+    let letters = text.chars().map(|letter| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    });
+    letters.collect()
+}
+
 /// A right-aligned cell.
 pub fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)

@@ -16,12 +16,12 @@ use serde_json::Value;
 
 use crate::config::{Document, exists};
 use crate::generate::made_of::Base;
-use crate::models::{Folder, Opener, data_folder};
+use crate::models::{Folder, Opener, data_folder, load_data_for};
 use crate::optimize::{global, goal::make_again};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{as_step, print, print_json};
 use crate::recipe::{Receipt, STAGE_FILE};
-use crate::train::{setup, usage};
+use crate::train::usage;
 use crate::trained::ModelOptions;
 
 /// Samples of the compared pass.
@@ -50,7 +50,8 @@ pub fn run(
     let mut reports = Vec::new();
     for path in models {
         let options = ModelOptions::default();
-        let data = setup::load_data(data_folder(path, &options)?.as_deref())?;
+        let from = data_folder(path, &options)?;
+        let data = load_data_for(path, &options, from.as_deref())?;
         let folder = Folder::of(path, &options, &data.train)?;
         let hashes = Model::check_hashes(&folder.path).map_err(wrong)?;
         let model = Model::load(&folder.path)?;

@@ -397,6 +397,10 @@ impl Engine for GpuEngine {
         Some(self.counters().allocated_bytes)
     }
 
+    fn is_in_host_memory(&self) -> bool {
+        self.summary().capabilities.software
+    }
+
     fn memory_limits(&self) -> MemoryLimits {
         MemoryLimits {
             free: self.shared.lock().memory.free(),

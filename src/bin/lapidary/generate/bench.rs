@@ -108,7 +108,7 @@ pub fn bench(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failu
         format!(", {} on the device", bytes(count))
     });
     print(&format!(
-        "{}\nload     {:.2} s, then {:.2} s until everything is compiled\nprefill  {:.1} tokens/s: {} tokens, the first new one after {:.3} s\ndecode   {:.1} tokens/s: {} tokens, {} dispatches and 1 submission each\nmemory   {} of weights, {} of cache{held}",
+        "{}\nload     {:.2} s, then {:.2} s until everything is compiled\nprefill  {:.1} tokens/s: {} tokens, the first new one after {:.3} s\ndecode   {:.1} tokens/s: {} tokens, {} dispatches each\nmemory   {} of weights, {} of cache{held}",
         report.device,
         report.load_seconds,
         report.compile_seconds,

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::options::{CommonOptions, Failure};
-use crate::output::{bytes, number, print, print_json, table};
+use crate::output::{bytes, number, plain, print, print_json, table};
 use crate::train::usage;
 
 /// Characters of a metadata string that are shown.
@@ -67,7 +67,7 @@ pub fn inspect(common: &CommonOptions, path: &Path) -> Result<(), Failure> {
     for row in &report.tensors {
         let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
         rows.add_row([
-            row.name.clone().into(),
+            plain(&row.name).into(),
             row.kind.clone().into(),
             shape.join(" x ").into(),
             number(row.n_bytes),
@@ -75,7 +75,7 @@ pub fn inspect(common: &CommonOptions, path: &Path) -> Result<(), Failure> {
     }
     print(&rows.to_string())?;
     for (key, value) in &report.metadata {
-        print(&format!("metadata {key}: {value}"))?;
+        print(&format!("metadata {}: {}", plain(key), plain(value)))?;
     }
     let model = match &report.model {
         serde_json::Value::Object(fields) => {

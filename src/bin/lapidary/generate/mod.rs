@@ -8,6 +8,7 @@ mod perplexity;
 mod run;
 mod verify;
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -136,6 +137,12 @@ impl LanguageOptions {
         let most = self.max_memory.map(|ByteCount(bytes)| bytes);
         let mut model = LanguageModel::open_for(engine, path, how, most).map_err(failure)?;
         model.llama = model.llama.with_activations(self.activations.0);
+        if self.activations.0 != ActivationPath::Float && !model.llama.is_quantized() {
+            eprintln!(
+                "note: {}: no weight is quantized, so --activations changes nothing",
+                path.display()
+            );
+        }
         Ok(model)
     }
 
@@ -148,18 +155,29 @@ impl LanguageOptions {
     }
 }
 
+/// Whether a file is a GGUF file, by its name or by how it begins.
+pub fn is_gguf(path: &Path) -> bool {
+    let begins = || {
+        let mut magic = [0; 4];
+        let file = std::fs::File::open(path);
+        let read = file.and_then(|mut file| file.read_exact(&mut magic));
+        read.is_ok() && &magic == b"GGUF"
+    };
+    path.extension().is_some_and(|one| one == "gguf") || (path.is_file() && begins())
+}
+
 /// Whether a path is a language model, by what it is: a GGUF file, or a folder with a `config.json` and a
 /// tokenizer.
 pub fn is_language_model(path: &Path) -> bool {
-    let is_gguf = path.extension().is_some_and(|one| one == "gguf");
     let has = |name: &str| PathBuf::from(path).join(name).exists();
     let has_tokenizer = has("tokenizer.json") || has("tokenizer.model");
-    is_gguf || (path.is_dir() && has("config.json") && has_tokenizer)
+    is_gguf(path) || (path.is_dir() && has("config.json") && has_tokenizer)
 }
 
 fn failure(error: GenerateError) -> Failure {
     match error {
         GenerateError::Engine(error) => error.into(),
+        stopped @ GenerateError::Stopped { .. } => Failure::Mismatch(stopped.to_string()),
         other => Failure::Usage(other.to_string()),
     }
 }

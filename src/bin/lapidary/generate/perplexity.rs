@@ -18,14 +18,16 @@ use crate::train;
 
 use super::{LanguageOptions, Opened, failure};
 
+const DEFAULT_WINDOW: usize = 512;
+
 #[derive(Debug, Args)]
 pub struct PerplexityOptions {
     /// Judge a language model by this text instead: a GGUF file or a folder of Hugging Face's.
     #[arg(long, value_name = "FILE")]
     pub perplexity: Option<PathBuf>,
-    /// Tokens of a window.
-    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
-    window: u32,
+    /// Tokens of a window; by default 512, or the context of a model that has less.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    window: Option<u32>,
     /// From one window to the next; tokens that two windows hold count once. By default the window.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     stride: Option<u32>,
@@ -127,9 +129,13 @@ pub fn perplexity(
     let opened = Opened::new(common, device, model, &options.language)?;
     let mut tokens = opened.model.tokens(&content).map_err(failure)?;
     tokens.truncate(options.tokens.map_or(usize::MAX, |n| n as usize));
+    let window = match options.window {
+        Some(window) => window as usize,
+        None => DEFAULT_WINDOW.min(opened.model.llama.context()),
+    };
     let windows = Windows {
-        window: options.window as usize,
-        stride: options.stride.unwrap_or(options.window) as usize,
+        window,
+        stride: options.stride.map_or(window, |stride| stride as usize),
     };
     let base = match &options.base {
         None => None,
@@ -164,6 +170,13 @@ pub fn perplexity(
     };
     bar.finish_and_clear();
     let predicted = judged.log_probabilities.len();
+    if stop.load(Ordering::Relaxed) && predicted + 1 < tokens.len() {
+        return Err(Failure::Mismatch(format!(
+            "stopped by Ctrl-C after {predicted} of {} predictions, whose perplexity is {:.4}",
+            tokens.len() - 1,
+            judged.value()
+        )));
+    }
     let report = Report {
         model: model.display().to_string(),
         text: text.display().to_string(),

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use clap::Args;
 use lapidary::generate::{
-    GenerateOptions, LanguageModel, Sampler, Sampling, Session, generate, generate_each,
+    Ended, GenerateError, GenerateOptions, LanguageModel, Sampler, Sampling, Session, generate,
+    generate_each,
 };
 use lapidary::io::read_text;
 use lapidary::text::Message;
@@ -29,7 +30,8 @@ pub struct RunOptions {
         short,
         long,
         value_name = "TEXT",
-        required_unless_present = "prompt_file"
+        required_unless_present = "prompt_file",
+        allow_hyphen_values = true
     )]
     prompt: Option<String>,
     /// A file of prompts, one a line, that are gone on with side by side.
@@ -48,19 +50,39 @@ pub struct RunOptions {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
     /// Divides logits; 0 takes the most likely token.
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "T",
+        allow_negative_numbers = true
+    )]
     temperature: f64,
     /// Most likely tokens that are kept, up to 960.
     #[arg(long, default_value_t = 40, value_name = "K")]
     top_k: usize,
     /// Share of probability that is kept.
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     top_p: f64,
     /// Leave out tokens less likely than this share of the most likely one.
-    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     min_p: f64,
     /// Lowers the logits of the last 64 tokens by this factor.
-    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    #[arg(
+        long,
+        default_value_t = 1.0,
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
     repeat_penalty: f64,
     /// What chance is a function of.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -113,9 +135,10 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
     let n_candidates = sampling.n_candidates(model.llama.config().vocabulary);
     let settings = options.language.session(n_candidates);
     let engine = opened.engine.as_ref();
-    let mut session = Session::new(engine, &model.llama, settings).map_err(failure)?;
-
     let stop = train::stop_on_ctrl_c()?;
+    let session = Session::new(engine, &model.llama, settings).map_err(failure)?;
+    let mut session = session.stopped_by(&stop);
+
     let (mut text, mut first, mut written) = (String::new(), None, Ok(()));
     let began = Instant::now();
     let mut take = |piece: &str| {
@@ -141,7 +164,7 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
     {
         return Err(Failure::Usage(format!("stdout: {error}")));
     }
-    let later = made.tokens.len().saturating_sub(1);
+    let later = made.tokens.len() - made.before_shown;
     let report = Report {
         model: options.model.display().to_string(),
         device: engine.name(),
@@ -152,8 +175,14 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         tokens: made.tokens,
         text,
     };
+    let is_stopped = stop.load(Ordering::Relaxed) && made.ended == Ended::Caller;
+    let end = || match is_stopped {
+        false => Ok(()),
+        true => Err(Failure::Mismatch("stopped by Ctrl-C".to_owned())),
+    };
     if common.json {
-        return print_json(&report);
+        print_json(&report)?;
+        return end();
     }
     // A text that does not end its line would run into the shell's prompt.
     let _ = show("\n");
@@ -168,7 +197,7 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         opened.load_seconds,
         report.device,
     );
-    Ok(())
+    end()
 }
 
 fn tokens(model: &LanguageModel, options: &RunOptions, prompt: &str) -> Result<Vec<u32>, Failure> {
@@ -212,7 +241,9 @@ fn batches(
     (sampling, sampler): (Sampling, &Sampler),
 ) -> Result<(), Failure> {
     let content = read_text(file).map_err(|error| Failure::Usage(error.to_string()))?;
-    let prompts: Vec<&str> = content.lines().filter(|line| !line.is_empty()).collect();
+    let lines = (1..).zip(content.lines());
+    let lines: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.is_empty()).collect();
+    let prompts: Vec<&str> = lines.iter().map(|(_, line)| *line).collect();
     if prompts.is_empty() {
         return Err(Failure::Usage(format!(
             "{}: holds no prompt; expected one a line",
@@ -231,21 +262,31 @@ fn batches(
         end_tokens: model.ends(),
         stops: &options.stop,
     };
+    // What is too long is said before anything is made.
+    let context = model.llama.context();
+    let mut all = Vec::new();
+    for (line, prompt) in &lines {
+        let given = tokens(model, options, prompt)?;
+        if given.is_empty() || given.len() > context {
+            return Err(Failure::Usage(format!(
+                "{}, line {line}: the prompt has {} tokens; allowed: 1 to {context}",
+                file.display(),
+                given.len()
+            )));
+        }
+        all.push(given);
+    }
     let stop = train::stop_on_ctrl_c()?;
     let began = Instant::now();
     let (mut texts, mut made) = (Vec::new(), 0);
-    for batch in prompts.chunks(batch_size) {
-        let given: Vec<Vec<u32>> = batch
-            .iter()
-            .map(|prompt| tokens(model, options, prompt))
-            .collect::<Result<_, _>>()?;
+    for (batch, given) in prompts.chunks(batch_size).zip(all.chunks(batch_size)) {
         let session = Session::of_texts(engine, &model.llama, settings, batch.len());
-        let mut session = session.map_err(failure)?;
+        let mut session = session.map_err(failure)?.stopped_by(&stop);
         let mut pieces = vec![String::new(); batch.len()];
         let generated = generate_each(
             &mut session,
             &model.vocabulary.tokenizer,
-            &given,
+            given,
             sampler,
             goal,
             &mut |text, piece| {
@@ -253,7 +294,10 @@ fn batches(
                 !stop.load(Ordering::Relaxed)
             },
         );
-        let generated = generated.map_err(failure)?;
+        let generated = match generated {
+            Err(GenerateError::Stopped { .. }) => break,
+            generated => generated.map_err(failure)?,
+        };
         for (index, one) in generated.into_iter().enumerate() {
             made += one.tokens.len();
             let report = TextReport {
@@ -280,8 +324,17 @@ fn batches(
         seconds,
         tokens_per_second: made as f64 / seconds.max(1e-9),
     };
+    let n_done = report.texts.len();
+    let end = || match stop.load(Ordering::Relaxed) {
+        false => Ok(()),
+        true => Err(Failure::Mismatch(format!(
+            "stopped by Ctrl-C; {n_done} of {} prompts have a text",
+            prompts.len()
+        ))),
+    };
     if common.json {
-        return print_json(&report);
+        print_json(&report)?;
+        return end();
     }
     eprintln!(
         "{} prompts, {made} tokens made in {seconds:.2} s, {:.1} tokens/s; {}",
@@ -289,7 +342,7 @@ fn batches(
         report.tokens_per_second,
         report.device
     );
-    Ok(())
+    end()
 }
 
 fn prompt(given: &str) -> Result<String, Failure> {

@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 
 use super::{Goal, OptimizeOptions};
 use crate::bench::{How, Kept, cost, judge};
-use crate::models::{Folder, Opener, data_folder, open_model, open_with_data};
+use crate::models::{Folder, Opener, data_folder, load_data_for, open_model, open_with_data};
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{bytes, number, print, print_json, table};
 use crate::target;
-use crate::train::{setup, stop_on_ctrl_c, usage};
+use crate::train::{stop_on_ctrl_c, usage};
 use crate::trained::ModelOptions;
 
 /// Of the training set, set aside to judge versions by.
@@ -83,7 +83,7 @@ pub fn run(
         Some(folder) => Some(folder.clone()),
         None => data_folder(input, &options.network)?,
     };
-    let data = setup::load_data(folder.as_deref())?;
+    let data = load_data_for(input, &options.network, folder.as_deref())?;
     let model = open_model(input, &options.network, &data.train)?;
     let base = options.work.join("baseline");
     let kept = options.work.join("optimized");

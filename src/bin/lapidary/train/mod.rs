@@ -55,7 +55,7 @@ pub struct TrainCommand {
     sizes: String,
     /// Bytes of a window of texts, 128 by default.
     #[arg(long, value_name = "BYTES")]
-    window: Option<usize>,
+    pub window: Option<usize>,
     /// Folder with IDX files, train.csv and test.csv, train.safetensors and test.safetensors, or texts (*.txt);
     /// by default the images of Fashion-MNIST built in.
     #[arg(long, value_name = "DIR")]
@@ -405,7 +405,13 @@ pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))
+    // Who asks twice does not want to wait; 130 is what shells call it.
+    let handler = move || {
+        if seen.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler)
         .map_err(|error| Failure::Usage(format!("Ctrl-C handler: {error}")))?;
     Ok(Arc::clone(STOP.get_or_init(|| stop)))
 }

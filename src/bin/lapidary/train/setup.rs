@@ -107,7 +107,7 @@ pub fn load_data(folder: Option<&Path>) -> Result<TrainTest, Failure> {
 }
 
 /// The same, texts in windows of so many bytes.
-fn load_windows(folder: Option<&Path>, window: Option<usize>) -> Result<TrainTest, Failure> {
+pub fn load_windows(folder: Option<&Path>, window: Option<usize>) -> Result<TrainTest, Failure> {
     let mut options = LoadOptions::default();
     options.window = window.unwrap_or(options.window);
     match folder {
