@@ -2,6 +2,7 @@
 // read each key and value once, KEYS at a time, over one part of the keys.
 
 import package::lib::grid::linear_workgroup;
+import package::lib::share::{not_a_number, share_below};
 import package::variant::{WORKGROUP_SIZE, QUADS, TILE, KEYS};
 import package::attention::params::{params, visible_keys, q_start, k_start, v_start, out_start};
 import package::lengths::sequence_length;
@@ -81,10 +82,10 @@ fn main(
                 top = max(top, score);
             }
             // A maximum that stays costs no rounding.
-            shrink[row] = select(exp(max(largest[row] - top, -100.0)), 1.0, largest[row] == top);
+            shrink[row] = select(share_below(largest[row] - top), 1.0, largest[row] == top);
             var added = 0.0;
             for (var i = 0u; i < KEYS; i++) {
-                let weight = exp(max(scores[row * KEYS + i] - top, -100.0));
+                let weight = share_below(scores[row * KEYS + i] - top);
                 let shown = select(0.0, weight, key + i < seen[row]);
                 scores[row * KEYS + i] = shown;
                 added += shown;
@@ -116,10 +117,11 @@ fn main(
     for (var row = 0u; row < TILE; row++) {
         if (first_row + row < rows) {
             let index = row_base + first_row + row;
-            let any = sum[row] > 0.0;
+            let any = seen[row] > first;
             let inverse = select(0.0, 1.0 / sum[row], any);
             let place = (sequence * params.splits + split) * params.heads * params.queries + index;
-            log_sums[place] = select(LOWEST, largest[row] + log(sum[row]), any);
+            let log_sum = largest[row] + log(sum[row]);
+            log_sums[place] = select(LOWEST, select(log_sum, sum[row], not_a_number(sum[row])), any);
             let start = out_start(sequence, split, index / params.queries, index % params.queries);
             for (var quad = 0u; quad < QUADS; quad++) {
                 let result = inverse * total[row * QUADS + quad];

@@ -2,6 +2,7 @@
 // makes four neighbours.
 
 import package::lib::grid::linear_workgroup;
+import package::lib::share::share_below;
 import package::variant::WORKGROUP_SIZE;
 import package::store::store_pair;
 
@@ -42,7 +43,7 @@ fn main(
     var total = vec4<f32>();
     for (var split = 0u; split < params.splits; split++) {
         let index = first + split * rows;
-        let weight = exp(max(log_sums[index] - largest, -100.0));
+        let weight = share_below(log_sums[index] - largest);
         sum += weight;
         total += weight * partials[index * params.quads + quad];
     }

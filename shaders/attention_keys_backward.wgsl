@@ -2,6 +2,7 @@
 // read them, ROWS at a time. The shares are made again from the logarithms of their sums.
 
 import package::lib::grid::linear_workgroup;
+import package::lib::share::share_below;
 import package::variant::{WORKGROUP_SIZE, QUADS, TILE, ROWS};
 import package::attention::params::{params, visible_keys, q_start, k_start, v_start, out_start};
 import package::lengths::sequence_length;
@@ -79,7 +80,7 @@ fn main(
         for (var key = 0u; key < TILE; key++) {
             for (var i = 0u; i < ROWS; i++) {
                 let pair = key * ROWS + i;
-                let share = exp(max(shares[pair] - known[i].x, -100.0));
+                let share = share_below(shares[pair] - known[i].x);
                 let is_seen = first_key + key < seen[i];
                 shares[pair] = select(0.0, share, is_seen);
                 slopes[pair] = select(0.0, share * (slopes[pair] - known[i].y), is_seen);

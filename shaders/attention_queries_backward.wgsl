@@ -2,6 +2,7 @@
 // shares are made again from the logarithms of their sums.
 
 import package::lib::grid::linear_workgroup;
+import package::lib::share::share_below;
 import package::variant::{WORKGROUP_SIZE, QUADS, TILE, KEYS};
 import package::attention::params::{params, visible_keys, q_start, k_start, v_start, out_start};
 import package::lengths::sequence_length;
@@ -72,7 +73,7 @@ fn main(
         }
         for (var row = 0u; row < TILE; row++) {
             for (var i = 0u; i < KEYS; i++) {
-                let share = exp(max(scores[row * KEYS + i] - known[row].x, -100.0));
+                let share = share_below(scores[row * KEYS + i] - known[row].x);
                 let slope = share * (slopes[row * KEYS + i] - known[row].y);
                 slopes[row * KEYS + i] = select(0.0, slope, key + i < seen[row]);
             }

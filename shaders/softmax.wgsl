@@ -1,6 +1,7 @@
 // Softmax and log-softmax of rows: the largest element, the sum of exponentials below it, the results.
 
 import package::lib::grid::linear_workgroup;
+import package::lib::share::share_below;
 import package::variant::WORKGROUP_SIZE;
 import package::lanes::{LANE_STEP, row_index, first_element};
 import package::element::load_bits;
@@ -38,7 +39,7 @@ fn main(
     largest = reduce_max(largest, lane);
     var sum = 0.0;
     for (var column = first; column < params.columns; column += LANE_STEP) {
-        sum += exp(max(load_x(start + column) - largest, -100.0));
+        sum += share_below(load_x(start + column) - largest);
     }
     sum = reduce_sum(sum, lane);
     for (var column = 2u * first; column < params.columns; column += 2u * LANE_STEP) {

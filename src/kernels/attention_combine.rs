@@ -8,7 +8,7 @@ use crate::record::{
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
-use super::attention::{LOWEST, Place};
+use super::attention::{LOWEST, NAN_AS_ONE, Place};
 use super::fast::{add_scaled, fill_stored};
 use super::iterations::looped;
 use super::rows::{parts, read, slot_bytes, write};
@@ -309,6 +309,16 @@ fn cases(effort: Effort) -> Vec<Case> {
             }
         }
     }
+    let few = AttentionCombine {
+        batch: 2,
+        splits: 3,
+        heads: 2,
+        queries: 1,
+        dim: 8,
+        place: Place::heads_first(2, 1, 8),
+        out: FloatType::F32,
+    };
+    cases.extend(case_of(few, DataKind::Normal, Some(3)));
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases.dedup_by(|a, b| a.name == b.name);
     cases
@@ -316,20 +326,33 @@ fn cases(effort: Effort) -> Vec<Case> {
 
 /// The case, in which every fifth part has seen no key; `None` only when the shape itself is refused.
 fn case(combine: AttentionCombine, data: DataKind) -> Option<Case> {
+    case_of(combine, data, None)
+}
+
+/// The same with the logarithm of a row of a part that is NaN.
+fn case_of(combine: AttentionCombine, data: DataKind, nan: Option<usize>) -> Option<Case> {
     let rows = combine.batch as usize * combine.splits as usize * combine.rows() as usize;
     let partials = data.values(1, rows * combine.dim as usize);
     let mut logs = DataKind::Normal.values(2, rows);
     for log in logs.iter_mut().step_by(5) {
         *log = LOWEST as f32;
     }
+    if let Some(at) = nan {
+        logs[at] = f32::NAN;
+    }
     let operands = vec![
         (PARTIALS, FloatType::F32.pack(&partials)),
         (LOG_SUMS, FloatType::F32.pack(&logs)),
     ];
-    Some(Case::new(combine.launch().ok()?, operands, data).bounded())
+    let mut case = Case::new(combine.launch().ok()?, operands, data).bounded();
+    if nan.is_some() {
+        case.name.push_str(" nan");
+    }
+    Some(case)
 }
 
 const BROKEN: &[Edit] = &[
+    NAN_AS_ONE,
     Edit {
         name: "no_guard",
         module: NAME,

@@ -7,7 +7,7 @@ use crate::record::{Bound, Cost, HostOperands, Iterations, Launch, Output, Part,
 use crate::shader::{Capabilities, Edit, Variant};
 
 use super::attention::gradient::AttentionGradient;
-use super::attention::{AttentionShape, asked_shape, lengths_within};
+use super::attention::{AttentionShape, NAN_AS_ONE, asked_shape, lengths_within};
 use super::iterations::looped;
 use super::rows::{parts, slot_bytes, write};
 use super::running::{Computed, Running, bounds, outputs};
@@ -187,10 +187,11 @@ fn cases(effort: Effort) -> Vec<Case> {
     let made = samples
         .into_iter()
         .filter_map(|(one, data)| one.case(launch, data));
-    made.collect()
+    made.chain(AttentionGradient::not_finite(launch)).collect()
 }
 
 const BROKEN: &[Edit] = &[
+    NAN_AS_ONE,
     Edit {
         name: "no_guard",
         module: NAME,

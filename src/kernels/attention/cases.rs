@@ -104,6 +104,14 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     // Large enough to be cut by sequences.
     let many = AttentionShape::heads_first([6, 2, 1, 32, 32, 8]);
     cases.extend(case(plain(many), DataKind::Normal));
+    let mut few = AttentionShape::tokens_first([2, 2, 1, 3, 9, 8]);
+    cases.extend(not_finite(plain(few)));
+    few.mask = Mask::Causal;
+    let parts = Attention {
+        splits: 3,
+        ..plain(few)
+    };
+    cases.extend(not_finite(parts));
     if effort == Effort::Full {
         let prefill = |dim| AttentionShape {
             mask: Mask::Causal,
@@ -211,7 +219,26 @@ fn quantized(values: &[f32], dim: usize) -> (Vec<u32>, Vec<u32>) {
 
 /// The case; `None` only when the shape itself is refused, which the shape tests cover.
 fn case(attention: Attention, data: DataKind) -> Option<Case> {
-    let made = Operands::new(&attention.shape, data);
+    case_of(attention, Operands::new(&attention.shape, data), data)
+}
+
+/// A query that is NaN, whose row must be NaN, and a key that gives all positive queries of the last sequence an
+/// infinite score, which does the same.
+fn not_finite(attention: Attention) -> Option<Case> {
+    let shape = &attention.shape;
+    let mut made = Operands::new(shape, DataKind::Normal);
+    let last = shape.batch as usize - 1;
+    for q in &mut made.q[last * shape.q.batch as usize..] {
+        *q = q.abs() + 1.0;
+    }
+    made.q[shape.q.start(0, 0, 0)] = f32::NAN;
+    made.k[shape.k.start(last, 0, 0)] = f32::INFINITY;
+    let mut case = case_of(attention, made, DataKind::Normal)?;
+    case.name.push_str(" not-finite");
+    Some(case)
+}
+
+fn case_of(attention: Attention, made: Operands, data: DataKind) -> Option<Case> {
     let mut operands = vec![(Q, attention.q.pack(&made.q))];
     for (binding, scales, values) in [(K, KEY_SCALES, &made.k), (V, VALUE_SCALES, &made.v)] {
         match attention.kv {
@@ -227,6 +254,14 @@ fn case(attention: Attention, data: DataKind) -> Option<Case> {
     }
     Some(Case::new(attention.launch().ok()?, operands, data).bounded())
 }
+
+/// What every kernel of shares must be caught with.
+pub(in crate::kernels) const NAN_AS_ONE: Edit = Edit {
+    name: "nan_counts_as_one",
+    module: "lib/share",
+    find: "return select(exp(max(below, -100.0)), below, is_nan);",
+    replace: "return select(exp(max(below, -100.0)), 1.0, is_nan);",
+};
 
 pub(super) const BROKEN: &[Edit] = &[
     Edit {
@@ -258,6 +293,13 @@ pub(super) const BROKEN: &[Edit] = &[
         module: NAME,
         find: "let shown = select(0.0, weight, key + i < seen[row]);",
         replace: "let shown = weight;",
+    },
+    NAN_AS_ONE,
+    Edit {
+        name: "rows_of_nan_as_rows_without_keys",
+        module: NAME,
+        find: "let any = seen[row] > first;",
+        replace: "let any = sum[row] > 0.0;",
     },
     Edit {
         name: "logarithm_without_the_largest",

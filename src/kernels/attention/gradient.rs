@@ -146,6 +146,33 @@ impl AttentionGradient {
         make: impl Fn(Self) -> Option<std::sync::Arc<dyn Launch>>,
         data: DataKind,
     ) -> Option<Case> {
+        self.case_of(make, data, None)
+    }
+
+    /// A case with a row whose logarithm of its sum is NaN, as a NaN among its scores makes it.
+    pub(in crate::kernels) fn not_finite(
+        make: impl Fn(Self) -> Option<std::sync::Arc<dyn Launch>>,
+    ) -> Option<Case> {
+        let mut shape = AttentionShape::tokens_first([2, 2, 1, 3, 9, 8]);
+        shape.mask = Mask::Causal;
+        let one = Self {
+            shape,
+            q: FloatType::F32,
+            kv: FloatType::F32,
+            upstream: FloatType::F32,
+            out: FloatType::F32,
+        };
+        let mut case = one.case_of(make, DataKind::Normal, Some(1))?;
+        case.name.push_str(" not-finite");
+        Some(case)
+    }
+
+    fn case_of(
+        self,
+        make: impl Fn(Self) -> Option<std::sync::Arc<dyn Launch>>,
+        data: DataKind,
+        nan_row: Option<usize>,
+    ) -> Option<Case> {
         let shape = &self.shape;
         let launch = make(self)?;
         let made = Operands::new(shape, data);
@@ -160,7 +187,10 @@ impl AttentionGradient {
         if shape.lengths == KeyCounts::PerSequence {
             operands.push((LENGTHS, made.lengths));
         }
-        let statistics = self.statistics(&operands)?;
+        let mut statistics = self.statistics(&operands)?;
+        if let Some(row) = nan_row {
+            statistics[2 * row] = f32::NAN;
+        }
         operands.push((STATISTICS, FloatType::F32.pack(&statistics)));
         Some(Case::new(launch, operands, data).bounded())
     }

@@ -29,7 +29,7 @@ use super::running::{Computed, Running, bounds, outputs};
 use super::shape::{ShapeError, check_extents, check_index, extent_class};
 use super::{FloatType, Kernel, Workload, WorkloadError};
 
-pub(super) use cases::Operands;
+pub(super) use cases::{NAN_AS_ONE, Operands};
 pub(super) use shape::loaded;
 pub use shape::{AttentionShape, KeyCounts, Mask, Place};
 

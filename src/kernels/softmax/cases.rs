@@ -1,6 +1,7 @@
 //! Cases: both functions over every kind of data and row lengths around the lane counts, large levels, rows
 //! of equal elements, and the 16-bit types.
 
+use crate::kernels::attention::NAN_AS_ONE;
 use crate::kernels::{Case, DataKind, Effort, FloatType};
 use crate::shader::Edit;
 
@@ -49,6 +50,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                 cases.extend(case(shape, data, 0.0));
             }
         }
+        cases.extend(with_nan(shape(3, 70)));
         // Long rows have larger workgroups.
         cases.extend(case(shape(2, 2049), DataKind::Normal, 0.0));
         if effort == Effort::Full {
@@ -75,7 +77,18 @@ fn case(shape: Softmax, data: DataKind, level: f32) -> Option<Case> {
     Some(case)
 }
 
+/// A row with an element that is NaN, all of which must be NaN, between others.
+fn with_nan(shape: Softmax) -> Option<Case> {
+    let mut values = DataKind::Normal.values(7, (shape.rows * shape.columns) as usize);
+    values[shape.columns as usize + 5] = f32::NAN;
+    let operands = vec![(X, shape.x.pack(&values))];
+    let mut case = Case::new(shape.launch().ok()?, operands, DataKind::Normal).bounded();
+    case.name.push_str(" nan");
+    Some(case)
+}
+
 pub(super) const BROKEN: &[Edit] = &[
+    NAN_AS_ONE,
     Edit {
         name: "no_row_guard",
         module: NAME,

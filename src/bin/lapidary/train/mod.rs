@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use lapidary::data::Loader;
@@ -397,6 +397,9 @@ pub fn engine(common: &CommonOptions, device: &DeviceOption) -> Result<Box<dyn E
     Ok(Opener::new(common, device)?.open()?)
 }
 
+/// From the first Ctrl-C to one that ends the process at once.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Whether Ctrl-C was pressed; the same flag for all that one process does.
 pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
     static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
@@ -405,9 +408,12 @@ pub fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>, Failure> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
-    // Who asks twice does not want to wait; 130 is what shells call it.
+    // Who asks again after a while does not want to wait; some shells and wrappers give the same one twice. 130 is
+    // what shells call such an end.
+    let first = OnceLock::new();
     let handler = move || {
-        if seen.swap(true, Ordering::Relaxed) {
+        seen.store(true, Ordering::Relaxed);
+        if first.get_or_init(Instant::now).elapsed() > AGAIN {
             std::process::exit(130);
         }
     };
