@@ -8,7 +8,7 @@ use crate::record::{
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
-use super::attention::{LOWEST, NAN_AS_ONE, Place};
+use super::attention::{LOWEST, Place};
 use super::fast::{add_scaled, fill_stored};
 use super::iterations::looped;
 use super::rows::{parts, read, slot_bytes, write};
@@ -352,7 +352,6 @@ fn case_of(combine: AttentionCombine, data: DataKind, nan: Option<usize>) -> Opt
 }
 
 const BROKEN: &[Edit] = &[
-    NAN_AS_ONE,
     Edit {
         name: "no_guard",
         module: NAME,
