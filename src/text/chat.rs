@@ -114,6 +114,7 @@ impl io::Write for Written {
 }
 
 /// Every line but the first begins with so many spaces, the first and empty ones too where asked for.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that filters have")]
 fn indent(
     text: String,
     width: Option<usize>,
@@ -149,6 +150,7 @@ fn too_wide(filter: &str, width: &str) -> Error {
 }
 
 /// The filter of the library, with widths and digits that are written out and not large.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that filters have")]
 fn format_within(
     state: &State<'_, '_>,
     template: Value,

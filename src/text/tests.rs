@@ -308,7 +308,7 @@ fn tokenizers_whose_parts_contradict_each_other_are_errors_and_no_panics() {
     let error = tokenizer(&format!(r#"{{"type":"Sequence","normalizers":[{forty}]}}"#));
     let error = error.unwrap_err().to_string();
     assert!(error.contains("1.1e12 times longer"), "{error}");
-    let four = vec![double; 4].join(",");
+    let four = [double; 4].join(",");
     let fine = tokenizer(&format!(r#"{{"type":"Sequence","normalizers":[{four}]}}"#));
     assert!(fine.is_ok());
 }

@@ -159,10 +159,10 @@ impl ModelConfig {
 fn gguf_count(metadata: &Metadata, key: &str) -> Result<usize, ConfigError> {
     let value = metadata.count(key)?;
     let count = usize::try_from(value).ok().filter(|&count| count > 0);
-    count.ok_or_else(|| unsupported_key(key, value, "1 to what memory can address"))
+    count.ok_or_else(|| unsupported_key(key, &value, "1 to what memory can address"))
 }
 
-fn unsupported_key(key: &str, found: impl ToString, allowed: &'static str) -> ConfigError {
+fn unsupported_key(key: &str, found: &dyn std::fmt::Display, allowed: &'static str) -> ConfigError {
     ConfigError::Key {
         key: key.to_owned(),
         found: shown(&found.to_string()),
@@ -179,7 +179,7 @@ fn gguf_above_zero(metadata: &Metadata, key: &str) -> Result<f64, ConfigError> {
     let value = metadata.float(key)?;
     match is_above_zero(value) {
         true => Ok(value),
-        false => Err(unsupported_key(key, value, ABOVE_ZERO)),
+        false => Err(unsupported_key(key, &value, ABOVE_ZERO)),
     }
 }
 
@@ -203,7 +203,7 @@ fn gguf_rope_scaling(
         match metadata.text(&kind)? {
             "none" => return Ok(RotaryScaling::None),
             "linear" => {}
-            other => return Err(unsupported_key(&kind, other, "none, linear")),
+            other => return Err(unsupported_key(&kind, &other, "none, linear")),
         }
     }
     for factor in [key("scaling.factor"), key("scale_linear")] {
@@ -231,14 +231,14 @@ fn gguf_as_usual(
         if metadata.get(&key).is_some() && metadata.count(&key)? != head_dim as u64 {
             return Err(unsupported_key(
                 &key,
-                metadata.count(&key)?,
+                &metadata.count(&key)?,
                 "the width of a head",
             ));
         }
     }
     let experts = format!("{architecture}.expert_count");
     if metadata.get(&experts).is_some() && metadata.count(&experts)? != 0 {
-        return Err(unsupported_key(&experts, metadata.count(&experts)?, "0"));
+        return Err(unsupported_key(&experts, &metadata.count(&experts)?, "0"));
     }
     let factors = [
         "rope.scaling.attn_factor",
@@ -249,7 +249,7 @@ fn gguf_as_usual(
     for name in factors {
         let key = format!("{architecture}.{name}");
         if metadata.get(&key).is_some() && metadata.float(&key)? != 1.0 {
-            return Err(unsupported_key(&key, metadata.float(&key)?, "1"));
+            return Err(unsupported_key(&key, &metadata.float(&key)?, "1"));
         }
     }
     Ok(())
