@@ -300,7 +300,7 @@ fn tokenizers_whose_parts_contradict_each_other_are_errors_and_no_panics() {
     };
     assert_eq!(tokenizer("null").unwrap().n_ids(), 8);
     let bad = tokenizer(r#"{"type":"Precompiled","precompiled_charsmap":"AAAA"}"#);
-    assert!(matches!(bad, Err(TextError::Tokenizer { .. })));
+    assert!(matches!(bad, Err(TextError::Entry { .. })));
     let cut = Tokenizer::from_json(br#"{"decoder":{"type" "Fuse"}}"#);
     assert!(matches!(cut, Err(TextError::Tokenizer { .. })));
     let double = r#"{"type":"Replace","pattern":{"String":"a"},"content":"aa"}"#;

@@ -100,8 +100,8 @@ struct Report {
 
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
-    target::apart(&options.output, &[&options.input])?;
     is_another_file(&options.input, &options.output)?;
+    target::apart(&options.output, &[&options.input])?;
     if is_gguf(&options.input) {
         return print_report(common, &gguf(options)?);
     }
