@@ -410,6 +410,14 @@ fn sentencepiece() -> Vec<u8> {
 fn a_folder_may_hold_the_tokenizer_of_sentencepiece_instead() {
     let cpu = CpuEngine::new();
     let path = folder("folder-sentencepiece", Method::Awq, false);
+    for left in [
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "added_tokens.json",
+    ] {
+        // Of an earlier run.
+        let _ = fs::remove_file(path.join(left));
+    }
     let open = || LanguageModel::open(&cpu, &path, 16);
     let said = open().expect_err("no tokenizer").to_string();
     let expected = "neither tokenizer.json nor tokenizer.model is there";

@@ -100,7 +100,9 @@ struct Report {
 
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
-    is_another_file(&options.input, &options.output)?;
+    if options.input.is_file() {
+        is_another_file(&options.input, &options.output)?;
+    }
     target::apart(&options.output, &[&options.input])?;
     if is_gguf(&options.input) {
         return print_report(common, &gguf(options)?);

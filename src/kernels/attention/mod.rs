@@ -199,11 +199,14 @@ impl Attention {
     /// long as they fit registers and leave work for every core.
     fn tiles(&self, capabilities: &Capabilities) -> Vec<u32> {
         let rows = self.shape.shared_rows();
+        // Values of q, and as many of the result, that a lane holds. A CPU gains nothing by more, and compiles
+        // what is written out for them for half a minute.
+        let most = if capabilities.software { 256 } else { 512 };
         let mut tiles: Vec<u32> = [8, 4, 3, 2, 1].into_iter().collect();
         tiles.retain(|&tile| {
             let held = u64::from(tile) * u64::from(self.shape.dim);
             let whole = tile != 3 || rows == 3;
-            tile == 1 || (held <= 512 && u64::from(tile) <= rows && whole)
+            tile == 1 || (held <= most && u64::from(tile) <= rows && whole)
         });
         let groups = |tile: u32| {
             u64::from(self.shape.batch)
