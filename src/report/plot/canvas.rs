@@ -156,16 +156,21 @@ impl<'a, 'b> Canvas<'a, 'b> {
         } else {
             ""
         };
-        let halo = if text.halo {
-            format!(" stroke=\"{PAPER}\" stroke-width=\"3\" paint-order=\"stroke\"")
-        } else {
-            String::new()
-        };
-        self.push(format_args!(
+        let place = format!(
             "<text x=\"{x:.1}\" y=\"{y:.1}\" dy=\"0.35em\" text-anchor=\"{anchor}\" \
-             font-family=\"sans-serif\" font-size=\"{}\" fill=\"{}\"{weight}{halo}{turn}>\
-             {title}{shown}</text>\n",
-            text.font_size, text.color
+             font-family=\"sans-serif\" font-size=\"{}\"{weight}{turn}",
+            text.font_size
+        );
+        if text.halo {
+            // An element of its own, because not every viewer paints an outline below its text.
+            self.push(format_args!(
+                "{place} fill=\"{PAPER}\" stroke=\"{PAPER}\" stroke-width=\"3\" \
+                 stroke-linejoin=\"round\" aria-hidden=\"true\">{shown}</text>\n"
+            ));
+        }
+        self.push(format_args!(
+            "{place} fill=\"{}\">{title}{shown}</text>\n",
+            text.color
         ));
     }
 
