@@ -199,8 +199,8 @@ impl Attention {
     /// long as they fit registers and leave work for every core.
     fn tiles(&self, capabilities: &Capabilities) -> Vec<u32> {
         let rows = self.shape.shared_rows();
-        // Values of q, and as many of the result, that a lane holds. A CPU gains nothing by more, and compiles
-        // what is written out for them for half a minute.
+        // Values of q, and as many of the result, that a lane holds. A CPU gains nothing by more, and to
+        // compile what is written out for them took most of a first use.
         let most = if capabilities.software { 256 } else { 512 };
         let mut tiles: Vec<u32> = [8, 4, 3, 2, 1].into_iter().collect();
         tiles.retain(|&tile| {
