@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::generate::is_gguf;
 use crate::models::open_with_data;
-use crate::options::{CommonOptions, Failure, folder_exists, is_another_file, is_empty_folder};
+use crate::options::{CommonOptions, Failure, folder_exists};
 use crate::output::{bytes, print, print_json};
 use crate::target;
 use crate::train::usage;
@@ -101,7 +101,7 @@ struct Report {
 pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failure> {
     folder_exists(&options.output)?;
     if options.input.is_file() {
-        is_another_file(&options.input, &options.output)?;
+        target::is_another_file(&options.input, &options.output)?;
     }
     target::apart(&options.output, &[&options.input])?;
     if is_gguf(&options.input) {
@@ -114,7 +114,7 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
         )));
     }
     if options.to == Some(To::Hf) {
-        is_empty_folder(&options.output)?;
+        target::is_empty_folder(&options.output)?;
     }
     let (model, _) = open_with_data(&options.input, &options.network, options.data.as_deref())?;
     let is_file = options

@@ -15,8 +15,9 @@ use lapidary::models::Bert;
 use lapidary::tensor::HostTensor;
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written, is_another_file};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{number, print, print_json, table};
+use crate::target;
 use crate::train::{self, usage};
 
 /// How long a run may take without a word.
@@ -92,7 +93,7 @@ impl From<EmbedError> for Failure {
 pub fn run(common: &CommonOptions, options: &EmbedOptions) -> Result<(), Failure> {
     if let Some(file) = &options.output {
         can_be_written(file)?;
-        is_another_file(&options.file, file)?;
+        target::is_another_file(&options.file, file)?;
     }
     if !options.model.is_dir() {
         return Err(Failure::Usage(format!(

@@ -200,43 +200,6 @@ pub fn folder_exists(file: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Refuses to write a result over what it is made of.
-pub fn is_another_file(input: &Path, output: &Path) -> Result<(), Failure> {
-    let (Ok(from), Ok(to)) = (input.canonicalize(), output.canonicalize()) else {
-        return Ok(());
-    };
-    if from != to && !is_linked(&from, &to) {
-        return Ok(());
-    }
-    Err(Failure::Usage(format!(
-        "{}: is also what is read; name another file to write",
-        output.display()
-    )))
-}
-
-#[cfg(unix)]
-fn is_linked(a: &Path, b: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    let place = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
-    matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
-}
-
-#[cfg(not(unix))]
-const fn is_linked(_: &Path, _: &Path) -> bool {
-    false
-}
-
-/// Refuses a folder to be made that is there and holds something: files of another model would count on.
-pub fn is_empty_folder(folder: &Path) -> Result<(), Failure> {
-    let refuse = |why: String| Err(Failure::Usage(format!("{}: {why}", folder.display())));
-    match fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
-        Ok(true) => Ok(()),
-        Ok(false) => refuse("is a folder with files in it; name a new one".to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => refuse(error.to_string()),
-    }
-}
-
 /// Refuses a file that cannot be written, before anything that takes time.
 pub fn can_be_written(file: &Path) -> Result<(), Failure> {
     folder_exists(file)?;

@@ -1,5 +1,5 @@
-//! Where a command may put a model, known before anything that takes time: a new folder, an empty one, or one that
-//! holds a model of ours, which is replaced. Never in the place of what is read.
+//! Where a command may write, known before anything that takes time. A model goes into a new folder, an empty one, or one
+//! that holds a model of ours, which is replaced. Nothing goes into the place of what is read.
 
 use std::path::Path;
 
@@ -60,5 +60,42 @@ pub fn apart(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
             out.display(),
             input.display()
         ))),
+    }
+}
+
+/// Refuses to write a result over what it is made of.
+pub fn is_another_file(input: &Path, output: &Path) -> Result<(), Failure> {
+    let (Ok(from), Ok(to)) = (input.canonicalize(), output.canonicalize()) else {
+        return Ok(());
+    };
+    if from != to && !is_linked(&from, &to) {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{}: is also what is read; name another file to write",
+        output.display()
+    )))
+}
+
+#[cfg(unix)]
+fn is_linked(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = |path: &Path| path.metadata().map(|found| (found.dev(), found.ino()));
+    matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(not(unix))]
+const fn is_linked(_: &Path, _: &Path) -> bool {
+    false
+}
+
+/// Refuses a folder to be made that is there and holds something: files of another model would count on.
+pub fn is_empty_folder(folder: &Path) -> Result<(), Failure> {
+    let refuse = |why: String| Err(Failure::Usage(format!("{}: {why}", folder.display())));
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => refuse("is a folder with files in it; name a new one".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => refuse(error.to_string()),
     }
 }
