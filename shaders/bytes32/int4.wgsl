@@ -11,3 +11,8 @@ fn load_bytes32(row_start: u32, step: u32) -> array<u32, 8> {
     let high = (words >> vec4<u32>(4u)) & vec4<u32>(0x0f0f0f0fu);
     return array<u32, 8>(low.x, high.x, low.y, high.y, low.z, high.z, low.w, high.w);
 }
+
+// The first of the four words as they lie among which this one is.
+fn load_first_of_four(word: u32) -> u32 {
+    return codes[word / 4u].x;
+}

@@ -11,3 +11,8 @@ fn load_bytes32(row_start: u32, step: u32) -> array<u32, 8> {
     let b = codes[at + 1u];
     return array<u32, 8>(a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w);
 }
+
+// The first of the four words as they lie among which this one is.
+fn load_first_of_four(word: u32) -> u32 {
+    return codes[word / 4u].x;
+}

@@ -14,6 +14,7 @@ import package::matmul_int8::blocks::{segment_scale, segment_sum};
 import package::matmul_int8::term::scaled_term;
 import package::quad_product::{Quad, Accumulator, quad_of, quad_product};
 import package::bytes32::{OFFSET, load_bytes32};
+import package::touch::touch_rows;
 import package::scale::{load_scale, load_scale_pair};
 import package::zero::load_zero;
 import package::minimum::{load_minimum, load_minimum_pair};
@@ -31,7 +32,8 @@ fn main(
 ) {
     // No lane leaves early, because others read its part of x: rows past the end are read as the last
     // row and never stored.
-    let first_row = (linear_workgroup(workgroup, workgroups) * SUBGROUP + lane) * ROWS;
+    let tile_row = linear_workgroup(workgroup, workgroups) * SUBGROUP * ROWS;
+    let first_row = tile_row + lane * ROWS;
 
     let runs = select(params.segment_steps, RUNS, RUNS > 0u);
     let x_row_words = params.x_row_words;
@@ -44,6 +46,7 @@ fn main(
         scale_start[j] = row * params.scale_row_stride;
     }
     var sums: array<array<f32, ROWS>, COLUMNS>;
+    sums[0][0] = touch_rows(tile_row, params.n, params.row_words, lane);
     for (var first_segment = 0u; first_segment < params.segments; first_segment += GROUPS) {
         var scale: array<array<f32, ROWS>, GROUPS>;
         var minimum: array<array<f32, ROWS>, GROUPS>;

@@ -11,6 +11,7 @@ import package::variant::{SUBGROUP, COLUMNS, ROWS, RUNS, GROUPS};
 import package::matmul_quant::params::params;
 import package::x::load_x4;
 import package::bytes32::{OFFSET, load_bytes32};
+import package::touch::touch_rows;
 import package::scale::{load_scale, load_scale_pair};
 import package::zero::load_zero;
 import package::minimum::{load_minimum, load_minimum_pair, scale_codes};
@@ -28,7 +29,8 @@ fn main(
 ) {
     // No lane leaves early, because others read its part of x: rows past the end are read as the last
     // row and never stored.
-    let first_row = (linear_workgroup(workgroup, workgroups) * SUBGROUP + lane) * ROWS;
+    let tile_row = linear_workgroup(workgroup, workgroups) * SUBGROUP * ROWS;
+    let first_row = tile_row + lane * ROWS;
 
     let k = params.k;
     let runs = select(params.group_steps / 4u, RUNS, RUNS > 0u);
@@ -41,6 +43,7 @@ fn main(
         scale_start[j] = row * params.scale_row_stride;
     }
     var sums: array<array<f32, ROWS>, COLUMNS>;
+    sums[0][0] = touch_rows(tile_row, params.n, params.row_words, lane);
     for (var first_group = 0u; first_group < params.groups; first_group += GROUPS) {
         var scale: array<array<f32, ROWS>, GROUPS>;
         var minimum: array<array<f32, ROWS>, GROUPS>;

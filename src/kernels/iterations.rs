@@ -78,12 +78,15 @@ pub(super) fn subgroup_rows(
     let outputs = looped(m, looped(n, 0));
     // A lane holds one or two quads of a run, and scales of one or two segments at a time.
     let step = looped(n, 0) + looped(m, looped(2, 0)) + looped(quads, looped(n, 0) + outputs);
+    // Cache lines are touched first: a step has at most half of one in each row.
+    let lines = looped(n * steps.div_ceil(2), 0);
     Iterations {
-        unrolled: looped(segments, 2) + looped(steps, 0),
+        unrolled: looped(segments, 2) + looped(steps, 0) + lines,
         rolled: looped(
             segments,
             outputs + looped(n, looped(2, 0)) + looped(n, 0) + looped(n, looped(m, 0)) + 2,
         ) + looped(steps, step)
+            + lines
             + outputs
             + setup(m, n),
     }

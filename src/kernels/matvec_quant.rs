@@ -55,6 +55,12 @@ const ROWS: [u32; 8] = [1, 2, 5, 8, 3, 4, 6, 7];
 
 const BROKEN: &[Edit] = &[
     Edit {
+        name: "touched_words_counted",
+        module: "touch/lines",
+        find: "touched & (n & 0x80000000u)",
+        replace: "touched & n",
+    },
+    Edit {
         name: "minimum_left_out",
         module: "minimum/f16",
         find: "return f16_bits_to_f32(",

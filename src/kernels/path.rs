@@ -226,6 +226,11 @@ impl Path {
         }
         let size = capabilities.subgroup_size();
         if let Some(size) = size.filter(|&size| extents.whole_runs && size >= 4) {
+            let touch = if capabilities.software {
+                "lines"
+            } else {
+                "none"
+            };
             let all = [
                 (4, speed(28.0, 25.0)),
                 (2, speed(24.0, 22.0)),
@@ -233,6 +238,7 @@ impl Path {
             ];
             for (rows, speed) in all.into_iter().filter(|(rows, _)| *rows <= most) {
                 let variant = choose(Sharing::Subgroup, Variant::new(subgroup))
+                    .slot("touch", touch)
                     .number("COLUMNS", m)
                     .number("ROWS", rows)
                     .number("SUBGROUP", size);
