@@ -98,6 +98,11 @@ impl AttentionCombine {
     }
 
     fn computed(&self, operands: &HostOperands<'_>) -> Vec<Computed> {
+        vec![(OUT, self.out, self.values(operands))]
+    }
+
+    /// The results and what they may be off by.
+    pub(super) fn values(&self, operands: &HostOperands<'_>) -> Vec<Running> {
         let (rows, splits, dim) = (
             self.rows() as usize,
             self.splits as usize,
@@ -126,12 +131,11 @@ impl AttentionCombine {
                 }
             }
         }
-        vec![(OUT, self.out, results)]
+        results
     }
-}
 
-impl AttentionCombine {
-    fn combine(&self, operands: &HostOperands<'_>, values: &mut [f32]) {
+    /// The results on a host's cores.
+    pub(super) fn combine(&self, operands: &HostOperands<'_>, values: &mut [f32]) {
         let (rows, splits, dim) = (
             self.rows() as usize,
             self.splits as usize,

@@ -7,6 +7,7 @@
 mod approx;
 mod bounds;
 mod case;
+mod code_blocks;
 mod conv_shape;
 mod data;
 mod epilogue;
@@ -72,6 +73,7 @@ registry![
     channel_sums,
     norm,
     norm_backward,
+    norm_quantize,
     norm_running,
     dropout,
     embedding,
@@ -83,12 +85,14 @@ registry![
     embedding_quant,
     attention,
     attention_combine,
+    combine_quantize,
     attention_delta,
     attention_queries_backward,
     attention_keys_backward,
     rotary,
     cache_quantize,
     swiglu,
+    swiglu_quantize,
     top_k,
     quantize_rows,
     quant_scales,

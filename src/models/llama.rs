@@ -28,7 +28,7 @@ use crate::ops::{ActivationPath, OpError, Weight};
 use crate::record::{Recording, Tensor};
 
 use block::{Frame, Layer};
-use weights::{Linear, Loader};
+use weights::{Linear, Loader, Rows};
 
 pub use block::{LlamaBlock, LlamaEmbedding, Pass};
 pub use cache::{CacheRows, CacheType, KvCache};
@@ -206,8 +206,9 @@ impl Llama {
         recording: &mut Recording,
         hidden: &Tensor,
     ) -> Result<Tensor, OpError> {
+        let hidden = Rows::Float(hidden.clone());
         self.head
-            .record(recording, hidden, self.frame.activations, (None, None))
+            .record(recording, &hidden, self.frame.activations, (None, None))
     }
 
     /// Appends the rows of the embedding, f32 `[n, width]`.

@@ -3,23 +3,20 @@
 //! Up to eight rows of x go to a kernel that reads each weight once; more go to one that tiles.
 
 use crate::kernels::matmul_dense::{Layout, Precision};
-use crate::kernels::matmul_int8::MatmulInt8;
 use crate::kernels::matmul_quant::MatmulQuant;
-use crate::kernels::matvec_int8::MatvecInt8;
 use crate::kernels::matvec_quant::MatvecQuant;
-use crate::kernels::quantize_rows::QuantizeRows;
 use crate::kernels::sparse::SparseMatmul;
 use crate::kernels::{Activation, FloatType};
-use crate::num::Granularity;
 use crate::record::{Buffer, Recording, Tensor};
 
+use super::coded::int8;
 use super::matmul::{MatmulOptions, epilogue, float, matmul};
 use super::{OpError, QuantizedWeight, SparseWeight, Weight, extent};
 
 const OP: &str = "linear";
 
 /// Rows of x up to which a product counts as matrix times vectors.
-const MAX_VECTORS: u32 = 8;
+pub(super) const MAX_VECTORS: u32 = 8;
 
 /// How activations meet a quantized weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,10 +140,8 @@ pub fn linear(
             };
             match path {
                 ActivationPath::Float => quantized(recording, x, weight, shape, options),
-                ActivationPath::Int8PerRow => int8(recording, x, weight, shape, shape.k, options),
-                ActivationPath::Int8PerBlock(block) => {
-                    int8(recording, x, weight, shape, block, options)
-                }
+                ActivationPath::Int8PerRow => int8(recording, x, (weight, shape.k), options),
+                ActivationPath::Int8PerBlock(block) => int8(recording, x, (weight, block), options),
             }
         }
     }
@@ -212,82 +207,13 @@ fn quantized(
     Ok(out)
 }
 
-/// Quantizes the activations, then multiplies integers.
-fn int8(
-    recording: &mut Recording,
-    x: &Tensor,
-    weight: &QuantizedWeight,
-    shape: MatmulQuant,
-    block: u32,
-    options: &LinearOptions<'_>,
-) -> Result<Tensor, OpError> {
-    let MatmulQuant {
-        m,
-        n,
-        k,
-        epilogue,
-        out,
-        ..
-    } = shape;
-    let group_size = match weight.format.granularity {
-        Granularity::Tensor | Granularity::Channel => k,
-        Granularity::Group(group_size) => group_size,
-    };
-    let segment = block.min(group_size);
-    let rows = QuantizeRows {
-        m,
-        k,
-        x: shape.x,
-        block,
-        sum_block: segment,
-    };
-    let product = MatmulInt8 {
-        m,
-        n,
-        k,
-        weight: weight.format,
-        block,
-        epilogue,
-        out,
-    };
-    // Both are checked before either is recorded.
-    let quantize = rows.launch()?;
-    let multiply = if m <= MAX_VECTORS {
-        MatvecInt8(product).launch()?
-    } else {
-        product.launch()?
-    };
-    let sizes: Vec<u64> = quantize
-        .slots()
-        .iter()
-        .filter(|slot| slot.binding != 1)
-        .map(|slot| slot.bytes)
-        .collect();
-    let (codes, blocks) = (Buffer::new(sizes[0]), Buffer::new(sizes[1]));
-    let slots: Vec<u32> = quantize.slots().iter().map(|slot| slot.binding).collect();
-    recording.dispatch(
-        quantize,
-        &[
-            (slots[0], x.buffer()),
-            (slots[1], &codes),
-            (slots[2], &blocks),
-        ],
-    )?;
-    let out = recording.tensor(options.out.dtype(), &[m as usize, n as usize]);
-    let mut buffers = vec![(1, &codes), (5, &blocks), (8, out.buffer())];
-    buffers.extend(weight_buffers(weight));
-    buffers.extend(epilogue_buffers(options));
-    recording.dispatch(multiply, &buffers)?;
-    Ok(out)
-}
-
-fn weight_buffers(weight: &QuantizedWeight) -> Vec<(u32, &Buffer)> {
+pub(super) fn weight_buffers(weight: &QuantizedWeight) -> Vec<(u32, &Buffer)> {
     let mut buffers = vec![(2, &weight.codes), (3, &weight.scales)];
     buffers.extend(weight.zeros.as_ref().map(|zeros| (4, zeros)));
     buffers
 }
 
-fn epilogue_buffers<'a>(options: &LinearOptions<'a>) -> Vec<(u32, &'a Buffer)> {
+pub(super) fn epilogue_buffers<'a>(options: &LinearOptions<'a>) -> Vec<(u32, &'a Buffer)> {
     let bias = options.bias.map(|bias| (6, bias.buffer()));
     let residual = options.residual.map(|residual| (7, residual.buffer()));
     bias.into_iter().chain(residual).collect()

@@ -1,6 +1,7 @@
 //! Operations: what callers write. Each checks shapes and formats, picks the kernel, and appends to a
 //! recording; nothing runs until an engine is given the recording.
 
+mod coded;
 mod element;
 mod join;
 mod linear;
@@ -11,6 +12,7 @@ pub mod optim;
 mod routes;
 mod weight;
 
+pub use coded::{CODED_BLOCK, CodedRows, linear_on_codes, norm_codes, quantize_rows, swiglu_codes};
 pub use element::{affine, binary, cast, reduce, transpose, unary};
 pub use join::{concatenate, copy_over, slice};
 pub use linear::{ActivationPath, LinearOptions, linear};

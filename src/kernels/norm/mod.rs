@@ -23,6 +23,7 @@ use super::shape::ShapeError;
 use super::{FloatType, Kernel, Workload, WorkloadError};
 
 pub(super) use cases::shapes;
+pub(super) use scope::check_settings;
 pub use scope::{NormShape, Scope};
 
 const NAME: &str = "norm";
@@ -81,7 +82,7 @@ impl Norm {
     /// channel.
     pub fn launch(self) -> Result<Arc<dyn Launch>, ShapeError> {
         self.shape.check(NAME, self.out)?;
-        scope::check_settings(NAME, self.epsilon, self.momentum.unwrap_or(0.0))?;
+        check_settings(NAME, self.epsilon, self.momentum.unwrap_or(0.0))?;
         let runs = self.momentum.is_some();
         let batch = self.shape.scope == Scope::Channel && self.center == Center::Mean;
         if runs && (!batch || self.shape.extents().columns < 2) {

@@ -178,7 +178,7 @@ impl NormShape {
 }
 
 /// Refuses an addend under the root that does not keep it positive, and shares outside [0, 1].
-pub(super) fn check_settings(
+pub(in crate::kernels) fn check_settings(
     kernel: &'static str,
     epsilon: f32,
     momentum: f32,

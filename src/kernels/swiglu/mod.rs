@@ -62,6 +62,13 @@ pub struct Swiglu {
     pub out: FloatType,
 }
 
+/// `g / (1 + e^-g)` in f32; `e^-|g|` never overflows.
+pub(super) fn silu(gate: f32) -> f32 {
+    let shrunk = (-gate.abs()).exp();
+    let above = if gate < 0.0 { shrunk } else { 1.0 };
+    gate * (above / (1.0 + shrunk))
+}
+
 impl RowPlace {
     const fn start(self, row: usize) -> usize {
         self.offset as usize + row * self.stride as usize
@@ -231,11 +238,8 @@ impl Launch for Swiglu {
             fill(values, (columns, 8 * columns), room, |(a, b), row, out| {
                 let gates = gate.read(self.gate_place.start(row), a);
                 let values = value.read(self.value_place.start(row), b);
-                for (out, (&gate, value)) in out.iter_mut().zip(gates.iter().zip(values)) {
-                    // e^-|gate| never overflows.
-                    let shrunk = (-gate.abs()).exp();
-                    let above = if gate < 0.0 { shrunk } else { 1.0 };
-                    *out = gate * (above / (1.0 + shrunk)) * value;
+                for (out, (&one, value)) in out.iter_mut().zip(gates.iter().zip(values)) {
+                    *out = silu(one) * value;
                 }
             });
         });

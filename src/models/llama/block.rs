@@ -5,13 +5,14 @@ use crate::kernels::FloatType;
 use crate::num::{rotary_frequencies, rotary_table};
 use crate::ops::nn::{
     AttentionOptions, HeadOrder, Heads, Indices, Mask, NormKind, NormOptions, RotaryOptions,
-    Rotation, append_to_cache, append_to_int8_cache, attention_in_parts, attention_over_int8,
-    embedding_of, norm, rotary, swiglu_halves, upload_rotary_table,
+    Rotation, append_to_cache, append_to_int8_cache, attention_codes, attention_codes_over_int8,
+    attention_in_parts, attention_over_int8, embedding_of, norm, rotary, swiglu_halves,
+    upload_rotary_table,
 };
-use crate::ops::{ActivationPath, OpError, Weight, slice};
+use crate::ops::{ActivationPath, CODED_BLOCK, OpError, Weight, norm_codes, slice, swiglu_codes};
 use crate::record::{Recording, Tensor};
 
-use super::weights::{Joined, Linear, Loader};
+use super::weights::{Joined, Linear, Loader, Rows};
 use super::{CacheRows, CacheType, KvCache, LlamaError, WeightSource, largest_context};
 
 /// Keys that one part of attention over the cache should at least have, where there are many.
@@ -61,6 +62,16 @@ pub struct Pass {
     pub output: Tensor,
 }
 
+/// The same, where what the weights read may be codes.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    attention_input: Rows,
+    heads: Rows,
+    ffn_input: Rows,
+    gated: Rows,
+    pub(super) output: Tensor,
+}
+
 /// One layer on an engine, without the rest of its decoder.
 #[derive(Debug, Clone)]
 pub struct LlamaBlock {
@@ -108,8 +119,16 @@ impl LlamaBlock {
         let cache = KvCache::new(CacheType::F32, 1, shape);
         cache.clear(recording)?;
         let rows = &cache.layers()[0];
-        self.frame
-            .record(recording, &self.layer, (x, start, length), rows)
+        let made = self
+            .frame
+            .record(recording, &self.layer, (x, start, length), rows)?;
+        Ok(Pass {
+            attention_input: made.attention_input.float()?,
+            heads: made.heads.float()?,
+            ffn_input: made.ffn_input.float()?,
+            gated: made.gated.float()?,
+            output: made.output,
+        })
     }
 }
 
@@ -178,22 +197,26 @@ impl Frame {
         layer: &Layer,
         (x, start, length): (&Tensor, &Tensor, &Tensor),
         cache: &CacheRows,
-    ) -> Result<Pass, OpError> {
+    ) -> Result<Made, OpError> {
         let (attention_input, heads) =
             self.record_attention(recording, layer, (x, start, length), cache)?;
         let residual = (None, Some(x));
         let x = layer
             .out
             .record(recording, &heads, self.activations, residual)?;
-        let ffn_input = self.record_norm(recording, &x, &layer.ffn_norm)?;
+        let segment = layer.gate_up.segment(self.activations);
+        let ffn_input = self.record_norm_for(recording, &x, &layer.ffn_norm, segment)?;
         let gate_up = layer
             .gate_up
             .record(recording, &ffn_input, self.activations, None)?;
-        let gated = swiglu_halves(recording, &gate_up, FloatType::F32)?;
+        let gated = match layer.down.segment(self.activations) {
+            Some(segment) => Rows::Codes(swiglu_codes(recording, &gate_up, segment)?),
+            None => Rows::Float(swiglu_halves(recording, &gate_up, FloatType::F32)?),
+        };
         let output = layer
             .down
             .record(recording, &gated, self.activations, (None, Some(&x)))?;
-        Ok(Pass {
+        Ok(Made {
             attention_input,
             heads,
             ffn_input,
@@ -209,7 +232,7 @@ impl Frame {
         layer: &Layer,
         (x, start, length): (&Tensor, &Tensor, &Tensor),
         cache: &CacheRows,
-    ) -> Result<(Tensor, Tensor), OpError> {
+    ) -> Result<(Rows, Rows), OpError> {
         let DecoderConfig {
             n_heads,
             n_kv_heads,
@@ -226,7 +249,8 @@ impl Frame {
             });
         }
         let n = rows / batch;
-        let normed = self.record_norm(recording, x, &layer.attention_norm)?;
+        let segment = layer.qkv.segment(self.activations);
+        let normed = self.record_norm_for(recording, x, &layer.attention_norm, segment)?;
         let qkv = layer.qkv.record(
             recording,
             &normed,
@@ -267,6 +291,8 @@ impl Frame {
             lengths: Some(length.clone()),
             ..AttentionOptions::default()
         };
+        let coded = layer.out.segment(self.activations);
+        let coded = coded.filter(|_| head_dim.is_multiple_of(CODED_BLOCK as usize));
         let seen = match cache {
             CacheRows::Float { k: key, v: value } => {
                 append_to_cache(recording, &k, key, &turned(of_k, self.rotation))?;
@@ -281,7 +307,14 @@ impl Frame {
                     k: key,
                     v: value,
                 };
-                attention_in_parts(recording, heads, parts(n, key.shape()[2]), &options)?
+                let splits = parts(n, key.shape()[2]);
+                match coded.filter(|_| splits > 1) {
+                    Some(segment) => {
+                        let coded = (splits, segment);
+                        Rows::Codes(attention_codes(recording, heads, coded, &options)?)
+                    }
+                    None => Rows::Float(attention_in_parts(recording, heads, splits, &options)?),
+                }
             }
             CacheRows::Int8 { k: key, v: value } => {
                 let k = rotary(recording, &k, &turned(of_k, self.rotation))?;
@@ -289,11 +322,41 @@ impl Frame {
                 append_to_int8_cache(recording, (&k, order, None), start, key)?;
                 append_to_int8_cache(recording, (&all, order, Some(values)), start, value)?;
                 let splits = parts(n, key.codes.shape()[2]);
-                attention_over_int8(recording, &q, [key, value], splits, &options)?
+                let caches = [key, value];
+                match coded.filter(|_| splits > 1) {
+                    Some(segment) => {
+                        let coded = (splits, segment);
+                        let seen =
+                            attention_codes_over_int8(recording, &q, caches, coded, &options)?;
+                        Rows::Codes(seen)
+                    }
+                    None => Rows::Float(attention_over_int8(
+                        recording, &q, caches, splits, &options,
+                    )?),
+                }
             }
         };
-        let seen = view(&seen, &[rows, n_heads * head_dim]);
+        let seen = match seen {
+            Rows::Float(seen) => Rows::Float(view(&seen, &[rows, n_heads * head_dim])),
+            codes @ Rows::Codes(_) => codes,
+        };
         Ok((normed, seen))
+    }
+
+    /// The norm as the products behind it take it: codes with a sum of every `segment`, or rows.
+    pub(super) fn record_norm_for(
+        &self,
+        recording: &mut Recording,
+        x: &Tensor,
+        gamma: &Tensor,
+        segment: Option<u32>,
+    ) -> Result<Rows, OpError> {
+        let Some(segment) = segment else {
+            return Ok(Rows::Float(self.record_norm(recording, x, gamma)?));
+        };
+        let epsilon = self.config.rms_epsilon as f32;
+        let codes = norm_codes(recording, x, (gamma, epsilon), segment)?;
+        Ok(Rows::Codes(codes))
     }
 
     pub(super) fn record_norm(

@@ -4,12 +4,40 @@ use crate::io::hf::{DecoderConfig, DecoderKind};
 use crate::kernels::FloatType;
 use crate::num::QuantizedMatrix;
 use crate::ops::nn::{Indices, embedding};
-use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, concatenate, linear, transpose};
+use crate::ops::{
+    ActivationPath, CODED_BLOCK, CodedRows, LinearOptions, OpError, Weight, concatenate, linear,
+    linear_on_codes, transpose,
+};
 use crate::record::{Command, Recording, Tensor};
 use crate::tensor::HostTensor;
 
 use super::block::{Layer, view};
 use super::{LlamaError, ModelTensor, StoredMatrix, WeightSource};
+
+/// Rows that products read: as they are, or as the codes that all of these products take.
+#[derive(Debug, Clone)]
+pub(super) enum Rows {
+    Float(Tensor),
+    Codes(CodedRows),
+}
+
+impl Rows {
+    /// The rows as they are.
+    ///
+    /// # Errors
+    /// [`OpError::Shape`] for codes.
+    pub(super) fn float(self) -> Result<Tensor, OpError> {
+        match self {
+            Self::Float(rows) => Ok(rows),
+            Self::Codes(_) => Err(OpError::Shape {
+                op: "layer",
+                what: "what a product reads",
+                got: Vec::new(),
+                expected: "floats: activations that are not quantized".to_owned(),
+            }),
+        }
+    }
+}
 
 /// A weight, and the order in which its columns meet the inputs.
 #[derive(Debug, Clone)]
@@ -24,11 +52,26 @@ impl Linear {
         matches!(self.weight, Weight::Quantized(_))
     }
 
+    /// Codes summed together in the rows this product takes as codes in blocks of 32; `None` where it takes none.
+    pub(super) fn segment(&self, activations: ActivationPath) -> Option<u32> {
+        match (&self.weight, &self.order, activations) {
+            (Weight::Quantized(weight), None, ActivationPath::Int8PerBlock(CODED_BLOCK)) => {
+                let segment = weight.segment(CODED_BLOCK);
+                let [_, k] = self.weight.shape().ok()?;
+                let fits = k.is_multiple_of(CODED_BLOCK as usize)
+                    && segment.is_multiple_of(8)
+                    && CODED_BLOCK.is_multiple_of(segment);
+                fits.then_some(segment)
+            }
+            _ => None,
+        }
+    }
+
     /// `x w^T`, f32 `[m, n]`, with a bias `[n]` or a residual `[m, n]` added.
     pub(super) fn record(
         &self,
         recording: &mut Recording,
-        x: &Tensor,
+        x: &Rows,
         activations: ActivationPath,
         (bias, residual): (Option<&Tensor>, Option<&Tensor>),
     ) -> Result<Tensor, OpError> {
@@ -38,10 +81,16 @@ impl Linear {
             residual,
             ..LinearOptions::default()
         };
+        let x = match (x, &self.weight) {
+            (Rows::Codes(codes), Weight::Quantized(weight)) => {
+                return linear_on_codes(recording, codes, weight, &options);
+            }
+            (rows, _) => rows.clone().float()?,
+        };
         match &self.order {
-            None => linear(recording, x, &self.weight, &options),
+            None => linear(recording, &x, &self.weight, &options),
             Some(order) => {
-                let x = ordered(recording, x, order)?;
+                let x = ordered(recording, &x, order)?;
                 linear(recording, &x, &self.weight, &options)
             }
         }
@@ -87,11 +136,18 @@ impl Joined {
         self.0.iter().any(Linear::is_quantized)
     }
 
+    /// As [`Linear::segment`], where all products take the same codes.
+    pub(super) fn segment(&self, activations: ActivationPath) -> Option<u32> {
+        let mut all = self.0.iter().map(|one| one.segment(activations));
+        let first = all.next().flatten()?;
+        all.all(|segment| segment == Some(first)).then_some(first)
+    }
+
     /// The products side by side, f32 `[m, n of all]`.
     pub(super) fn record(
         &self,
         recording: &mut Recording,
-        x: &Tensor,
+        x: &Rows,
         activations: ActivationPath,
         bias: Option<&Tensor>,
     ) -> Result<Tensor, OpError> {

@@ -10,8 +10,9 @@ use crate::kernels::attention_queries_backward::AttentionQueriesBackward;
 use crate::record::{Buffer, Recording, Tensor};
 use crate::tensor::DType;
 
+use super::super::coded::combine_codes;
 use super::super::matmul::float;
-use super::super::{OpError, check_shape, check_type, extent};
+use super::super::{CodedRows, OpError, check_shape, check_type, extent};
 
 const OP: &str = "attention";
 
@@ -181,6 +182,58 @@ pub fn attention_in_parts(
     };
     let buffers = operands(heads, options);
     in_parts(recording, parts, &buffers, (heads.q.shape(), options.out))
+}
+
+/// The same as codes of rows `[batch queries, heads dim]`, which a product that needs sums of every `segment` codes
+/// reads: in blocks of [`crate::ops::CODED_BLOCK`], heads of whole blocks.
+///
+/// # Errors
+/// As [`attention_in_parts`]; heads that are not whole blocks, segments other than 8, 16 and 32.
+pub fn attention_codes(
+    recording: &mut Recording,
+    heads: Heads<'_>,
+    (splits, segment): (u32, u32),
+    options: &AttentionOptions,
+) -> Result<CodedRows, OpError> {
+    let parts = Attention {
+        shape: shape(heads, options)?,
+        splits,
+        q: float(OP, "q", heads.q)?,
+        kv: KeyStorage::Float(kv_type(heads)?),
+        out: FloatType::F32,
+    };
+    let buffers = operands(heads, options);
+    codes_of_parts(recording, parts, &buffers, segment)
+}
+
+/// Records attention over parts of the keys and what puts them together as codes.
+pub(super) fn codes_of_parts(
+    recording: &mut Recording,
+    parts: Attention,
+    operands: &[(u32, &Buffer)],
+    segment: u32,
+) -> Result<CodedRows, OpError> {
+    let shape = parts.shape;
+    let extents = [
+        shape.batch,
+        parts.splits,
+        shape.heads,
+        shape.queries,
+        shape.dim,
+    ];
+    let extents = extents.map(|extent| extent as usize);
+    let launch = parts.launch()?;
+    let partials = recording.tensor(DType::F32, &extents);
+    let log_sums = recording.tensor(DType::F32, &extents[..4]);
+    let mut made = Recording::new();
+    let codes = combine_codes(&mut made, (&partials, &log_sums), segment)?;
+    let mut buffers = operands.to_vec();
+    buffers.extend([(5, log_sums.buffer()), (8, partials.buffer())]);
+    recording.dispatch(launch, &buffers)?;
+    for command in made.commands() {
+        recording.append(command);
+    }
+    Ok(codes)
 }
 
 /// Records attention over parts of the keys and what puts them together; the result has the given shape and

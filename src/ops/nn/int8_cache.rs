@@ -5,12 +5,12 @@ use std::ops::Range;
 use crate::kernels::FloatType;
 use crate::kernels::attention::{Attention, AttentionShape, KeyStorage, Place};
 use crate::kernels::cache_quantize::CacheQuantize;
-use crate::record::{Recording, Tensor};
+use crate::record::{Buffer, Recording, Tensor};
 use crate::tensor::DType;
 
 use super::super::matmul::float;
-use super::super::{OpError, check_shape, check_type, extent};
-use super::attention::{check_lengths, in_parts, with_options};
+use super::super::{CodedRows, OpError, check_shape, check_type, extent};
+use super::attention::{check_lengths, codes_of_parts, in_parts, with_options};
 use super::rotary::HeadsRead;
 use super::{AttentionOptions, HeadOrder};
 
@@ -115,10 +115,36 @@ pub fn append_to_int8_cache(
 pub fn attention_over_int8(
     recording: &mut Recording,
     q: &Tensor,
-    [keys, values]: [&Int8Cache; 2],
+    caches: [&Int8Cache; 2],
     splits: u32,
     options: &AttentionOptions,
 ) -> Result<Tensor, OpError> {
+    let (parts, buffers) = over_int8(q, caches, splits, options)?;
+    in_parts(recording, parts, &buffers, (q.shape(), options.out))
+}
+
+/// The same as codes of rows, as [`super::attention_codes`].
+///
+/// # Errors
+/// As [`attention_over_int8`] and [`super::attention_codes`].
+pub fn attention_codes_over_int8(
+    recording: &mut Recording,
+    q: &Tensor,
+    caches: [&Int8Cache; 2],
+    (splits, segment): (u32, u32),
+    options: &AttentionOptions,
+) -> Result<CodedRows, OpError> {
+    let (parts, buffers) = over_int8(q, caches, splits, options)?;
+    codes_of_parts(recording, parts, &buffers, segment)
+}
+
+/// The launch over parts of the keys, and its operands by binding.
+fn over_int8<'a>(
+    q: &'a Tensor,
+    [keys, values]: [&'a Int8Cache; 2],
+    splits: u32,
+    options: &'a AttentionOptions,
+) -> Result<(Attention, Vec<(u32, &'a Buffer)>), OpError> {
     let read = HeadsRead::new(q, options.order, None)?;
     let [batch, heads, queries, dim] = read.extents;
     let [_, kv_heads, capacity, _] = keys.extents("keys")?;
@@ -151,5 +177,5 @@ pub fn attention_over_int8(
         (6, values.scales.buffer()),
     ];
     buffers.extend(options.lengths.iter().map(|lengths| (7, lengths.buffer())));
-    in_parts(recording, parts, &buffers, (q.shape(), options.out))
+    Ok((parts, buffers))
 }

@@ -34,7 +34,7 @@ pub use crate::kernels::softmax::Distribution;
 pub use activation::{activation, activation_backward};
 pub use attention::{
     Attended, AttentionOptions, HeadGradients, HeadOrder, Heads, WantedHeads, attention,
-    attention_backward, attention_fused, attention_in_parts,
+    attention_backward, attention_codes, attention_fused, attention_in_parts,
 };
 pub(crate) use conv::of_one_row;
 pub use conv::{
@@ -48,7 +48,9 @@ pub use fake_quantize::{
     fake_quantize_backward, quant_scales, stored_scales,
 };
 pub use indices::Indices;
-pub use int8_cache::{Int8Cache, append_to_int8_cache, attention_over_int8};
+pub use int8_cache::{
+    Int8Cache, append_to_int8_cache, attention_codes_over_int8, attention_over_int8,
+};
 pub use loss::{RowLosses, Target, row_loss};
 pub use norm::{
     NormKind, NormOptions, Normalized, Running, norm, norm_backward, norm_by_running,
