@@ -1,12 +1,13 @@
-// One scale block of a row by LANES lanes: one alone, or a whole workgroup. The largest magnitude
+// One scale block of a row by LANES lanes: one alone, or a whole workgroup. The scale
 // first, then codes, and the sum of the codes of each segment of the block.
 
 import package::lib::grid::linear_workgroup;
 import package::variant::{LANES, WORKGROUP_SIZE};
 import package::x::load_x8;
-import package::reduce::{reduce_max, reduce_sum_i32};
+import package::reduce::reduce_sum_i32;
+import package::block_scale::block_scale;
 import package::quantize_rows::params::params;
-import package::quantize_rows::code::{quantize4, scale_of};
+import package::quantize_rows::code::quantize4;
 
 @group(0) @binding(2) var<storage, read_write> codes: array<u32>; // [m, row_words], 4 a word
 @group(0) @binding(3) var<storage, read_write> blocks: array<u32>; // f32 [m, segments], i32 [m, segments]
@@ -38,14 +39,7 @@ fn main(
     let begin = block * params.block_steps;
     let end = select(begin, begin + params.block_steps, live);
 
-    var largest = 0.0;
-    for (var step = begin + first_lane; step < end; step += LANES) {
-        let values = load_x8(row, step * 8u, params.k);
-        let magnitudes = max(abs(values.low), abs(values.high));
-        largest = max(largest, max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w)));
-    }
-    largest = reduce_max(largest, lane);
-    let both = scale_of(largest);
+    let both = block_scale(row, begin + first_lane, end, lane);
     let scale = both.x;
     let inverse_scale = both.y;
 

@@ -9,7 +9,8 @@ import package::lib::grid::linear_workgroup;
 import package::variant::{BLOCKS, ROUNDS, SUBGROUP};
 import package::x::load_x8;
 import package::quantize_rows::params::params;
-import package::quantize_rows::code::{quantize4, scale_of};
+import package::chunk_scale::chunk_scale;
+import package::quantize_rows::code::quantize4;
 
 @group(0) @binding(2) var<storage, read_write> codes: array<vec4<u32>>; // [m, row_words / 4], 16 a vector
 @group(0) @binding(3) var<storage, read_write> blocks: array<u32>; // f32 [m, blocks], i32 [m, blocks]
@@ -38,7 +39,7 @@ fn main(
             let magnitudes = max(max(abs(a.low), abs(a.high)), max(abs(b.low), abs(b.high)));
             largest = max(largest, max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w)));
         }
-        let scales = scale_of(subgroupMax(largest));
+        let scales = chunk_scale(largest);
 
         var sum = 0i;
         for (var turn = 0u; turn < ROUNDS; turn++) {

@@ -9,10 +9,11 @@ use crate::num::{
 use crate::record::HostOperands;
 
 use super::epilogue::{BIAS, RESIDUAL};
-use super::int8_product::{BLOCKS, Int8Launch, MatmulInt8, X};
+use super::int8_product::{BLOCKS, CODE_SCALE, Int8Launch, MatmulInt8, X};
 use super::path::Path;
 use super::quant_cases::{FORMATS, INT8_MINIMUM, INT8_ZERO_POINT, fits, weight_operands};
-use super::quantize_rows::QuantizeRows;
+use super::quantize_rows::cases::code_scale;
+use super::quantize_rows::{BlockScale, QuantizeRows};
 use super::row_codes::RowCodes;
 use super::weight::{CODES, SCALES, ZEROS};
 use super::{Case, DataKind, Effort, Epilogue, FloatType};
@@ -108,10 +109,36 @@ const QUICK: [Quick; 13] = {
     ]
 };
 
+/// What stores codes for a next product: rows with every number of codes behind the last word, and padding of every
+/// length; blocks and groups; functions that are exact and such as are not.
+const CODED: [(&[Shape], Epilogue, &[DataKind]); 4] = {
+    let [plain, bias_relu, _, _, gelu] = Epilogue::CASES;
+    const CHANNELS: &[Shape] = &[
+        (35, 160, 160, Scheme::int8_channel()),
+        (18, 51, 51, Scheme::int8_channel()),
+        (64, 96, 96, Scheme::int8_tensor()),
+        (5, 2112, 2112, Scheme::int8_channel()),
+    ];
+    const GROUPS: &[Shape] = &[
+        (33, 80, 16, Scheme::int8_group(16)),
+        (42, 96, 32, Scheme::int8_group(32)),
+    ];
+    [
+        (CHANNELS, bias_relu, &DataKind::ALL),
+        (CHANNELS, plain, BOTH),
+        (GROUPS, plain, BOTH),
+        (
+            &[(38, 192, 32, Scheme::int4_group_zero_point(64))],
+            gelu,
+            BOTH,
+        ),
+    ]
+};
+
 /// The cases of one kernel; `rows` are the m it is tried with, in turn.
 pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |m, (n, k, block, scheme): Shape, epilogue, out, data| {
+    let mut add = |m, (n, k, block, scheme): Shape, epilogue, (out, codes), data| {
         let weight = scheme.format();
         let shape = MatmulInt8 {
             m,
@@ -121,11 +148,21 @@ pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> 
             weight,
             epilogue,
             out,
+            codes,
         };
         cases.extend(case(path, shape, scheme, data));
     };
     for (&(shapes, epilogue, out, kinds), &m) in QUICK.iter().zip(rows.iter().cycle()) {
         for &shape in shapes {
+            kinds
+                .iter()
+                .for_each(|&data| add(m, shape, epilogue, (out, false), data));
+        }
+    }
+    let mut turns = rows.iter().cycle();
+    for (shapes, epilogue, kinds) in CODED {
+        for (&shape, &m) in shapes.iter().zip(&mut turns) {
+            let out = (FloatType::F32, true);
             kinds
                 .iter()
                 .for_each(|&data| add(m, shape, epilogue, out, data));
@@ -147,7 +184,8 @@ pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> 
                 for block in [8, 32, 64, k] {
                     for &data in BOTH {
                         let shape = (n, k, block, scheme);
-                        add(m, shape, Epilogue::default(), FloatType::F32, data);
+                        let out = (FloatType::F32, false);
+                        add(m, shape, Epilogue::default(), out, data);
                     }
                 }
             }
@@ -157,7 +195,7 @@ pub(super) fn int8_cases(path: Path, rows: &[u32], effort: Effort) -> Vec<Case> 
                 let shape = (34, 128, 64, Scheme::int4_group_zero_point(64));
                 DataKind::ALL
                     .into_iter()
-                    .for_each(|data| add(m, shape, epilogue, out, data));
+                    .for_each(|data| add(m, shape, epilogue, (out, false), data));
             }
         }
     }
@@ -190,12 +228,25 @@ fn case(path: Path, shape: MatmulInt8, scheme: Scheme, data: DataKind) -> Option
         let values = data.values(seed + 3, rows * columns);
         operands.push((RESIDUAL, FloatType::F32.pack(&values)));
     }
+    if shape.codes {
+        operands.push((CODE_SCALE, code_scale(scale_of_results(k, data))));
+    }
     let case = Case::new(Arc::new(launch), operands, data);
     Some(if epilogue.activation.is_exact() {
         case
     } else {
         case.bounded()
     })
+}
+
+/// A scale under which most results of random operands have codes between the largest, and some are beyond: of
+/// integers, whose codes have a standard deviation of 73, a power of two, so that every step is exact.
+fn scale_of_results(k: u32, data: DataKind) -> f32 {
+    let size = f64::from(k).sqrt();
+    match data {
+        DataKind::Integers => (73.0 * 73.0 * size / 64.0).log2().round().exp2() as f32,
+        _ => (size / 64.0) as f32,
+    }
 }
 
 /// Codes and blocks that `quantize_rows` defines for `x`.
@@ -207,6 +258,7 @@ fn quantized_rows(shape: MatmulInt8, x: &[f32]) -> Option<Operands> {
         x: FloatType::F32,
         block,
         sum_block: shape.segment(),
+        scale: BlockScale::Largest,
     };
     let words = FloatType::F32.pack(x);
     let mut operands = HostOperands::default();
@@ -363,6 +415,7 @@ mod tests {
         };
         for (path, rows) in [(PATH, [1, 8, 3]), (tiles, [9, 17, 12])] {
             let shapes = QUICK.iter().flat_map(|(shapes, ..)| *shapes);
+            let shapes = shapes.chain(CODED.iter().flat_map(|(shapes, ..)| *shapes));
             for (&(n, k, block, scheme), &m) in shapes.zip(rows.iter().cycle()) {
                 let (epilogue, out) = (Epilogue::default(), FloatType::F32);
                 let weight = scheme.format();
@@ -374,6 +427,7 @@ mod tests {
                     weight,
                     epilogue,
                     out,
+                    codes: false,
                 };
                 let launch = Int8Launch::new(path, shape).expect("a good shape");
                 let case = case(path, shape, scheme, DataKind::Integers).expect("a good shape");

@@ -8,6 +8,10 @@
 //! 2^24 on), two products and the additions: `segments + 3` roundings, one more for large sums, and one more for
 //! the addition of the minimum's part, which passes through two products itself: its integer is always exact.
 //! Codes of activations are within 127, as `quantize_rows` writes them.
+//!
+//! Results may be stored as codes for a next product, under a scale found beforehand: `clamp(round_half_even(y * r),
+//! -127, 127)` with `r` the scale's reciprocal in f32, the static codes of `quantize_rows`, rows padded as it pads them.
+//! With `y` within `e` a device's code lies between those of `y r - d` and `y r + d`, `d = e r + u (|y| + e) r`.
 
 use std::sync::Arc;
 
@@ -22,14 +26,14 @@ use super::bounds::{DotBound, TINY};
 use super::epilogue::{BIAS, OUT, RESIDUAL, stored};
 use super::fast;
 use super::int8_cases::exact_rows;
-use super::iterations::{integer_rows, product, subgroup_rows, subgroup_tile};
+use super::iterations::{integer_rows, looped, product, subgroup_rows, subgroup_tile};
 use super::path::{Extents, Path, Sharing, sharing};
 use super::quant_product::check_storage;
 use super::row_codes::RowCodes;
 use super::shape::{
     ShapeError, check_extents, check_index, check_multiple, extent_class, reduced_extent,
 };
-use super::split::{Streams, Tile, cut};
+use super::split::{Streams, Tile, cut_columns_by};
 use super::weight::{RUN, STEP, TILE_RUN, WeightShape};
 use super::{Epilogue, FloatType, Workload, WorkloadError};
 
@@ -37,6 +41,9 @@ use super::{Epilogue, FloatType, Workload, WorkloadError};
 pub(super) const X: u32 = 1;
 /// Binding of the activations' scales and code sums.
 pub(super) const BLOCKS: u32 = 5;
+/// Binding of the scale of results that are codes, and its reciprocal: in the place of the residual, which they have
+/// not.
+pub(super) const CODE_SCALE: u32 = RESIDUAL;
 
 /// Longest segment whose sum of products of two int8 codes fits i32: 128 * 128 * 131,071 < 2^31.
 const MAX_SEGMENT: u64 = 131_071;
@@ -80,6 +87,9 @@ pub struct MatmulInt8 {
     pub epilogue: Epilogue,
     /// Storage of the output: f32, or f16 when `n` is even.
     pub out: FloatType,
+    /// Store int8 codes instead of `out`, as `quantize_rows` writes those of activations `[m, n]`, under a scale that is
+    /// an operand: f32 `[2]` at binding 7, the scale and its reciprocal. Without residual, `out` f32.
+    pub codes: bool,
 }
 
 impl MatmulInt8 {
@@ -94,6 +104,15 @@ impl MatmulInt8 {
     /// Elements that share a scale on either side: the `sum_block` the activations need.
     pub fn segment(&self) -> u32 {
         self.block.min(self.weight().group_size())
+    }
+
+    /// The rows that results which are codes have, for any `m`.
+    pub(super) const fn coded_rows(&self, n: u32) -> RowCodes {
+        RowCodes {
+            m: self.m,
+            k: n,
+            segment: n,
+        }
     }
 
     pub(super) fn rows(&self) -> RowCodes {
@@ -125,7 +144,7 @@ pub(super) struct Int8Launch {
     /// First row of all activations that this part reads.
     first_row: u32,
     /// Columns of the whole output; more than `shape.n` in a part.
-    out_stride: u32,
+    pub(super) out_stride: u32,
     /// First column of the whole output that this part makes.
     first_column: u32,
 }
@@ -160,6 +179,17 @@ impl Int8Launch {
         check_segment(kernel, shape)?;
         check_index(kernel, "m * n", u64::from(shape.m) * u64::from(shape.n))?;
         check_storage(kernel, FloatType::F32, shape.out, shape.n)?;
+        if shape.codes && (shape.epilogue.residual || shape.out != FloatType::F32) {
+            return Err(ShapeError::Unsupported {
+                kernel,
+                name: "codes as output",
+                value: format!("{} output{}", shape.out, shape.epilogue.describe()),
+                allowed: "f32, without residual",
+            });
+        }
+        if shape.codes {
+            shape.coded_rows(shape.n).check(kernel)?;
+        }
         Ok(Self {
             path,
             shape,
@@ -203,7 +233,17 @@ impl Int8Launch {
                 self.choose_packed(variant)
             }
         };
-        self.shape.epilogue.choose(variant, self.shape.out)
+        self.finish(variant)
+    }
+
+    /// Fills the slots of what follows the sums.
+    fn finish(&self, variant: Variant) -> Variant {
+        let variant = self.shape.epilogue.choose(variant, self.shape.out);
+        if self.shape.codes {
+            variant.slot("store", "codes")
+        } else {
+            variant
+        }
     }
 
     /// As [`WeightShape::choose_runs`], of segments.
@@ -228,7 +268,7 @@ impl Int8Launch {
             .number("TILE_N", tile_n)
             .number("SUBGROUP", size);
         let variant = self.shape.weight().choose(variant, "bytes16");
-        Some(self.shape.epilogue.choose(variant, self.shape.out))
+        Some(self.finish(variant))
     }
 
     fn choose_packed(&self, variant: Variant) -> Variant {
@@ -294,17 +334,11 @@ impl Int8Launch {
     }
 
     fn parts(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
-        let MatmulInt8 {
-            m,
-            n,
-            epilogue,
-            out,
-            ..
-        } = self.shape;
+        let MatmulInt8 { m, n, epilogue, .. } = self.shape;
         let columns = u64::from(self.out_stride);
         let x_row_bytes = 4 * u64::from(self.shape.rows().row_words());
         let mut streams = Streams {
-            by_row: vec![(X, x_row_bytes), (OUT, columns * out.bytes())],
+            by_row: vec![(X, x_row_bytes), (OUT, self.out_row_bytes())],
             by_column: self.shape.weight().row_streams(),
             // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
             whole: vec![(BLOCKS, self.all_rows().block_bytes())],
@@ -315,7 +349,12 @@ impl Int8Launch {
         if epilogue.residual {
             streams.by_row.push((RESIDUAL, 4 * columns));
         }
-        let tiles = cut(m, n, &streams, limit, alignment)?;
+        if self.shape.codes {
+            streams.whole.push((CODE_SCALE, 8));
+        }
+        // Codes are padded to 16 of a row behind the last, so no part but that may end elsewhere.
+        let together = if self.shape.codes { 16 } else { 2 };
+        let tiles = cut_columns_by(together, (m, n), &streams, limit, alignment)?;
         let part = |tile: Tile| {
             let shape = MatmulInt8 {
                 m: tile.rows.end - tile.rows.start,
@@ -359,6 +398,9 @@ pub(super) fn asked_product(asked: &mut Workload<'_>) -> Result<MatmulInt8, Work
         weight: asked.weight(),
         epilogue: Epilogue::default(),
         out: FloatType::F32,
+        codes: asked
+            .take("codes", |word| (word == "codes").then_some(()))
+            .is_some(),
     })
 }
 
@@ -399,6 +441,7 @@ impl Int8Launch {
             weight,
             epilogue,
             out,
+            codes,
         } = self.shape;
         let scale = format!("{:?}", weight.scale_type).to_lowercase();
         let part = if self.out_stride == n {
@@ -406,10 +449,10 @@ impl Int8Launch {
         } else {
             format!(" of {}", self.out_stride)
         };
-        let out = if out == FloatType::F32 {
-            String::new()
-        } else {
-            format!(" out-{out}")
+        let out = match out {
+            _ if codes => " out-int8".to_owned(),
+            FloatType::F32 => String::new(),
+            FloatType::F16 | FloatType::Bf16 => format!(" out-{out}"),
         };
         let block = if block == k {
             "row".to_owned()
@@ -454,9 +497,7 @@ impl Launch for Int8Launch {
     }
 
     fn slots(&self) -> Vec<Slot> {
-        let MatmulInt8 {
-            m, epilogue, out, ..
-        } = self.shape;
+        let MatmulInt8 { m, epilogue, .. } = self.shape;
         let (m, columns) = (u64::from(m), u64::from(self.out_stride));
         let slot = |binding, name, access, bytes| Slot {
             binding,
@@ -473,7 +514,10 @@ impl Launch for Int8Launch {
             self.all_rows().block_bytes(),
         ));
         slots.extend(epilogue.slots(m, columns));
-        slots.push(slot(OUT, "out", Access::Write, m * columns * out.bytes()));
+        if self.shape.codes {
+            slots.push(slot(CODE_SCALE, "code_scale", Access::Read, 8));
+        }
+        slots.push(slot(OUT, "out", Access::Write, m * self.out_row_bytes()));
         slots
     }
 
@@ -510,7 +554,11 @@ impl Launch for Int8Launch {
             tile_steps: rows.segment.div_ceil(TILE_RUN),
             group_segments: weight.group_size() / rows.segment,
             scale_row_stride: weight.scale_row_stride(),
-            out_stride: self.out_stride,
+            out_stride: if self.shape.codes {
+                4 * self.shape.coded_rows(self.out_stride).row_words()
+            } else {
+                self.out_stride
+            },
             first_column: self.first_column,
             scales_start: self.first_row * rows.segments(),
             sums_start: (self.rows + self.first_row) * rows.segments(),
@@ -539,6 +587,16 @@ impl Launch for Int8Launch {
             .variants(extents, capabilities, |sharing, variant| {
                 self.choose(sharing, variant)
             });
+        // A lane makes whole words of codes.
+        let makes_words = |variant: &Variant| {
+            let columns = if variant.has("TILE_N") {
+                "TILE_N"
+            } else {
+                "ROWS"
+            };
+            !self.shape.codes || variant.get(columns).is_multiple_of(4)
+        };
+        let variants: Vec<Variant> = variants.into_iter().filter(makes_words).collect();
         // The integer product of the adapter first; some CPUs multiply floats faster.
         let other = |variant: &Variant| variant.clone().slot("quad_product", "dot4");
         let has_other = |variant: &&Variant| variant.chosen("quad_product").is_some();
@@ -577,7 +635,7 @@ impl Launch for Int8Launch {
     fn iterations(&self, variant: &Variant) -> Iterations {
         let rows = self.shape.rows();
         let (segments, length) = (u64::from(rows.segments()), u64::from(rows.segment));
-        match (sharing(variant), self.path) {
+        let count = match (sharing(variant), self.path) {
             (Sharing::Subgroup, Path::Tiles { .. }) => subgroup_tile(
                 variant,
                 segments,
@@ -592,11 +650,33 @@ impl Launch for Int8Launch {
             (Sharing::Registers | Sharing::Shared, _) => {
                 product(variant, segments, length.div_ceil(STEP.into()))
             }
+        };
+        // Behind the last code of a row, for each row of a tile.
+        let padding = if self.shape.codes {
+            let rows = if variant.has("TILE_M") {
+                variant.get("TILE_M")
+            } else {
+                variant.get("COLUMNS")
+            };
+            let lanes = match sharing(variant) {
+                Sharing::Subgroup => variant.get("SUBGROUP"),
+                Sharing::Registers | Sharing::Shared | Sharing::Rows => 1,
+            };
+            looped(3, 0) * u64::from(rows * lanes)
+        } else {
+            0
+        };
+        Iterations {
+            unrolled: count.unrolled + padding,
+            rolled: count.rolled + padding,
         }
     }
 
     fn reference(&self, operands: &HostOperands<'_>) -> Vec<Output> {
         let columns = self.shape.n as usize;
+        if self.shape.codes {
+            return vec![self.codes(operands)];
+        }
         let mut values = Vec::new();
         self.for_each_sum(operands, |index, sum| {
             values.push(
@@ -620,6 +700,12 @@ impl Launch for Int8Launch {
         };
         let sums = fast::HostWeight::new(self.shape.weight(), operands).integer_product(x);
         let len = m as usize * n as usize;
+        if self.shape.codes {
+            let mut y = vec![0.0; len];
+            sums.finish(self.shape.epilogue, operands, 0, &mut y);
+            self.store_codes(operands, &y, results);
+            return true;
+        }
         fast::fill_stored(results, OUT, (self.shape.out, len), |y| {
             sums.finish(self.shape.epilogue, operands, 0, y);
         });
@@ -630,24 +716,28 @@ impl Launch for Int8Launch {
         let columns = self.shape.n as usize;
         let minima = usize::from(self.shape.weight().has_minima());
         let roundings = self.shape.rows().segments() as usize + 3 + minima;
-        let mut allowed = Vec::new();
-        self.for_each_sum(operands, |index, sum| {
+        let epilogue = self.shape.epilogue;
+        let error = |index: usize, sum: Sum| {
             let error = sum.bound.error(roundings + usize::from(sum.rounded));
             let place = (index, columns);
-            let element = (sum.value, error);
-            allowed.push(
-                self.shape
-                    .epilogue
-                    .error(operands, place, element, self.shape.out),
-            );
-        });
+            epilogue.error(operands, place, (sum.value, error), self.shape.out)
+        };
+        if self.shape.codes {
+            return vec![self.code_bound(operands, error)];
+        }
+        let mut allowed = Vec::new();
+        self.for_each_sum(operands, |index, sum| allowed.push(error(index, sum)));
         vec![Bound::Absolute(allowed)]
     }
 
     fn cost(&self) -> Cost {
         let MatmulInt8 { m, n, k, out, .. } = self.shape;
         let rows = self.shape.rows();
-        let out_bytes = f64::from(m) * f64::from(n) * out.bytes() as f64;
+        let out_bytes = if self.shape.codes {
+            self.shape.coded_rows(n).code_bytes() as f64
+        } else {
+            f64::from(m) * f64::from(n) * out.bytes() as f64
+        };
         Cost {
             operations: 2.0 * f64::from(m) * f64::from(n) * f64::from(k),
             bytes: (rows.code_bytes() + rows.block_bytes()) as f64

@@ -61,6 +61,48 @@ const BROKEN: &[Edit] = &[
         replace: "touched & n",
     },
     Edit {
+        name: "codes_by_the_scale_in_the_place_of_its_reciprocal",
+        module: "store/codes",
+        find: "code_scale[1]",
+        replace: "code_scale[0]",
+    },
+    Edit {
+        name: "codes_truncated_instead_of_rounded",
+        module: "store/codes",
+        find: "round(scaled)",
+        replace: "trunc(scaled)",
+    },
+    Edit {
+        name: "codes_that_wrap_instead_of_staying_at_the_largest",
+        module: "store/codes",
+        find: "clamp(round(scaled), vec2<f32>(-127.0), vec2<f32>(127.0))",
+        replace: "round(scaled)",
+    },
+    Edit {
+        name: "codes_of_the_upper_half_over_the_lower",
+        module: "store/codes",
+        find: "lower_half | (own_half << 16u)",
+        replace: "lower_half | own_half",
+    },
+    Edit {
+        name: "codes_behind_a_row_of_odd_length",
+        module: "store/codes",
+        find: "select(0.0, second, column + 1u < n)",
+        replace: "second",
+    },
+    Edit {
+        name: "codes_of_half_a_word_at_the_end_dropped",
+        module: "store/codes",
+        find: "if (is_upper || last) {",
+        replace: "if (is_upper) {",
+    },
+    Edit {
+        name: "codes_padding_left_as_it_was",
+        module: "store/codes",
+        find: "out[row_start / 4u + at] = 0u;",
+        replace: "out[row_start / 4u + at] = out[row_start / 4u + at];",
+    },
+    Edit {
         name: "minimum_left_out",
         module: "minimum/f16",
         find: "+ minimum * x_sum",
@@ -175,6 +217,7 @@ mod tests {
             weight: Scheme::int4_group(32).format(),
             epilogue: Epilogue::default(),
             out: FloatType::F32,
+            codes: false,
         };
         assert!(MatvecInt8(shape(8)).launch().is_ok());
         assert!(matches!(

@@ -16,6 +16,7 @@ mod float;
 mod functions;
 mod guess;
 mod int8_cases;
+mod int8_codes;
 mod int8_product;
 mod iterations;
 mod mask_data;

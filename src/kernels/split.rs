@@ -35,12 +35,23 @@ pub(super) fn cut(
     limit: u64,
     alignment: u64,
 ) -> Option<Vec<Tile>> {
+    // Columns in pairs: neighbours share a word of an f16 output.
+    cut_columns_by(2, (rows, columns), streams, limit, alignment)
+}
+
+/// The same with parts that begin at multiples of so many columns.
+pub(super) fn cut_columns_by(
+    together: u64,
+    (rows, columns): (u32, u32),
+    streams: &Streams,
+    limit: u64,
+    alignment: u64,
+) -> Option<Vec<Tile>> {
     if streams.whole.iter().any(|(_, bytes)| *bytes > limit) {
         return None;
     }
     let row_chunks = chunks((rows, 1), &streams.by_row, limit, alignment)?;
-    // Columns in pairs: neighbours share a word of an f16 output.
-    let column_chunks = chunks((columns, 2), &streams.by_column, limit, alignment)?;
+    let column_chunks = chunks((columns, together), &streams.by_column, limit, alignment)?;
     let mut tiles = Vec::new();
     for row_chunk in &row_chunks {
         for column_chunk in &column_chunks {

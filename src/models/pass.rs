@@ -4,10 +4,13 @@ use std::ops::Range;
 
 use crate::autograd::{Tape, Var};
 use crate::kernels::Activation;
+use crate::num::StaticScale;
 use crate::ops::nn::{
     Coding, Conv2dOptions, DropoutOptions, Indices, Running, ScalesOf, conv2d_by_rows,
 };
-use crate::ops::{ActivationPath, LinearOptions, OpError, Weight, linear};
+use crate::ops::{
+    ActivationPath, LinearOptions, OpError, StaticCodes, Weight, linear, linear_to_codes,
+};
 use crate::record::Tensor;
 
 /// What a forward pass is for.
@@ -68,6 +71,17 @@ pub struct SeenInput {
     pub input: Var,
     /// The windows of a convolution.
     pub windows: Option<Windows>,
+}
+
+/// A linear layer of a chain whose results go from one to the next in int8.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    /// The network's tensor that is its weight.
+    pub first: usize,
+    /// Whether the next one is its bias.
+    pub has_bias: bool,
+    /// What follows it.
+    pub activation: Activation,
 }
 
 /// How a convolution sees its input.
@@ -259,6 +273,68 @@ impl<'a> Pass<'a> {
                     self.tape.linear(x, weight, bias)
                 }
             }
+        }
+    }
+
+    /// Linear layers one after the other, each with what follows it: those that pass codes on ([`Self::passes_codes`])
+    /// make them in the product itself, under the scale of the next layer's inputs.
+    ///
+    /// # Errors
+    /// As [`Self::linear`].
+    pub(super) fn linear_chain(&mut self, x: Var, links: &[Link]) -> Result<Var, OpError> {
+        let mut coded: Option<StaticCodes> = None;
+        for (at, link) in links.iter().enumerate() {
+            let next = links.get(at + 1);
+            let next = next.and_then(|next| self.static_weight(next.first));
+            let own = self.static_weight(link.first);
+            let (Some((weight, own)), true) = (own, coded.is_some() || next.is_some()) else {
+                return self.product(x, (link.first, link.has_bias), link.activation);
+            };
+            let bias = self.bias(link.first, link.has_bias)?;
+            let bias = bias.map(|bias| self.tape.value(bias).clone());
+            let options = LinearOptions {
+                bias: bias.as_ref(),
+                activations: ActivationPath::Int8Static(own),
+                activation: link.activation,
+                ..LinearOptions::default()
+            };
+            let given = self.tape.value(x).clone();
+            let recording = self.tape.recording();
+            coded = match (coded, next) {
+                (None, Some((_, next))) => {
+                    Some(linear_to_codes(recording, &given, weight, &options, next)?)
+                }
+                (Some(rows), Some((_, next))) => {
+                    Some(rows.linear_to_codes(recording, weight, &options, next)?)
+                }
+                (Some(rows), None) => {
+                    let y = rows.linear(recording, weight, &options)?;
+                    return Ok(self.tape.constant(&y));
+                }
+                (None, None) => None,
+            };
+        }
+        Ok(x)
+    }
+
+    /// Whether the layer with the weight `first` may give the one with the weight `next`, right behind it, int8 codes:
+    /// both have scales for their inputs that were found beforehand, the next one's weight asks for nothing but codes,
+    /// and nobody looks at what is between them.
+    pub(super) fn passes_codes(&self, first: usize, next: usize) -> bool {
+        let takes = self
+            .static_weight(next)
+            .is_some_and(|(weight, _)| weight.takes_codes());
+        takes && self.static_weight(first).is_some() && self.seen.is_none()
+    }
+
+    /// A quantized weight whose inputs have a scale that was found beforehand.
+    fn static_weight(&self, index: usize) -> Option<(&'a Weight, StaticScale)> {
+        match self.tensors.get(index) {
+            Some(PassTensor::Weight {
+                weight: weight @ Weight::Quantized(_),
+                activations: ActivationPath::Int8Static(scale),
+            }) => Some((weight, *scale)),
+            _ => None,
         }
     }
 

@@ -4,12 +4,18 @@
 use std::ops::Range;
 
 use crate::autograd::Var;
+use crate::kernels::Activation;
 use crate::ops::OpError;
 use crate::ops::nn::Curve;
 
 use super::layer::{Place, elements};
 use super::network::tensor_elements;
-use super::{Initial, Layer, LayerSummary, ModelError, Network, Pass, SampleKind, TensorSpec};
+use super::pass::Link;
+use super::{
+    Initial, Layer, LayerSummary, Mode, ModelError, Network, Pass, SampleKind, TensorSpec,
+};
+
+const RELU: Layer = Layer::Activation(Curve::Relu);
 
 /// Layers one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,35 +136,23 @@ impl Sequential {
         (part, layer): (Range<usize>, usize),
     ) -> Result<(Var, Option<Var>), OpError> {
         let (mut x, mut first, mut features) = (x, first, None);
-        let relu = Layer::Activation(Curve::Relu);
-        let part = self.placed().take(part.end).skip(part.start);
-        let mut layers = part.peekable();
-        while let Some((one, place)) = layers.next() {
-            let tensors = one.tensors(place, self.initial).len();
-            let is_fused = |next: &(&Layer, Place<'_>)| *next.0 == relu && place.index != layer;
-            let index = match one {
-                // Behind a linear layer, relu is part of the product, to the same bits.
-                &Layer::Linear { has_bias, .. } if place.input.len() == 1 => {
-                    match layers.next_if(is_fused) {
-                        Some((_, behind)) => {
-                            x = pass.linear_relu(x, first, has_bias)?;
-                            behind.index
-                        }
-                        None => {
-                            x = pass.linear(x, first, has_bias)?;
-                            place.index
-                        }
-                    }
-                }
-                _ => {
-                    x = one.record(pass, x, (place, first))?;
-                    place.index
-                }
-            };
-            first += tensors;
-            if index == layer {
+        let layers: Vec<_> = self.placed().take(part.end).skip(part.start).collect();
+        let mut at = 0;
+        while let Some(&(one, place)) = layers.get(at) {
+            let (links, mut end) = chain(pass, &layers, (at, first), layer);
+            if links.is_empty() {
+                x = one.record(pass, x, (place, first))?;
+                end = at + 1;
+            } else {
+                x = pass.linear_chain(x, &links)?;
+            }
+            for (one, place) in &layers[at..end] {
+                first += one.tensors(*place, self.initial).len();
+            }
+            if layers[end - 1].1.index == layer {
                 features = Some(x);
             }
+            at = end;
         }
         Ok((x, features))
     }
@@ -276,6 +270,53 @@ impl Network for Sequential {
         }
         Ok(self.record_with(pass, x, self.layers.len())?.0)
     }
+}
+
+/// The linear layers from `at` on that are recorded as one, and where the layers behind them begin: a layer with the
+/// relu behind it, which is part of the product to the same bits, and as many more as are handed int8 codes by the one
+/// before. None where there is no linear layer. The first tensor of `at` is `first` in the pass; what is behind `layer`
+/// is asked for, so nothing is left out there.
+fn chain(
+    pass: &Pass<'_>,
+    layers: &[(&Layer, Place<'_>)],
+    (at, first): (usize, usize),
+    layer: usize,
+) -> (Vec<Link>, usize) {
+    let (mut links, mut first, mut at, mut end) = (Vec::<Link>::new(), first, at, at);
+    let is_asked = |at: usize| layers[at].1.index == layer;
+    while let Some(&(&Layer::Linear { has_bias, .. }, place)) = layers.get(at) {
+        let follows = |last: &Link| pass.passes_codes(last.first, first);
+        if place.input.len() != 1 || !links.last().is_none_or(follows) {
+            break;
+        }
+        let is_relu = layers.get(at + 1).is_some_and(|next| *next.0 == RELU);
+        let is_fused = is_relu && !is_asked(at);
+        let activation = if is_fused {
+            Activation::Relu
+        } else {
+            Activation::Identity
+        };
+        links.push(Link {
+            first,
+            has_bias,
+            activation,
+        });
+        first += 1 + usize::from(has_bias);
+        end = at + 1 + usize::from(is_fused);
+        at = end;
+        let is_training = matches!(pass.mode(), Mode::Training { .. });
+        // Dropout does nothing in an evaluation.
+        while !is_training
+            && !is_asked(at - 1)
+            && matches!(layers.get(at), Some((Layer::Dropout { .. }, _)))
+        {
+            at += 1;
+        }
+        if is_asked(at - 1) {
+            break;
+        }
+    }
+    (links, end)
 }
 
 /// Elements of those that are trained.

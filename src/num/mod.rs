@@ -33,8 +33,8 @@ pub use float::{pack_bf16, pack_f16, round_to_bf16, round_to_f16, unpack_bf16, u
 pub use philox::{Philox, Stream};
 pub use quant::{
     Bits, CodeRange, CodeScale, Granularity, MinimumParts, QuantError, QuantFormat,
-    QuantizedMatrix, QuantizedParts, QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme, Width,
-    Zero, quantize, quantize_rows_reference,
+    QuantizedMatrix, QuantizedParts, QuantizedRows, Rounding, ScaleRule, ScaleType, Scheme,
+    StaticScale, Width, Zero, quantize, quantize_rows_reference,
 };
 pub use rotary::{RotaryScaling, rotary_frequencies, rotary_table};
 pub use sparse::{

@@ -1,14 +1,16 @@
 //! Rows of activations as int8 codes, and linear layers on them: what integer products read, made once for all layers
 //! that read the same rows, or by the operation that makes the rows.
 
+use std::sync::Arc;
+
 use crate::kernels::combine_quantize::CombineQuantize;
 use crate::kernels::matmul_int8::MatmulInt8;
 use crate::kernels::matvec_int8::MatvecInt8;
 use crate::kernels::norm_quantize::NormQuantize;
-use crate::kernels::quantize_rows::QuantizeRows;
+use crate::kernels::quantize_rows::{BlockScale, QuantizeRows};
 use crate::kernels::swiglu_quantize::SwigluQuantize;
-use crate::num::Granularity;
-use crate::record::{Buffer, Launch, Recording, Tensor};
+use crate::num::{Granularity, StaticScale};
+use crate::record::{Buffer, Command, Launch, Recording, Tensor};
 use crate::tensor::DType;
 
 use super::linear::{MAX_VECTORS, epilogue_buffers, weight_buffers};
@@ -44,33 +46,41 @@ impl QuantizedWeight {
 }
 
 impl CodedRows {
-    /// Room for what a launch writes: codes and then blocks are its last two slots.
-    fn room(launch: &dyn Launch, [m, k, block, segment]: [u32; 4]) -> (Self, [u32; 2]) {
-        let slots = launch.slots();
-        let last = |back: usize| &slots[slots.len() - back];
-        let rows = Self {
-            codes: Buffer::new(last(2).bytes),
-            blocks: Buffer::new(last(1).bytes),
+    /// Codes and blocks of `[m, k, block, segment]`.
+    pub(super) fn new(
+        (codes, blocks): (Buffer, Buffer),
+        [m, k, block, segment]: [u32; 4],
+    ) -> Self {
+        Self {
+            codes,
+            blocks,
             m,
             k,
             block,
             segment,
-        };
-        (rows, [last(2).binding, last(1).binding])
+        }
     }
 
+    /// What a launch makes that writes codes and blocks at these bindings.
     fn made_by(
         recording: &mut Recording,
-        launch: std::sync::Arc<dyn Launch>,
+        (launch, bindings): (Arc<dyn Launch>, [u32; 2]),
         shape: [u32; 4],
         reads: &[(u32, &Buffer)],
     ) -> Result<Self, OpError> {
-        let (rows, [codes, blocks]) = Self::room(launch.as_ref(), shape);
+        let [codes, blocks] = bindings.map(|binding| Buffer::new(bytes(&*launch, binding)));
         let mut buffers = reads.to_vec();
-        buffers.extend([(codes, &rows.codes), (blocks, &rows.blocks)]);
+        buffers.extend([(bindings[0], &codes), (bindings[1], &blocks)]);
         recording.dispatch(launch, &buffers)?;
-        Ok(rows)
+        Ok(Self::new((codes, blocks), shape))
     }
+}
+
+/// Bytes of a launch's operand.
+fn bytes(launch: &dyn Launch, binding: u32) -> u64 {
+    let slots = launch.slots();
+    let slot = slots.iter().find(|slot| slot.binding == binding);
+    slot.map_or(0, |slot| slot.bytes)
 }
 
 /// Quantizes `x [m, k]`, f32 or f16: a scale for every `block` of a row, which is the whole row where it is `k`, and a
@@ -81,19 +91,44 @@ impl CodedRows {
 pub fn quantize_rows(
     recording: &mut Recording,
     x: &Tensor,
+    blocks: [u32; 2],
+) -> Result<CodedRows, OpError> {
+    quantize_rows_by(recording, x, blocks, None)
+}
+
+/// The same, under a scale that was found beforehand if there is one.
+pub(super) fn quantize_rows_by(
+    recording: &mut Recording,
+    x: &Tensor,
     [block, segment]: [u32; 2],
+    scale: Option<StaticScale>,
 ) -> Result<CodedRows, OpError> {
     let [m, k] = matrix("x", x)?;
-    let launch = QuantizeRows {
+    let launch = quantizer(x, [block, segment], scale)?;
+    let given = scale.map(|scale| given(recording, scale));
+    let mut reads = vec![(1, x.buffer())];
+    reads.extend(given.as_ref().map(|given| (4, given)));
+    CodedRows::made_by(recording, (launch, [2, 3]), [m, k, block, segment], &reads)
+}
+
+fn quantizer(
+    x: &Tensor,
+    [block, segment]: [u32; 2],
+    scale: Option<StaticScale>,
+) -> Result<Arc<dyn Launch>, OpError> {
+    let [m, k] = matrix("x", x)?;
+    let rows = QuantizeRows {
         m,
         k,
         x: float(OP, "x", x)?,
         block,
         sum_block: segment,
-    }
-    .launch()?;
-    let reads = [(launch.slots()[0].binding, x.buffer())];
-    CodedRows::made_by(recording, launch, [m, k, block, segment], &reads)
+        scale: match scale {
+            None => BlockScale::Largest,
+            Some(_) => BlockScale::Given,
+        },
+    };
+    Ok(rows.launch()?)
 }
 
 /// The codes of `x / sqrt(mean of x^2 + epsilon) gamma`, of f32 rows `[m, k]` and gamma `[k]`, in blocks of
@@ -120,7 +155,12 @@ pub fn norm_codes(
     }
     .launch()?;
     let reads = [(1, x.buffer()), (2, gamma.buffer())];
-    CodedRows::made_by(recording, launch, [m, k, CODED_BLOCK, segment], &reads)
+    CodedRows::made_by(
+        recording,
+        (launch, [7, 8]),
+        [m, k, CODED_BLOCK, segment],
+        &reads,
+    )
 }
 
 /// The codes of `silu(gate) value` of f32 rows `[m, 2 k]`, the gate first, as [`norm_codes`] stores them.
@@ -145,7 +185,12 @@ pub fn swiglu_codes(
     let k = both / 2;
     let launch = SwigluQuantize { m, k, segment }.launch()?;
     let reads = [(1, x.buffer())];
-    CodedRows::made_by(recording, launch, [m, k, CODED_BLOCK, segment], &reads)
+    CodedRows::made_by(
+        recording,
+        (launch, [7, 8]),
+        [m, k, CODED_BLOCK, segment],
+        &reads,
+    )
 }
 
 /// The codes of attention over parts of the keys put together, a row a query of all its heads: results of parts f32
@@ -179,7 +224,7 @@ pub(super) fn combine_codes(
         segment,
     ];
     let reads = [(1, partials.buffer()), (2, log_sums.buffer())];
-    CodedRows::made_by(recording, launch, made, &reads)
+    CodedRows::made_by(recording, (launch, [7, 8]), made, &reads)
 }
 
 /// A linear layer on coded rows: `y [m, n]`. The activations and the precision of the options are not read.
@@ -192,86 +237,134 @@ pub fn linear_on_codes(
     weight: &QuantizedWeight,
     options: &LinearOptions<'_>,
 ) -> Result<Tensor, OpError> {
-    let launch = product(x, weight, options)?;
-    record_product(recording, launch, (x, weight), options)
-}
-
-/// Quantizes the activations, then multiplies integers. Both are checked before either is recorded.
-pub(super) fn int8(
-    recording: &mut Recording,
-    x: &Tensor,
-    (weight, block): (&QuantizedWeight, u32),
-    options: &LinearOptions<'_>,
-) -> Result<Tensor, OpError> {
-    let [m, k] = matrix("x", x)?;
-    let segment = weight.segment(block);
-    let rows = QuantizeRows {
-        m,
-        k,
-        x: float(OP, "x", x)?,
-        block,
-        sum_block: segment,
-    };
-    let (expected, _) = CodedRows::room(rows.launch()?.as_ref(), [m, k, block, segment]);
-    let launch = product(&expected, weight, options)?;
-    let coded = quantize_rows(recording, x, [block, segment])?;
-    record_product(recording, launch, (&coded, weight), options)
-}
-
-fn product(
-    x: &CodedRows,
-    weight: &QuantizedWeight,
-    options: &LinearOptions<'_>,
-) -> Result<std::sync::Arc<dyn Launch>, OpError> {
-    let (m, n) = (x.m as usize, weight.n);
-    if x.k as usize != weight.k || x.segment != weight.segment(x.block) {
+    let m = x.m as usize;
+    if x.segment != weight.segment(x.block) {
         return Err(OpError::Shape {
             op: OP,
             what: "coded rows",
             got: vec![m, x.k as usize, x.segment as usize],
             expected: format!(
-                "[m, {}] with sums of {} codes, as the weight needs",
-                weight.k,
+                "sums of {} codes, as the weight needs",
                 weight.segment(x.block)
             ),
         });
     }
+    check_product(&[m, x.k as usize], weight, options, None)?;
+    let buffer = record_product(recording, x, weight, options, None)?;
+    Ok(Tensor::of_buffer(
+        buffer,
+        options.out.dtype(),
+        &[m, weight.n],
+    ))
+}
+
+/// Quantizes the activations, each `block` or all under one scale, then multiplies integers. Both are checked before
+/// either is recorded.
+pub(super) fn int8(
+    recording: &mut Recording,
+    x: &Tensor,
+    weight: &QuantizedWeight,
+    (block, scale): (u32, Option<StaticScale>),
+    options: &LinearOptions<'_>,
+) -> Result<Tensor, OpError> {
+    let [m, _] = matrix("x", x)?;
+    let blocks = [block, weight.segment(block)];
+    quantizer(x, blocks, scale)?;
+    product(m, (weight, block), options, None)?;
+    let coded = quantize_rows_by(recording, x, blocks, scale)?;
+    let buffer = record_product(recording, &coded, weight, options, None)?;
+    let extents = [m as usize, weight.n];
+    Ok(Tensor::of_buffer(buffer, options.out.dtype(), &extents))
+}
+
+/// Refuses what no product of rows `[m, k]` with the weight can take, with results in codes under the scale `next` if
+/// there is one; gives m and k.
+pub(super) fn check_product(
+    x: &[usize],
+    weight: &QuantizedWeight,
+    options: &LinearOptions<'_>,
+    next: Option<StaticScale>,
+) -> Result<[u32; 2], OpError> {
+    let m = match x {
+        &[m, k] if k == weight.k => extent(OP, "m", m)?,
+        _ => {
+            return Err(OpError::Shape {
+                op: OP,
+                what: "x",
+                got: x.to_vec(),
+                expected: format!("[m, {}] to match the weight [{}, {0}]", weight.k, weight.n),
+            });
+        }
+    };
+    let k = extent(OP, "k", weight.k)?;
+    product(m, (weight, k), options, next)?;
+    Ok([m, k])
+}
+
+fn product(
+    m: u32,
+    (weight, block): (&QuantizedWeight, u32),
+    options: &LinearOptions<'_>,
+    next: Option<StaticScale>,
+) -> Result<Arc<dyn Launch>, OpError> {
     let epilogue = epilogue(
         OP,
-        n,
-        &[m, n],
+        weight.n,
+        &[m as usize, weight.n],
         options.bias,
         options.activation,
         options.residual,
     )?;
     let product = MatmulInt8 {
-        m: x.m,
-        n: extent(OP, "n", n)?,
-        k: x.k,
+        m,
+        n: extent(OP, "n", weight.n)?,
+        k: extent(OP, "k", weight.k)?,
         weight: weight.format,
-        block: x.block,
+        block,
         epilogue,
         out: options.out,
+        codes: next.is_some(),
     };
-    Ok(if x.m <= MAX_VECTORS {
+    Ok(if m <= MAX_VECTORS {
         MatvecInt8(product).launch()?
     } else {
         product.launch()?
     })
 }
 
-fn record_product(
+/// Multiplies integers: the result's buffer, of codes under the scale `next` if there is one.
+pub(super) fn record_product(
     recording: &mut Recording,
-    launch: std::sync::Arc<dyn Launch>,
-    (x, weight): (&CodedRows, &QuantizedWeight),
+    x: &CodedRows,
+    weight: &QuantizedWeight,
     options: &LinearOptions<'_>,
-) -> Result<Tensor, OpError> {
-    let out = recording.tensor(options.out.dtype(), &[x.m as usize, weight.n]);
-    let mut buffers = vec![(1, &x.codes), (5, &x.blocks), (8, out.buffer())];
+    next: Option<StaticScale>,
+) -> Result<Buffer, OpError> {
+    let launch = product(x.m, (weight, x.block), options, next)?;
+    let result = Buffer::new(bytes(&*launch, 8));
+    let next = next.map(|next| given(recording, next));
+    let mut buffers = vec![(1, &x.codes), (5, &x.blocks), (8, &result)];
     buffers.extend(weight_buffers(weight));
     buffers.extend(epilogue_buffers(options));
+    buffers.extend(next.as_ref().map(|next| (7, next)));
     recording.dispatch(launch, &buffers)?;
-    Ok(out)
+    Ok(result)
+}
+
+/// A scale that was found beforehand, as kernels are given it.
+fn given(recording: &mut Recording, scale: StaticScale) -> Buffer {
+    let words = [scale.get(), scale.reciprocal()].map(f32::to_bits);
+    put(recording, words.to_vec())
+}
+
+/// Words on the engine.
+pub(super) fn put(recording: &mut Recording, words: Vec<u32>) -> Buffer {
+    let buffer = Buffer::new(4 * words.len() as u64);
+    recording.append(&Command::Upload {
+        buffer: buffer.clone(),
+        words: words.into(),
+    });
+    buffer
 }
 
 fn matrix(what: &'static str, x: &Tensor) -> Result<[u32; 2], OpError> {

@@ -7,6 +7,7 @@ use crate::kernels::matmul_quant::MatmulQuant;
 use crate::kernels::matvec_quant::MatvecQuant;
 use crate::kernels::sparse::SparseMatmul;
 use crate::kernels::{Activation, FloatType};
+use crate::num::StaticScale;
 use crate::record::{Buffer, Recording, Tensor};
 
 use super::coded::int8;
@@ -28,6 +29,8 @@ pub enum ActivationPath {
     Int8PerRow,
     /// The same with one scale for every 32 or 64 (or another multiple of 8) elements of a row.
     Int8PerBlock(u32),
+    /// The same with one scale for all of x that was found beforehand: nothing is searched.
+    Int8Static(StaticScale),
 }
 
 /// How a layer is made and what follows its sums.
@@ -102,7 +105,12 @@ pub fn linear(
             };
             matmul(recording, x, weight, &dense)
         }
-        (Weight::Dense(weight), ActivationPath::Int8PerRow | ActivationPath::Int8PerBlock(_)) => {
+        (
+            Weight::Dense(weight),
+            ActivationPath::Int8PerRow
+            | ActivationPath::Int8PerBlock(_)
+            | ActivationPath::Int8Static(_),
+        ) => {
             let expected = "a quantized weight for int8 activations";
             Err(OpError::Type {
                 op: OP,
@@ -112,14 +120,17 @@ pub fn linear(
             })
         }
         (Weight::Sparse(weight), ActivationPath::Float) => sparse(recording, x, weight, m, options),
-        (Weight::Sparse(_), ActivationPath::Int8PerRow | ActivationPath::Int8PerBlock(_)) => {
-            Err(OpError::Type {
-                op: OP,
-                what: "activations",
-                got: x.dtype(),
-                expected: "float activations for a pruned weight",
-            })
-        }
+        (
+            Weight::Sparse(_),
+            ActivationPath::Int8PerRow
+            | ActivationPath::Int8PerBlock(_)
+            | ActivationPath::Int8Static(_),
+        ) => Err(OpError::Type {
+            op: OP,
+            what: "activations",
+            got: x.dtype(),
+            expected: "float activations for a pruned weight",
+        }),
         (Weight::Quantized(weight), path) => {
             let epilogue = epilogue(
                 OP,
@@ -140,8 +151,13 @@ pub fn linear(
             };
             match path {
                 ActivationPath::Float => quantized(recording, x, weight, shape, options),
-                ActivationPath::Int8PerRow => int8(recording, x, (weight, shape.k), options),
-                ActivationPath::Int8PerBlock(block) => int8(recording, x, (weight, block), options),
+                ActivationPath::Int8PerRow => int8(recording, x, weight, (shape.k, None), options),
+                ActivationPath::Int8PerBlock(block) => {
+                    int8(recording, x, weight, (block, None), options)
+                }
+                ActivationPath::Int8Static(scale) => {
+                    int8(recording, x, weight, (shape.k, Some(scale)), options)
+                }
             }
         }
     }

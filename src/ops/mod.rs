@@ -10,6 +10,7 @@ mod matmul;
 pub mod nn;
 pub mod optim;
 mod routes;
+mod static_codes;
 mod weight;
 
 pub use coded::{CODED_BLOCK, CodedRows, linear_on_codes, norm_codes, quantize_rows, swiglu_codes};
@@ -18,6 +19,7 @@ pub use join::{concatenate, copy_over, slice};
 pub use linear::{ActivationPath, LinearOptions, linear};
 pub use matmul::{MatmulOptions, matmul};
 pub use routes::Routes;
+pub use static_codes::{StaticCodes, linear_to_codes};
 pub use weight::{QuantizedWeight, SparseWeight, Weight};
 
 use thiserror::Error;

@@ -2,7 +2,9 @@
 
 use crate::kernels::FloatType;
 use crate::kernels::sparse::{Route, Stored, matrix_operands};
-use crate::num::{Expanded, QuantFormat, QuantizedMatrix, SparseFormat, SparseMatrix, ValueType};
+use crate::num::{
+    Bits, Expanded, QuantFormat, QuantizedMatrix, SparseFormat, SparseMatrix, ValueType, Zero,
+};
 use crate::record::{Buffer, Command, Recording, Tensor};
 use crate::tensor::{DType, HostTensor};
 
@@ -135,6 +137,16 @@ impl Weight {
                 }
             },
         }
+    }
+
+    /// Whether an integer product with it needs nothing but the codes of its activations and their scale: it is
+    /// symmetric int8, without zero points or minima that sums of these codes would be taken off by.
+    pub fn takes_codes(&self) -> bool {
+        let format = match self {
+            Self::Quantized(weight) => weight.format,
+            Self::Dense(_) | Self::Sparse(_) => return false,
+        };
+        format.bits == Bits::Int8 && format.zero == Zero::Symmetric
     }
 
     /// How the weight is stored on the engine: `f16`, `int4-g64`, `2:4x16 int8-channel`.

@@ -54,6 +54,7 @@ fn launches(k: u32) -> Vec<Arc<dyn Launch>> {
         weight: Scheme::int8_group(64).format(),
         epilogue: plain,
         out: FloatType::F32,
+        codes: false,
     };
     let mut integer = Vec::new();
     if k.is_multiple_of(64) {

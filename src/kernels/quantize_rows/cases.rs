@@ -3,7 +3,7 @@
 use crate::kernels::{Case, DataKind, Effort, FloatType};
 use crate::num::Philox;
 
-use super::{QuantizeRows, X};
+use super::{BlockScale, CODE_SCALE, QuantizeRows, X};
 
 pub(super) fn cases(effort: Effort) -> Vec<Case> {
     let mut shapes = vec![
@@ -42,6 +42,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                         x,
                         block,
                         sum_block,
+                        scale: BlockScale::Largest,
                     },
                     data,
                 ));
@@ -56,8 +57,31 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                 x,
                 block: 64,
                 sum_block: 32,
+                scale: BlockScale::Largest,
             };
             cases.extend(case(shape, data));
+        }
+    }
+    // A scale that is given: by lanes of every kind, several blocks, segments, padding, and rows with a tail.
+    for (m, k, block, sum_block) in [
+        (3, 208, 208, 208),
+        (35, 144, 144, 144),
+        (4, 384, 192, 192),
+        (5, 72, 72, 8),
+        (2, 51, 51, 51),
+    ] {
+        for x in [FloatType::F32, FloatType::F16] {
+            for data in DataKind::ALL {
+                let shape = QuantizeRows {
+                    m,
+                    k,
+                    x,
+                    block,
+                    sum_block,
+                    scale: BlockScale::Given,
+                };
+                cases.extend(case(shape, data));
+            }
         }
     }
     cases
@@ -76,11 +100,22 @@ fn case(shape: QuantizeRows, data: DataKind) -> Option<Case> {
             .collect(),
         _ => data.values(seed, len),
     };
-    Some(Case::new(
-        shape.launch().ok()?,
-        vec![(X, x.pack(&values))],
-        data,
-    ))
+    let mut operands = vec![(X, x.pack(&values))];
+    if shape.scale == BlockScale::Given {
+        // Integers are exact halves then, others beyond 2.5 are clamped.
+        let scale = match data {
+            DataKind::Integers => 2.0,
+            _ => 0.02,
+        };
+        operands.push((CODE_SCALE, code_scale(scale)));
+    }
+    Some(Case::new(shape.launch().ok()?, operands, data))
+}
+
+/// The operand that a scale is given as.
+pub(in crate::kernels) fn code_scale(scale: f32) -> Vec<u32> {
+    let reciprocal = (1.0 / f64::from(scale)) as f32;
+    FloatType::F32.pack(&[scale, reciprocal])
 }
 
 /// Integers times a power of two whose largest magnitude in each block is 127: the scale is that power
@@ -103,7 +138,7 @@ fn exact_values(seed: u64, len: usize, block: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use crate::kernels::ShapeError;
-    use crate::num::quantize_rows_reference;
+    use crate::num::{StaticScale, quantize_rows_reference};
     use crate::record::{HostOperands, Values};
 
     use super::*;
@@ -115,6 +150,7 @@ mod tests {
             x: FloatType::F32,
             block,
             sum_block,
+            scale: BlockScale::Largest,
         }
     }
 
@@ -199,6 +235,7 @@ mod tests {
             x: FloatType::F32,
             block: 64,
             sum_block: 32,
+            scale: BlockScale::Largest,
         };
         let x = DataKind::Normal.values(3, 3 * 192);
         let mut operands = HostOperands::default();
@@ -218,5 +255,29 @@ mod tests {
             .flat_map(|scale| [scale.to_bits(); 2])
             .collect();
         assert_eq!(blocks, repeated);
+    }
+
+    #[test]
+    fn codes_under_a_given_scale_are_those_of_the_format() {
+        let shape = QuantizeRows {
+            m: 3,
+            k: 64,
+            x: FloatType::F32,
+            block: 64,
+            sum_block: 64,
+            scale: BlockScale::Given,
+        };
+        let scale = StaticScale::new("x", 0.013).expect("within range");
+        let x = DataKind::Normal.values(3, 3 * 64);
+        let (words, given) = (FloatType::F32.pack(&x), code_scale(scale.get()));
+        let mut operands = HostOperands::default();
+        operands.insert(X, &words);
+        operands.insert(CODE_SCALE, &given);
+        assert_eq!(f32::from_bits(given[1]), scale.reciprocal());
+        let outputs = shape.launch().expect("a good shape").reference(&operands);
+        let codes: Vec<i8> = x.iter().map(|&x| scale.code(x)).collect();
+        assert!(codes.contains(&127) && codes.contains(&-127));
+        assert_eq!(outputs[0].values, Values::I8(codes));
+        assert_eq!(outputs[1].values, Values::F32(vec![scale.get().into(); 3]));
     }
 }

@@ -1,4 +1,4 @@
-//! Dynamic int8 quantization of activations, per block of a row: with `amax` the block's largest
+//! Int8 quantization of activations. Dynamic, per block of a row: with `amax` the block's largest
 //! magnitude, `scale = amax / 127` and `q = clamp(round_half_even(x * (127 / amax)), -127, 127)`, and
 //! the sums of the codes that zero points of a product need: `sum (q_w - z) q_x = sum q_w q_x - z sum q_x`.
 //!
@@ -8,8 +8,12 @@
 //! Bounds: the quotient is within 2.5 units in the last place and the product within one more, so a
 //! code may differ by one where the exact `v = x * 127 / amax` lies within `4 u |v|` of a half, and
 //! nowhere else. Scales are within `4 u`; sums follow their codes and are otherwise exact.
+//!
+//! Static: one scale for the whole tensor that was found beforehand is given, with its reciprocal `r` rounded to
+//! f32, and nothing is searched: `q = clamp(round_half_even(x * r), -127, 127)`. One product is rounded, so a code
+//! may differ by one only where the exact `v = x * r` is no half and lies within `u |v|` of one; scales are equal.
 
-mod cases;
+pub(super) mod cases;
 
 use std::sync::Arc;
 
@@ -30,6 +34,8 @@ const NAME: &str = "quantize_rows";
 pub(super) const X: u32 = 1;
 pub(super) const CODES: u32 = 2;
 const BLOCKS: u32 = 3;
+/// A scale found beforehand, and its reciprocal.
+pub(super) const CODE_SCALE: u32 = 4;
 
 /// 2^-100: a block whose largest magnitude is smaller counts as zero.
 pub(super) const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
@@ -74,6 +80,18 @@ pub struct QuantizeRows {
     pub block: u32,
     /// Elements that share a sum: divides `block`, a multiple of 8 unless it is the whole row.
     pub sum_block: u32,
+    /// Where scales come from.
+    pub scale: BlockScale,
+}
+
+/// Where the scale of a block comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BlockScale {
+    /// Its largest magnitude.
+    #[default]
+    Largest,
+    /// An operand, f32 `[2]` at binding 4: one scale for all blocks, and its reciprocal.
+    Given,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +115,7 @@ impl QuantizeRows {
             x,
             block,
             sum_block,
+            scale: _,
         } = self;
         check_extents(
             NAME,
@@ -179,6 +198,14 @@ pub(super) fn code(quotient: f64) -> i8 {
     quotient.round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
+/// Whether either neighbour may be the device's code of one rounded product; a half is a number of f32 itself, so
+/// that a product that is one is exact.
+fn is_ambiguous_product(product: f64) -> bool {
+    let size = product.abs();
+    let distance = (size.fract() - 0.5).abs();
+    distance > 0.0 && distance <= U * size
+}
+
 /// Whether either neighbour may be the device's code.
 pub(super) fn is_ambiguous(quotient: f64) -> bool {
     let size = quotient.abs();
@@ -188,12 +215,42 @@ pub(super) fn is_ambiguous(quotient: f64) -> bool {
 impl QuantizeLaunch {
     /// Blocks in row order.
     fn quotients(&self, operands: &HostOperands<'_>) -> Vec<Block> {
-        let QuantizeRows { m, k, x, block, .. } = self.shape;
+        let QuantizeRows {
+            m,
+            k,
+            x,
+            block,
+            scale,
+            ..
+        } = self.shape;
         let values = x.unpack(operands.words(X), m as usize * k as usize);
-        values
-            .chunks_exact(block as usize)
-            .map(Block::new)
-            .collect()
+        let of_block = |values: &[f32]| match scale {
+            BlockScale::Largest => Block::new(values),
+            BlockScale::Given => {
+                let given = operands.f32(CODE_SCALE);
+                let scaled = |&value: &f32| f64::from(value) * f64::from(given[1]);
+                Block {
+                    scale: given[0].into(),
+                    quotients: values.iter().map(scaled).collect(),
+                }
+            }
+        };
+        values.chunks_exact(block as usize).map(of_block).collect()
+    }
+
+    fn is_ambiguous(&self, quotient: f64) -> bool {
+        match self.shape.scale {
+            BlockScale::Largest => is_ambiguous(quotient),
+            BlockScale::Given => is_ambiguous_product(quotient),
+        }
+    }
+
+    /// Module that a slot of scales is filled with.
+    const fn scale_module(&self) -> &'static str {
+        match self.shape.scale {
+            BlockScale::Largest => "largest",
+            BlockScale::Given => "given",
+        }
     }
 
     /// One value per code, padding included, from a function of the exact quotient.
@@ -250,6 +307,7 @@ impl QuantizeLaunch {
         fits.then(|| {
             Variant::new(SUBGROUP_ENTRY)
                 .slot("x", x)
+                .slot("chunk_scale", self.scale_module())
                 .number("BLOCKS", together)
                 .number("ROUNDS", rounds)
                 .number("SUBGROUP", size)
@@ -269,8 +327,13 @@ impl Launch for QuantizeLaunch {
             x,
             block,
             sum_block,
+            scale,
         } = self.shape;
-        format!("m={m} k={k} x-{x} block={block} sums={sum_block}")
+        let given = match scale {
+            BlockScale::Largest => "",
+            BlockScale::Given => " static",
+        };
+        format!("m={m} k={k} x-{x} block={block} sums={sum_block}{given}")
     }
 
     fn slots(&self) -> Vec<Slot> {
@@ -288,7 +351,7 @@ impl Launch for QuantizeLaunch {
             access,
             bytes,
         };
-        vec![
+        let mut slots = vec![
             slot(
                 X,
                 "x",
@@ -297,7 +360,11 @@ impl Launch for QuantizeLaunch {
             ),
             slot(CODES, "codes", Access::Write, codes.code_bytes()),
             slot(BLOCKS, "blocks", Access::Write, all.block_bytes()),
-        ]
+        ];
+        if self.shape.scale == BlockScale::Given {
+            slots.push(slot(CODE_SCALE, "code_scale", Access::Read, 8));
+        }
+        slots
     }
 
     fn params(&self) -> Vec<u8> {
@@ -339,6 +406,7 @@ impl Launch for QuantizeLaunch {
             Variant::new(NAME)
                 .slot("x", x)
                 .slot("reduce", reduce)
+                .slot("block_scale", self.scale_module())
                 .number("LANES", lanes)
                 .number("WORKGROUP_SIZE", workgroup)
         };
@@ -435,17 +503,21 @@ impl Launch for QuantizeLaunch {
         let ambiguous = |quotients: &[f64]| {
             quotients
                 .iter()
-                .filter(|&&quotient| is_ambiguous(quotient))
+                .filter(|&&quotient| self.is_ambiguous(quotient))
                 .count() as u32
         };
-        vec![
-            Bound::Steps(self.per_code(&blocks, |quotient| u32::from(is_ambiguous(quotient)))),
-            Bound::Absolute(
+        let scales = match self.shape.scale {
+            BlockScale::Largest => Bound::Absolute(
                 self.scales(&blocks)
                     .into_iter()
                     .map(|scale| 4.0 * U * scale)
                     .collect(),
             ),
+            BlockScale::Given => Bound::Exact,
+        };
+        vec![
+            Bound::Steps(self.per_code(&blocks, |quotient| u32::from(self.is_ambiguous(quotient)))),
+            scales,
             Bound::Steps(self.per_segment(&blocks, ambiguous)),
         ]
     }
@@ -475,7 +547,10 @@ impl Launch for QuantizeLaunch {
                     ..self.shape.codes()
                 }
                 .block_bytes(),
-            )],
+            )]
+            .into_iter()
+            .chain((self.shape.scale == BlockScale::Given).then_some((CODE_SCALE, 8)))
+            .collect(),
         };
         let tiles = cut(m, 1, &streams, limit, alignment)?;
         let part = |tile: super::split::Tile| {
@@ -509,6 +584,10 @@ fn workload(asked: &mut Workload<'_>) -> Result<Arc<dyn Launch>, WorkloadError> 
         x: asked.float().unwrap_or(FloatType::F32),
         block,
         sum_block: block,
+        scale: match asked.take("static", |word| (word == "static").then_some(())) {
+            Some(()) => BlockScale::Given,
+            None => BlockScale::Largest,
+        },
     };
     Ok(shape.launch()?)
 }
@@ -532,13 +611,13 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "largest_value_instead_of_magnitude",
-        module: NAME,
+        module: "block_scale/largest",
         find: "max(abs(values.low), abs(values.high))",
         replace: "max(values.low, values.high)",
     },
     Edit {
         name: "subgroup_largest_of_each_lane",
-        module: SUBGROUP_ENTRY,
+        module: "chunk_scale/largest",
         find: "subgroupMax(largest)",
         replace: "largest",
     },
@@ -568,9 +647,27 @@ const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "last_step_not_searched",
-        module: NAME,
+        module: "block_scale/largest",
         find: "step < end;",
         replace: "step + 1u < end;",
+    },
+    Edit {
+        name: "given_scale_in_the_place_of_its_reciprocal",
+        module: "block_scale/given",
+        find: "code_scale[1]",
+        replace: "code_scale[0]",
+    },
+    Edit {
+        name: "subgroup_given_scale_in_the_place_of_its_reciprocal",
+        module: "chunk_scale/given",
+        find: "code_scale[1]",
+        replace: "code_scale[0]",
+    },
+    Edit {
+        name: "codes_that_wrap_instead_of_staying_at_the_largest",
+        module: "quantize_rows/code",
+        find: "vec4<i32>(clamp(round(values * inverse_scale), vec4<f32>(-127.0), vec4<f32>(127.0)))",
+        replace: "vec4<i32>(round(values * inverse_scale))",
     },
     Edit {
         name: "sum_of_a_neighbouring_step",

@@ -1,16 +1,83 @@
-//! Dynamic int8 quantization of activations, the definition that the device kernel is compared
+//! Int8 quantization of activations, dynamic and static: the definitions that the device kernels are compared
 //! with.
 //!
 //! Row `i`, block `b` of `x [m, k]`: `scale = amax / 127`, `q = clamp(round_half_even(x * (127 /
 //! amax)), -127, 127)`, so `x ~= scale * q`. Sums of codes serve zero points: `sum (q_w - z) q_x =
 //! sum q_w q_x - z sum q_x`. They have their own block length because it is the group of the
 //! *weights* that fixes which codes share a `z`.
+//!
+//! Static: one scale for a whole tensor, found beforehand ([`StaticScale`]), `q = clamp(round_half_even(x * r), -127,
+//! 127)` with `r` the scale's reciprocal rounded to f32. Nothing but the product is rounded before the code, so no
+//! division decides what a device makes of a value.
 
 use super::error::QuantError;
 use super::format::{Bits, Granularity};
 use super::layout::{Shape, check_finite, pack_row, row_stride_words};
 
 const MAX_CODE: f64 = 127.0;
+
+/// The scale of activations that calibration found beforehand: one for a whole tensor.
+///
+/// It is kept as its bits, so that formats of activations can be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StaticScale(u32);
+
+impl StaticScale {
+    /// 2^-100: smaller ones have reciprocals that a device may not multiply subnormal values by.
+    pub const SMALLEST: f32 = f32::from_bits((127 - 100) << 23);
+    /// 2^100: the reciprocals of larger ones get close to subnormals.
+    pub const LARGEST: f32 = f32::from_bits((127 + 100) << 23);
+    /// The scale of inputs that were zero in every sample: the 2^-23 that PyTorch's observers and compressed-tensors
+    /// have for a range of zero.
+    pub const OF_ZEROS: Self = Self(f32::EPSILON.to_bits());
+
+    /// A scale of the activations `tensor`.
+    ///
+    /// # Errors
+    /// [`QuantError::StaticScale`] unless it is between [`Self::SMALLEST`] and [`Self::LARGEST`].
+    pub fn new(tensor: &str, scale: f32) -> Result<Self, QuantError> {
+        if (Self::SMALLEST..=Self::LARGEST).contains(&scale) {
+            return Ok(Self(scale.to_bits()));
+        }
+        Err(QuantError::StaticScale {
+            tensor: tensor.to_owned(),
+            scale,
+        })
+    }
+
+    /// The scale whose largest code is the magnitude `amax`, rounded to f32; [`Self::OF_ZEROS`] where it is 0, or so
+    /// small that it counts as that.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_largest(tensor: &str, amax: f64) -> Result<Self, QuantError> {
+        let largest_zero = MAX_CODE * f64::from(Self::SMALLEST);
+        if (0.0..largest_zero).contains(&amax) {
+            return Ok(Self::OF_ZEROS);
+        }
+        Self::new(tensor, (amax / MAX_CODE) as f32)
+    }
+
+    /// The scale.
+    #[must_use]
+    pub const fn get(self) -> f32 {
+        f32::from_bits(self.0)
+    }
+
+    /// What values are multiplied by: one over the scale, rounded to f32.
+    #[must_use]
+    pub fn reciprocal(self) -> f32 {
+        (1.0 / f64::from(self.get())) as f32
+    }
+
+    /// The code of a value. NaN has the code 0, as every reference here has it; what a device makes of it is not
+    /// promised.
+    #[must_use]
+    pub fn code(self, value: f32) -> i8 {
+        let scaled = (f64::from(value) * f64::from(self.reciprocal())).round_ties_even();
+        scaled.clamp(-MAX_CODE, MAX_CODE) as i8
+    }
+}
 
 /// Activations quantized to int8, with a scale per block and the sums of their codes.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +214,48 @@ mod tests {
         let rows = quantize_rows_reference(&[tiny, -tiny, f32::from_bits(1)], 1, 3, 3, 3).unwrap();
         assert_eq!(rows.codes[0], 0x0001_817f);
         assert_eq!(rows.scales, [f32::from_bits(1)]);
+    }
+
+    #[test]
+    fn static_codes_are_ties_to_even_clamped_and_within_half_a_step() {
+        let two = StaticScale::new("x", 2.0).unwrap();
+        let codes = [1.0, 3.0, -5.0, 254.0, 256.0, -1e30, f32::INFINITY, 0.0].map(|x| two.code(x));
+        assert_eq!(codes, [0, 2, -2, 127, 127, -127, 127, 0]);
+        assert_eq!(two.code(f32::NAN), 0);
+        let scale = StaticScale::of_largest("x", 3.0).unwrap();
+        let mut stream = Philox::new(6).stream(0);
+        for _ in 0..200 {
+            let x = stream.normal().clamp(-3.0, 3.0);
+            let error = (f64::from(x) - f64::from(scale.get()) * f64::from(scale.code(x))).abs();
+            assert!(error <= f64::from(scale.get()) * 0.500_02, "{x}");
+        }
+    }
+
+    #[test]
+    fn static_scales_are_numbers_that_have_a_reciprocal() {
+        assert_eq!(StaticScale::SMALLEST, 2f32.powi(-100));
+        assert_eq!(StaticScale::LARGEST, 2f32.powi(100));
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-31, 2e30] {
+            let error = StaticScale::new("2.input_scale", bad).unwrap_err();
+            let message = error.to_string();
+            assert!(
+                message.starts_with("2.input_scale: a scale of "),
+                "{message}"
+            );
+            assert!(message.ends_with("2^-100 to 2^100"), "{message}");
+        }
+        for zero in [0.0, 1e-40, 1e-30] {
+            assert_eq!(
+                StaticScale::of_largest("x", zero),
+                Ok(StaticScale::OF_ZEROS)
+            );
+        }
+        let zeros = StaticScale::OF_ZEROS;
+        assert_eq!(zeros.get(), f32::EPSILON);
+        assert_eq!(zeros.code(0.0), 0);
+        for bad in [f64::NAN, -1.0, f64::INFINITY] {
+            assert!(StaticScale::of_largest("x", bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -138,6 +138,14 @@ pub enum QuantError {
         /// Largest allowed.
         max: i32,
     },
+    /// A scale of static activations that has no reciprocal to multiply by.
+    #[error("{tensor}: a scale of {scale} for activations; allowed: 2^-100 to 2^100")]
+    StaticScale {
+        /// Tensor name.
+        tensor: String,
+        /// The scale.
+        scale: f32,
+    },
     /// A block length of zero.
     #[error("{tensor}: {what} 0; a block has at least one element")]
     EmptyBlock {

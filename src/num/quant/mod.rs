@@ -3,7 +3,7 @@
 //! [`quantize()`] turns a row-major `[n, k]` f32 matrix (`n` output features, `k` input features)
 //! into a [`QuantizedMatrix`] under a [`Scheme`]; importers and better quantizers hand their own
 //! codes to [`QuantizedMatrix::from_codes`]. [`quantize_rows_reference`] is the dynamic int8 side
-//! for activations. The packed words are described in [`layout`], the conventions of other tools in
+//! for activations, [`StaticScale`] the static one. The packed words are described in [`layout`], the conventions of other tools in
 //! [`scheme`], what training sees of it all in [`fake`].
 
 pub mod activation;
@@ -18,7 +18,7 @@ pub mod rule;
 pub mod scheme;
 pub mod width;
 
-pub use activation::{QuantizedRows, quantize_rows_reference};
+pub use activation::{QuantizedRows, StaticScale, quantize_rows_reference};
 pub use error::QuantError;
 pub use fake::CodeRange;
 pub use format::{Bits, Granularity, QuantFormat, ScaleType, Zero};
