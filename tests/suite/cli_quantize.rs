@@ -81,8 +81,89 @@ fn a_network_becomes_a_folder_that_opens_again_and_says_what_was_lost() {
 }
 
 #[test]
+fn scales_of_activations_are_found_beforehand_planned_stored_and_made_again() {
+    let out = tempfile::tempdir().expect("a folder");
+    let folder = out.path().join("static").display().to_string();
+    let asked = [
+        folder.as_str(),
+        "--scheme",
+        "w8a8",
+        "--activations",
+        "int8-static-p0.999",
+        "--method",
+        "nearest",
+        "--calib",
+        "32",
+        "--json",
+    ];
+    let planned = quantize(&[&asked[..], &["--plan"]].concat());
+    assert_eq!(planned.status.code(), Some(0), "{}", said(&planned));
+    let plan: serde_json::Value = serde_json::from_slice(&planned.stdout).expect("JSON");
+    assert_eq!(plan[0]["becomes"], "int8-channel x int8-static-p0.999");
+    let output = quantize(&asked);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [before, after] = [0, 1].map(|at| report["accuracy"][at].as_f64().expect("a number"));
+    assert!(before - after <= 0.003, "{before} {after}");
+    let run = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(words)
+            .env(
+                "LAPIDARY_CACHE",
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+            )
+            .output()
+            .expect("the command starts");
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{words:?}: {}",
+            said(&output)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let shown: serde_json::Value =
+        serde_json::from_str(&run(&["inspect", &folder, "--json"])).expect("JSON");
+    let first = &shown["tensors"][0];
+    assert_eq!(first["format"], "int8-channel x int8-static");
+    let scale = first["input_scale"].as_f64().expect("a number");
+    assert!(scale > 0.0 && scale <= 1.0 / 127.0 + 1e-9, "{scale}");
+    assert_eq!(shown["tensors"][1]["input_scale"], serde_json::Value::Null);
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fmnist_mlp_f32.safetensors");
+    let base = base.display().to_string();
+    let verified = run(&[
+        "verify",
+        &folder,
+        "--against",
+        &base,
+        "--device",
+        "llvmpipe",
+    ]);
+    assert!(
+        verified.contains("gives the same bytes again"),
+        "{verified}"
+    );
+}
+
+#[test]
 fn schemes_and_weights_that_do_not_fit_are_told_with_the_fix() {
     for (arguments, message) in [
+        (
+            &["out", "--scheme", "int8", "--activations", "int8-statik"][..],
+            "activations = int8-statik; allowed: float, int8, int8-g32, int8-g64, int8-static",
+        ),
+        (
+            &[
+                "out",
+                "--scheme",
+                "int8",
+                "--activations",
+                "int8-static",
+                "--qat-epochs",
+                "1",
+            ][..],
+            "activations of quantization-aware training = int8-static",
+        ),
         (&["out", "--scheme", "int5"][..], "the nearest is int"),
         (
             &["out", "--scheme", "int4-g32"][..],

@@ -49,6 +49,7 @@ mod qat_networks;
 mod quantize;
 mod shaders;
 mod sparse;
+mod static_inputs;
 mod support;
 mod train;
 mod train_mixed;

@@ -8,6 +8,7 @@ use lapidary::io::hf::HfFolder;
 use lapidary::io::read_text;
 use lapidary::io::safetensors::SafetensorsFile;
 use lapidary::models::Network as _;
+use lapidary::num::StaticScale;
 use serde::Serialize;
 
 use crate::generate;
@@ -124,6 +125,9 @@ struct StoredRow {
     shape: Vec<usize>,
     n_bytes: u64,
     sparsity: f64,
+    /// Of its inputs, where calibration found one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_scale: Option<f32>,
 }
 
 /// The folder of a model: every tensor's format.
@@ -137,6 +141,7 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
             shape: stored.shape().to_vec(),
             n_bytes,
             sparsity: stored.sparsity(),
+            input_scale: stored.input_scale().map(StaticScale::get),
         });
     }
     let n_bytes: u64 = tensors.iter().map(|row| row.n_bytes).sum();
@@ -160,9 +165,13 @@ fn model(common: &CommonOptions, folder: &Path) -> Result<(), Failure> {
     let mut rows = table(&["tensor", "format", "shape", "bytes", "zeros"]);
     for row in &report.tensors {
         let shape: Vec<String> = row.shape.iter().map(ToString::to_string).collect();
+        let format = match row.input_scale {
+            Some(scale) => format!("{}, scale {scale:.4e}", row.format),
+            None => row.format.clone(),
+        };
         rows.add_row([
             row.name.clone().into(),
-            row.format.clone().into(),
+            format.into(),
             shape.join(" x ").into(),
             number(row.n_bytes),
             number(format!("{:.1}%", 100.0 * row.sparsity)),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use lapidary::compress::model::{Activations, Model};
+use lapidary::compress::model::{Model, Stored};
 use lapidary::compress::quantize::{Action, Gptq, Misfit, Order, Planned};
 use lapidary::compress::stage::Context;
 use lapidary::compress::stage::qat::{QatLog, QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
-    Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
+    ActivationScheme, Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
 };
 use lapidary::compress::transformer::decoder::Change;
 use lapidary::num::optim::{Convention, Optimizer};
@@ -33,20 +33,6 @@ enum MisfitName {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ActivationsName {
-    /// As they are.
-    Float,
-    /// Quantized to int8, a scale a row.
-    Int8,
-    /// Quantized to int8, a scale for 32 inputs.
-    #[value(name = "int8-g32")]
-    Int8G32,
-    /// Quantized to int8, a scale for 64 inputs.
-    #[value(name = "int8-g64")]
-    Int8G64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OrderName {
     /// Inputs of large mean squares first; scales of groups found before.
     Activation,
@@ -60,6 +46,7 @@ enum OrderName {
 #[command(after_help = "Examples:\n  \
     lapidary quantize mlp.safetensors mlp-int8 --scheme int8\n  \
     lapidary quantize mlp.safetensors mlp-w8a8 --scheme w8a8 --method smoothquant\n  \
+    lapidary quantize mlp.safetensors mlp-w8a8 --scheme w8a8 --activations int8-static --calib 1024\n  \
     lapidary quantize mlp.safetensors mlp-int4 --scheme int4-g32 --on-misfit smaller-group --keep '5.*'\n  \
     lapidary quantize mlp.safetensors mlp-int4 --scheme w4a16-g64 --on-misfit int8 --plan\n  \
     lapidary quantize mlp.safetensors mlp-int2 --scheme int2-g16 --qat-epochs 2\n  \
@@ -103,9 +90,11 @@ pub struct QuantizeCommand {
     /// What becomes of a weight that the scheme does not fit.
     #[arg(long, value_enum, default_value = "error")]
     on_misfit: MisfitName,
-    /// How activations meet the weights; by default what the scheme says.
-    #[arg(long, value_enum)]
-    activations: Option<ActivationsName>,
+    /// How activations meet the weights: float; int8, int8-g32 or int8-g64 with a scale for each row, 32 or 64 inputs, as
+    /// they come; int8-static with one scale a layer, found by calibration, and -mse, -kl or -p0.999 (a share) for ranges
+    /// without outliers. By default what the scheme says.
+    #[arg(long, value_name = "NAME", value_parser = activations)]
+    activations: Option<ActivationScheme>,
     /// Take the mean error of a layer's outputs into its bias.
     #[arg(long)]
     bias_correction: bool,
@@ -173,7 +162,8 @@ pub fn run(common: &CommonOptions, options: &QuantizeCommand) -> Result<(), Fail
     let opened = making.open()?;
     let planned = plan_quantize(&opened.model, &settings(options))?;
     if options.plan {
-        return print_plan(common, &planned);
+        let activations = settings(options).scheme.activations;
+        return print_plan(common, &planned, (&opened.model, activations));
     }
     making.check_out()?;
     let engine = train::engine(common, &options.device)?;
@@ -221,6 +211,12 @@ impl QuantizeCommand {
                 settings.scheme
             )));
         };
+        if let ActivationScheme::Static(_) = settings.scheme.activations {
+            let given = settings.scheme.activations;
+            return Err(Failure::Usage(format!(
+                "--activations {given} for a language model; allowed: float, int8, int8-g32, int8-g64"
+            )));
+        }
         let usual = match self.calibration.text() {
             Some(_) => Method::Gptq,
             None => Method::Nearest,
@@ -229,7 +225,7 @@ impl QuantizeCommand {
             linear,
             coding: self.method.unwrap_or(usual),
             gptq: settings.gptq,
-            activations: settings.scheme.activations,
+            activations: settings.scheme.activations.as_they_come(),
             misfit: settings.misfit,
         };
         let compressing = Compressing {
@@ -273,6 +269,11 @@ fn scheme(name: &str) -> Result<QuantizeScheme, String> {
         .map_err(|error| error.to_string())
 }
 
+fn activations(name: &str) -> Result<ActivationScheme, String> {
+    name.parse::<ActivationScheme>()
+        .map_err(|error| error.to_string())
+}
+
 fn damping(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share.is_finite() => Ok(share),
@@ -289,13 +290,7 @@ fn method(name: &str) -> Result<Method, String> {
 }
 
 fn settings(options: &QuantizeCommand) -> QuantizeOptions {
-    let activations = match options.activations {
-        None => options.scheme.activations,
-        Some(ActivationsName::Float) => Activations::Float,
-        Some(ActivationsName::Int8) => Activations::Int8PerRow,
-        Some(ActivationsName::Int8G32) => Activations::Int8PerBlock(32),
-        Some(ActivationsName::Int8G64) => Activations::Int8PerBlock(64),
-    };
+    let activations = options.activations.unwrap_or(options.scheme.activations);
     let scheme = QuantizeScheme {
         activations,
         ..options.scheme
@@ -327,12 +322,21 @@ fn settings(options: &QuantizeCommand) -> QuantizeOptions {
     }
 }
 
-fn print_plan(common: &CommonOptions, planned: &[Planned]) -> Result<(), Failure> {
+fn print_plan(
+    common: &CommonOptions,
+    planned: &[Planned],
+    (model, activations): (&Model, ActivationScheme),
+) -> Result<(), Failure> {
+    // Pruned weights are met by float ones.
+    let met = |name: &str| match (activations, model.tensor(name)) {
+        (ActivationScheme::FLOAT, _) | (_, Some(Stored::Sparse { .. })) => String::new(),
+        (activations, _) => format!(" x {activations}"),
+    };
     let weight = |one: &Planned| PlannedWeight {
         name: one.name.clone(),
         becomes: match one.action {
             Action::Keep => "kept".to_owned(),
-            Action::Quantize(linear) => linear.to_string(),
+            Action::Quantize(linear) => format!("{linear}{}", met(&one.name)),
             Action::Levels(codebook, granularity) => {
                 QuantizeScheme::levels(codebook, granularity).to_string()
             }

@@ -138,6 +138,7 @@ fn place(uploads: &mut Recording, stored: &Stored, routes: &Routes) -> Placed {
         Activations::Float => ActivationPath::Float,
         Activations::Int8PerRow => ActivationPath::Int8PerRow,
         Activations::Int8PerBlock(size) => ActivationPath::Int8PerBlock(*size),
+        Activations::Int8Static(scale) => ActivationPath::Int8Static(*scale),
     };
     match stored {
         Stored::Float(tensor) => Placed::Dense(uploads.upload(tensor)),

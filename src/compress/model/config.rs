@@ -91,6 +91,7 @@ impl WeightConfig {
             Activations::Float => None,
             Activations::Int8PerRow => Some(ActivationArgs::Token.to_json()),
             Activations::Int8PerBlock(size) => Some(ActivationArgs::Group(*size).to_json()),
+            Activations::Int8Static(_) => Some(ActivationArgs::Tensor.to_json()),
         };
         match stored {
             Stored::Float(_) => None,

@@ -170,6 +170,9 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
         None => Activations::Float,
         Some(ActivationArgs::Token) => Activations::Int8PerRow,
         Some(ActivationArgs::Group(size)) => Activations::Int8PerBlock(size),
+        Some(ActivationArgs::Tensor) => {
+            Activations::Int8Static(storage::read_input_scale(file, layer)?)
+        }
     };
     let shape = one.shape.clone();
     if let (storage::LAPIDARY_LEVELS, Some(levels)) = (one.storage.as_str(), &one.levels) {
@@ -192,6 +195,11 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
             })
         }
         ("sparse-24-bitmask" | "sparse-bitmask" | storage::LAPIDARY_SPARSE, args, Some(layout)) => {
+            if let Activations::Int8Static(_) = activations {
+                return Err(format!(
+                    "weights.{layer}.input_activations is static; no kernel multiplies pruned weights in integers"
+                ));
+            }
             let values = match (args, one.values.as_deref()) {
                 (Some(args), None) => Ok(args),
                 (None, Some("f32")) => Err(false),

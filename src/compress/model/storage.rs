@@ -7,6 +7,7 @@
 //!   `lapidary-spread`: as `pack-quantized`, with zero points of 4 bits in units of a half or a quarter code.
 //! * Codes of levels, for which it has no layout either, as `lapidary-levels`: `X.level_codes` u8, two of 4 bits to a
 //!   byte, the first in the high half, and `X.level_scale` f32.
+//! * The scale of a layer's inputs that was found beforehand as `X.input_scale`, f32 `[1]`, as compressed-tensors has it.
 //! * Pruned float weights as `sparse-24-bitmask` or `sparse-bitmask` of compressed-tensors.
 //! * Pruned weights with quantized values, for which it has no layout, as `lapidary-sparse`: the kept values
 //!   as `X.sparse.weight..` in the code layouts above, and the places as the words that kernels read:
@@ -23,7 +24,7 @@ use crate::io::safetensors::{SafetensorsFile, shown};
 use crate::num::sparse::{BlockParts, DeltaParts, NmParts};
 use crate::num::{
     Bits, BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Granularity, NmMatrix, NmPattern,
-    QuantFormat, SparseLayout, SparseMatrix, ValueFormat, Values,
+    QuantFormat, SparseLayout, SparseMatrix, StaticScale, ValueFormat, Values,
 };
 use crate::tensor::{DType, HostTensor};
 
@@ -196,6 +197,9 @@ const PARTS: [&str; 15] = [
     "sparse_deltas",
 ];
 
+/// What stands behind `X.` in the name of the scale of its inputs.
+const INPUT_SCALE: &str = "input_scale";
+
 /// Whether a name may be that of a part of a tensor.
 pub(super) fn is_part(part: &str, (name, stored): (&str, &Stored)) -> bool {
     if matches!(stored, Stored::Float(_)) {
@@ -204,6 +208,9 @@ pub(super) fn is_part(part: &str, (name, stored): (&str, &Stored)) -> bool {
     let rest = part
         .strip_prefix(layer_of(name))
         .and_then(|rest| rest.strip_prefix('.'));
+    if rest == Some(INPUT_SCALE) {
+        return stored.input_scale().is_some();
+    }
     let rest = rest.map(|rest| rest.strip_prefix("sparse.").unwrap_or(rest));
     rest.is_some_and(|rest| PARTS.contains(&rest))
 }
@@ -219,11 +226,12 @@ pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, M
         Stored::Quantized { matrix, .. } => {
             let (_, args) = codes_args(matrix);
             let matrix = matrix.matrix();
-            Ok(code_parts(
-                layer,
-                (matrix, &args),
-                codes_format(matrix.format()),
-            )?)
+            let mut parts = code_parts(layer, (matrix, &args), codes_format(matrix.format()))?;
+            if let Some(scale) = stored.input_scale() {
+                let tensor = HostTensor::from_f32(vec![1], &[scale.get()])?;
+                parts.push((format!("{layer}.{INPUT_SCALE}"), tensor));
+            }
+            Ok(parts)
         }
         Stored::Levels { matrix, .. } => {
             let codes = matrix.packed_codes();
@@ -276,6 +284,26 @@ fn places(matrix: &SparseMatrix) -> Vec<(&'static str, &[u32])> {
             vec![("deltas", delta.deltas()), ("starts", delta.row_starts())]
         }
     }
+}
+
+/// Reads the scale of a layer's inputs that was found beforehand.
+///
+/// # Errors
+/// What is wrong, with the tensor's name.
+pub(super) fn read_input_scale(file: &SafetensorsFile, layer: &str) -> Result<StaticScale, String> {
+    let name = format!("{layer}.{INPUT_SCALE}");
+    let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+    let scale = match tensor.to_f32() {
+        Ok(values) if tensor.dtype() == DType::F32 && tensor.shape() == [1] => values[0],
+        Ok(_) | Err(_) => {
+            return Err(format!(
+                "tensor {name} is {} {:?}; expected f32 [1]",
+                tensor.dtype(),
+                tensor.shape()
+            ));
+        }
+    };
+    StaticScale::new(&name, scale).map_err(|error| error.to_string())
 }
 
 /// Reads the codes of levels of a weight of `shape`.

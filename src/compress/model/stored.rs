@@ -1,7 +1,7 @@
 //! How a tensor of a network is stored.
 
 use crate::compress::quantize::{CodebookMatrix, LinearMatrix};
-use crate::num::{QuantizedMatrix, SparseMatrix};
+use crate::num::{QuantizedMatrix, SparseMatrix, StaticScale};
 use crate::tensor::{DType, HostTensor};
 
 /// How activations meet a quantized weight when the layer runs.
@@ -13,6 +13,8 @@ pub enum Activations {
     Int8PerRow,
     /// The same with a scale for this many elements of a row.
     Int8PerBlock(u32),
+    /// The same with one scale for all of the layer's inputs, found by calibration beforehand.
+    Int8Static(StaticScale),
 }
 
 /// A tensor in one of the formats that files hold.
@@ -76,8 +78,8 @@ impl Stored {
             .unwrap_or_else(|error| unreachable!("{error}"))
     }
 
-    /// `f32`, `int4-g64`, `int2-g16`, `2:4 int8-channel`, `nf4-g32`, with ` x int8` where activations are quantized
-    /// too.
+    /// `f32`, `int4-g64`, `int2-g16`, `2:4 int8-channel`, `nf4-g32`, with ` x int8` or ` x int8-static` where
+    /// activations are quantized too.
     pub fn format(&self) -> String {
         let (name, activations) = match self {
             Self::Float(tensor) => return tensor.dtype().to_string(),
@@ -97,6 +99,20 @@ impl Stored {
             Activations::Float => name,
             Activations::Int8PerRow => format!("{name} x int8"),
             Activations::Int8PerBlock(size) => format!("{name} x int8-g{size}"),
+            Activations::Int8Static(_) => format!("{name} x int8-static"),
+        }
+    }
+
+    /// The scale of its inputs that was found beforehand, where it has one.
+    pub const fn input_scale(&self) -> Option<StaticScale> {
+        match self {
+            Self::Quantized {
+                activations: Activations::Int8Static(scale),
+                ..
+            } => Some(*scale),
+            Self::Float(_) | Self::Quantized { .. } | Self::Levels { .. } | Self::Sparse { .. } => {
+                None
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::data::StandardizeBy;
 use crate::models::Layer;
 use crate::num::{
     BlockShape, DeltaBits, Dense, Granularity, NmPattern, Scheme, SparseLayout, SparseMatrix,
-    ValueFormat, quantize,
+    StaticScale, ValueFormat, quantize,
 };
 use crate::ops::nn::Curve;
 
@@ -232,6 +232,12 @@ fn a_model_comes_back_as_it_was_in_every_format() {
             "1.weight",
             &Scheme::int4_group_zero_point(16),
             Activations::Int8PerBlock(32),
+        ),
+        quantized(
+            &base,
+            "1.weight",
+            &Scheme::int8_channel(),
+            Activations::Int8Static(StaticScale::new("1.input_scale", 0.03).unwrap()),
         ),
     ];
     for layout in [

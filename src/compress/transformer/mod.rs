@@ -178,6 +178,7 @@ fn place(
         Activations::Float => ActivationPath::Float,
         Activations::Int8PerRow => ActivationPath::Int8PerRow,
         Activations::Int8PerBlock(size) => ActivationPath::Int8PerBlock(*size),
+        Activations::Int8Static(scale) => ActivationPath::Int8Static(*scale),
     };
     let (weight, activations) = match &compressed.stored {
         Stored::Float(tensor) => (

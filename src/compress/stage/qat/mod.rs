@@ -15,7 +15,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::kept::{Kept, Notes};
-use super::quantize::{QuantizeOptions, fold_normalizations, kept_scheme, plan_quantize};
+use super::quantize::{
+    ActivationScheme, QuantizeOptions, fold_normalizations, kept_scheme, plan_quantize,
+};
 use super::{Context, StageError};
 use crate::compress::model::{Activations, Model, Stored, matrix_shape};
 use crate::compress::quantize::{Action, Linear, Planned, RangeChoice};
@@ -119,6 +121,13 @@ pub fn qat(
     options: &QatOptions,
 ) -> Result<(Model, QatLog), StageError> {
     let scheme = &options.quantize.scheme;
+    if let ActivationScheme::Static(_) = scheme.activations {
+        return Err(StageError::Setting {
+            what: "activations of quantization-aware training".to_owned(),
+            given: scheme.activations.to_string(),
+            allowed: "float, int8, int8-g32, int8-g64".to_owned(),
+        });
+    }
     let (is_served, allowed) = match options.scales {
         QatScales::Learned => (
             scheme.as_linear().and_then(learned_coding_of).is_some(),
@@ -145,8 +154,8 @@ pub fn qat(
     let planned = plan_quantize(&folded, &options.quantize)?;
     let firsts = firsts(&folded, &planned, options.scales)?;
     let network = seen_quantized(&folded, &planned, &firsts)?;
-    let network = match scheme.activations {
-        Activations::Float => network,
+    let network = match scheme.activations.as_they_come() {
+        Activations::Float | Activations::Int8Static(_) => network,
         Activations::Int8PerRow | Activations::Int8PerBlock(_) => {
             log.notes
                 .push("training sees int8 inputs of linear layers, a scale a row".to_owned());

@@ -60,8 +60,8 @@ pub(super) fn store(
                         None => round_to_nearest(&weights, &linear)?,
                     },
                     // Training knows scales of rows.
-                    activations: match options.quantize.scheme.activations {
-                        Activations::Float => Activations::Float,
+                    activations: match options.quantize.scheme.activations.as_they_come() {
+                        Activations::Float | Activations::Int8Static(_) => Activations::Float,
                         Activations::Int8PerRow | Activations::Int8PerBlock(_) => {
                             Activations::Int8PerRow
                         }

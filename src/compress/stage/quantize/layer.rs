@@ -19,7 +19,7 @@ use super::super::calibrate::LayerInputs;
 use super::super::few::against_gptq;
 use super::log::LayerLog;
 use super::smooth::{divide, maker, unscaled};
-use super::{Method, QuantizeOptions, layer_index};
+use super::{ActivationScheme, Method, QuantizeOptions, layer_index};
 
 /// A model on its way.
 pub(super) struct Work<'a> {
@@ -291,7 +291,8 @@ impl<'a> Work<'a> {
 
     /// How activations meet the codes: blocks that do not fit give way to rows.
     fn activations(&self, log: &mut LayerLog, linear: &Linear) -> Activations {
-        let asked = self.options.scheme.activations;
+        // Scales that are found beforehand are found when all layers are stored.
+        let asked = self.options.scheme.activations.as_they_come();
         let Activations::Int8PerBlock(block) = asked else {
             return asked;
         };
@@ -343,7 +344,7 @@ impl<'a> Work<'a> {
         }
         log.notes
             .push("kept values of a pruned weight, rounded to nearest".to_owned());
-        if self.options.scheme.activations != Activations::Float {
+        if self.options.scheme.activations != ActivationScheme::FLOAT {
             log.notes.push(
                 "activations stay float: no kernel multiplies pruned weights in integers"
                     .to_owned(),
@@ -383,7 +384,7 @@ impl<'a> Work<'a> {
                 log.notes.push(note);
             }
         }
-        if self.options.scheme.activations != Activations::Float {
+        if self.options.scheme.activations != ActivationScheme::FLOAT {
             log.notes
                 .push("activations stay float: levels are no integers".to_owned());
         }

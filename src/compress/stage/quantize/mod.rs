@@ -4,8 +4,11 @@
 //! Codes come from the CPU in f64. Nothing that is stored is ever NaN: inputs that were zero in every sample have their
 //! weights rounded to nearest, and so has a layer with fewer rows of samples than inputs on which the method loses on
 //! those it did not see ([`few`](super::few)); the reason is in the log.
+//!
+//! Scales of activations that are found beforehand come last, from a pass over the network as it is stored.
 
 mod fit;
+mod inputs;
 mod layer;
 mod log;
 mod scheme;
@@ -26,7 +29,7 @@ use layer::Work;
 pub(super) use layer::kept_scheme;
 
 pub use log::{LayerLog, QuantizeLog};
-pub use scheme::{Codes, QuantizeScheme};
+pub use scheme::{ActivationScheme, Codes, QuantizeScheme};
 
 /// The note of layers that are kept.
 const LAYERS: &str = "layers";
@@ -241,7 +244,8 @@ fn kept_by(keep: &[&str], name: &str) -> Option<String> {
 /// Quantizes a model.
 ///
 /// # Errors
-/// What [`plan_quantize`] and [`calibrate`] say, and [`StageError::Stopped`].
+/// What [`plan_quantize`] and [`calibrate`] say, [`StageError::Compress`] naming a layer whose inputs are too few for a
+/// range chosen by a histogram, and [`StageError::Stopped`].
 pub fn quantize(
     context: &Context<'_>,
     model: &Model,
@@ -282,7 +286,21 @@ pub fn quantize(
             kept.keep_model(done + 1, work.model(), &notes)?;
         }
     }
-    Ok((work.finish(), log))
+    let mut made = work.finish();
+    if let ActivationScheme::Static(range) = options.scheme.activations {
+        let planned: Vec<&str> = planned
+            .iter()
+            .filter(|one| matches!(one.action, Action::Quantize(_)))
+            .map(|one| one.name.as_str())
+            .collect();
+        inputs::find_scales(
+            context,
+            &mut made,
+            (&planned, range),
+            (options.samples, &mut log),
+        )?;
+    }
+    Ok((made, log))
 }
 
 /// The model with its normalizations folded into the layers before them.

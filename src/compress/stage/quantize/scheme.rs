@@ -52,13 +52,98 @@ pub enum Codes {
     Levels(Codebook, Granularity),
 }
 
+/// How activations are to meet the weights: where their scales come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ActivationScheme {
+    /// As they come: float, or in int8 with scales of their own.
+    AsTheyCome(Activations),
+    /// In int8 with one scale for all inputs of a layer, found over the samples that calibrate: the range so chosen of
+    /// what the layer is given in the network as it is stored.
+    Static(RangeChoice),
+}
+
+impl ActivationScheme {
+    /// Float.
+    pub const FLOAT: Self = Self::AsTheyCome(Activations::Float);
+
+    /// How they meet a weight before a scale has been found.
+    pub const fn as_they_come(self) -> Activations {
+        match self {
+            Self::AsTheyCome(activations) => activations,
+            Self::Static(_) => Activations::Float,
+        }
+    }
+}
+
+/// `float`, `int8`, `int8-gN`, `int8-static`, and behind the last `-mse`, `-kl` or `-pS` with a share S.
+impl FromStr for ActivationScheme {
+    type Err = StageError;
+
+    fn from_str(text: &str) -> Result<Self, StageError> {
+        let found = match text {
+            "float" => Some(Self::FLOAT),
+            "int8" => Some(Self::AsTheyCome(Activations::Int8PerRow)),
+            "int8-g32" => Some(Self::AsTheyCome(Activations::Int8PerBlock(32))),
+            "int8-g64" => Some(Self::AsTheyCome(Activations::Int8PerBlock(64))),
+            "int8-static" => Some(Self::Static(RangeChoice::MinMax)),
+            _ => text
+                .strip_prefix("int8-static-")
+                .and_then(range_of)
+                .map(Self::Static),
+        };
+        found.ok_or_else(|| StageError::Setting {
+            what: "activations".to_owned(),
+            given: text.to_owned(),
+            allowed: "float, int8, int8-g32, int8-g64, int8-static, and behind that -mse, -kl or -pS with a share S as \
+                      p0.999"
+                .to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for ActivationScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AsTheyCome(Activations::Float) => f.write_str("float"),
+            Self::AsTheyCome(Activations::Int8PerRow) => f.write_str("int8"),
+            Self::AsTheyCome(Activations::Int8PerBlock(size)) => write!(f, "int8-g{size}"),
+            Self::AsTheyCome(Activations::Int8Static(scale)) => {
+                write!(f, "int8-static, scale {:e}", scale.get())
+            }
+            Self::Static(range) => write!(f, "int8-static{}", suffix(*range)),
+        }
+    }
+}
+
+/// The words of ranges without outliers.
+fn range_of(word: &str) -> Option<RangeChoice> {
+    match word {
+        "mse" => Some(RangeChoice::MSE),
+        "kl" => Some(RangeChoice::Kl),
+        _ => {
+            let share: f64 = word.strip_prefix('p')?.parse().ok()?;
+            (share > 0.0 && share <= 1.0).then_some(RangeChoice::Percentile(share))
+        }
+    }
+}
+
+/// The same with the hyphen before it; nothing for the full range.
+fn suffix(range: RangeChoice) -> String {
+    match range {
+        RangeChoice::MinMax => String::new(),
+        RangeChoice::Mse { .. } => "-mse".to_owned(),
+        RangeChoice::Kl => "-kl".to_owned(),
+        RangeChoice::Percentile(share) => format!("-p{share}"),
+    }
+}
+
 /// What weights become, and how activations meet them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QuantizeScheme {
     /// The weights.
     pub codes: Codes,
     /// The activations.
-    pub activations: Activations,
+    pub activations: ActivationScheme,
 }
 
 impl QuantizeScheme {
@@ -66,7 +151,7 @@ impl QuantizeScheme {
     pub const fn linear(linear: Linear) -> Self {
         Self {
             codes: Codes::Linear(linear),
-            activations: Activations::Float,
+            activations: ActivationScheme::FLOAT,
         }
     }
 
@@ -74,7 +159,7 @@ impl QuantizeScheme {
     pub const fn levels(codebook: Codebook, granularity: Granularity) -> Self {
         Self {
             codes: Codes::Levels(codebook, granularity),
-            activations: Activations::Float,
+            activations: ActivationScheme::FLOAT,
         }
     }
 
@@ -95,12 +180,7 @@ impl fmt::Display for QuantizeScheme {
                 if linear.rule == ScaleRule::RestrictedAbsMax && linear.width != Width::Int8 {
                     f.write_str("-narrow")?;
                 }
-                match linear.range {
-                    RangeChoice::MinMax => {}
-                    RangeChoice::Mse { .. } => f.write_str("-mse")?,
-                    RangeChoice::Kl => f.write_str("-kl")?,
-                    RangeChoice::Percentile(share) => write!(f, "-p{share}")?,
-                }
+                f.write_str(&suffix(linear.range))?;
             }
             Codes::Levels(codebook, granularity) => {
                 write!(f, "{codebook}")?;
@@ -112,9 +192,8 @@ impl fmt::Display for QuantizeScheme {
             }
         }
         match self.activations {
-            Activations::Float => Ok(()),
-            Activations::Int8PerRow => f.write_str(" x int8"),
-            Activations::Int8PerBlock(size) => write!(f, " x int8-g{size}"),
+            ActivationScheme::FLOAT => Ok(()),
+            activations => write!(f, " x {activations}"),
         }
     }
 }
@@ -177,20 +256,6 @@ fn parse(text: &str) -> Option<QuantizeScheme> {
                     ScaleRule::RestrictedAbsMax
                 });
             }
-            "mse" | "kl" => {
-                once(range.is_some())?;
-                range = Some(if word == "mse" {
-                    RangeChoice::MSE
-                } else {
-                    RangeChoice::Kl
-                });
-            }
-            _ if word.starts_with('p') => {
-                once(range.is_some())?;
-                let share: f64 = word.strip_prefix('p')?.parse().ok()?;
-                range = (share > 0.0 && share <= 1.0).then_some(RangeChoice::Percentile(share));
-                range?;
-            }
             "f16" | "f32" => {
                 once(scale_type.is_some())?;
                 scale_type = Some(if word == "f16" {
@@ -199,7 +264,10 @@ fn parse(text: &str) -> Option<QuantizeScheme> {
                     ScaleType::F32
                 });
             }
-            _ => return None,
+            _ => {
+                once(range.is_some())?;
+                range = Some(range_of(word)?);
+            }
         }
     }
     let codes = match first {
@@ -219,7 +287,10 @@ fn parse(text: &str) -> Option<QuantizeScheme> {
             })
         }
     };
-    Some(QuantizeScheme { codes, activations })
+    Some(QuantizeScheme {
+        codes,
+        activations: ActivationScheme::AsTheyCome(activations),
+    })
 }
 
 fn first(word: &str) -> Option<(First, Activations)> {
@@ -306,6 +377,43 @@ mod tests {
         for name in KNOWN {
             assert!(name.parse::<QuantizeScheme>().is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn activations_are_read_and_shown_by_the_same_words() {
+        for name in [
+            "float",
+            "int8",
+            "int8-g32",
+            "int8-g64",
+            "int8-static",
+            "int8-static-mse",
+            "int8-static-kl",
+            "int8-static-p0.9995",
+        ] {
+            let activations: ActivationScheme = name.parse().unwrap();
+            assert_eq!(activations.to_string(), name);
+        }
+        for bad in [
+            "",
+            "int8-",
+            "int8-static-",
+            "int8-static-p0",
+            "int8-static-p1.1",
+            "int4",
+            "static",
+        ] {
+            let error = bad.parse::<ActivationScheme>().unwrap_err().to_string();
+            assert!(
+                error.contains("allowed: float, int8, int8-g32"),
+                "{bad}: {error}"
+            );
+        }
+        let scheme = QuantizeScheme {
+            activations: ActivationScheme::Static(RangeChoice::Kl),
+            .."w8a8".parse().unwrap()
+        };
+        assert_eq!(scheme.to_string(), "int8-channel x int8-static-kl");
     }
 
     #[test]

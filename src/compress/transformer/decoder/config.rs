@@ -39,6 +39,8 @@ pub(super) fn quantization_config(layers: &[LayerNote], activations: Activations
         Activations::Float => None,
         Activations::Int8PerRow => Some(ActivationArgs::Token.to_json()),
         Activations::Int8PerBlock(size) => Some(ActivationArgs::Group(size).to_json()),
+        // Refused before: each layer would need a scale of its own.
+        Activations::Int8Static(_) => None,
     };
     let is_one = groups.len() == 1;
     let group = |(index, (coded, names)): (usize, &(&Coded, Vec<&str>))| {

@@ -176,6 +176,18 @@ pub(super) fn check(
             });
         }
     }
+    if let Change::Quantize {
+        activations: Activations::Int8Static(_),
+        ..
+    } = change
+    {
+        return Err(StageError::Setting {
+            what: "activations of a language model".to_owned(),
+            given: "static".to_owned(),
+            allowed: "float, int8, int8-g32, int8-g64: each layer would need a scale of its own"
+                .to_owned(),
+        });
+    }
     if change.needs_texts() && n_texts == 0 {
         let without = match change {
             Change::Quantize { .. } => "nearest, hqq",

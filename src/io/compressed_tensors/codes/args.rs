@@ -26,6 +26,8 @@ pub enum ActivationArgs {
     Token,
     /// `strategy: group`, dynamic: a scale for this many elements of a row.
     Group(u32),
+    /// `strategy: tensor`, static: one scale, the tensor `input_scale` of each layer.
+    Tensor,
 }
 
 impl WeightArgs {
@@ -132,6 +134,7 @@ impl ActivationArgs {
         let (strategy, group_size) = match self {
             Self::Token => ("token", None),
             Self::Group(size) => ("group", Some(*size)),
+            Self::Tensor => ("tensor", None),
         };
         json!({
             "num_bits": 8,
@@ -139,14 +142,14 @@ impl ActivationArgs {
             "symmetric": true,
             "strategy": strategy,
             "group_size": group_size,
-            "dynamic": true,
+            "dynamic": *self != Self::Tensor,
         })
     }
 
     /// Reads the `input_activations` of a config group; `None` where they are not quantized.
     ///
     /// # Errors
-    /// [`CodesError::Argument`] for what is not dynamic int8 by rows or by groups.
+    /// [`CodesError::Argument`] for what is not int8, dynamic by rows or by groups, or static by tensors.
     pub fn from_json(path: &str, value: &Value) -> Result<Option<Self>, CodesError> {
         if value.is_null() {
             return Ok(None);
@@ -155,7 +158,15 @@ impl ActivationArgs {
         args.expect("type", &json!("int"), "\"int\"")?;
         args.expect("num_bits", &json!(8), "8")?;
         args.expect("symmetric", &json!(true), "true")?;
-        args.expect("dynamic", &json!(true), "true")?;
+        if args.get("dynamic") == &json!(false) {
+            args.expect(
+                "strategy",
+                &json!("tensor"),
+                "\"tensor\" where dynamic is false",
+            )?;
+            return Ok(Some(Self::Tensor));
+        }
+        args.expect("dynamic", &json!(true), "true, false")?;
         match args.get("strategy").as_str() {
             Some("token") => Ok(Some(Self::Token)),
             Some("group") => Ok(Some(Self::Group(args.group_size()?))),

@@ -216,7 +216,11 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
         let args = WeightArgs::narrow(format, width, spacing);
         assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
     }
-    for activations in [ActivationArgs::Token, ActivationArgs::Group(32)] {
+    for activations in [
+        ActivationArgs::Token,
+        ActivationArgs::Group(32),
+        ActivationArgs::Tensor,
+    ] {
         let read = ActivationArgs::from_json("input_activations", &activations.to_json());
         assert_eq!(read, Ok(Some(activations)));
     }
