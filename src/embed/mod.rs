@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::engine::{Engine, Plan};
-use crate::io::hf::{EncoderConfig, HfFolder, ModelConfig, Shards};
+use crate::io::hf::{EncoderConfig, HfFolder, ModelConfig, QuantizationConfig, Shards};
 use crate::models::{Bert, Sequences};
 use crate::ops::nn::Indices;
 use crate::record::Recording;
@@ -39,6 +39,8 @@ pub struct EncoderFolder {
     pub tokenizer: Tokenizer,
     /// Its weights, not yet read.
     pub weights: Shards,
+    /// How its linear layers are quantized, if they are.
+    pub quantization: Option<QuantizationConfig>,
     /// Tokens that a sentence should have at most, by the folder or else [`MAX_TOKENS`].
     pub max_tokens: usize,
 }
@@ -74,17 +76,22 @@ impl EncoderFolder {
             config,
             tokenizer,
             weights,
+            quantization: files.quantization()?,
             max_tokens: max_tokens.unwrap_or(MAX_TOKENS),
         })
     }
 
-    /// Uploads the weights as f32.
+    /// Uploads the weights: quantized ones in their codes, all others as f32.
     ///
     /// # Errors
     /// [`EmbedError`]: tensors that are missing or of another shape, and what the engine says.
     pub fn upload(&self, engine: &dyn Engine) -> Result<Bert, EmbedError> {
         let mut recording = Recording::new();
-        let bert = Bert::upload(&mut recording, &self.config, &self.weights)?;
+        let bert = Bert::upload(
+            &mut recording,
+            &self.config,
+            (&self.weights, self.quantization.as_ref()),
+        )?;
         engine.run(&recording)?;
         Ok(bert)
     }

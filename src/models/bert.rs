@@ -8,9 +8,10 @@
 //! attention takes the keys of a sequence's own tokens only, and so does the mean, which *is* attention with a query
 //! of zeros: all scores are 0, so all tokens weigh the same.
 
-use crate::io::hf::{EncoderConfig, Shards};
+use crate::io::hf::{EncoderConfig, QuantizationConfig, QuantizedLinear, Shards};
 use crate::kernels::FloatType;
 use crate::kernels::elementwise::{Binary, Broadcast};
+use crate::num::QuantizedMatrix;
 use crate::ops::nn::{
     AttentionOptions, Curve, Heads, Indices, NormKind, NormOptions, activation, attention,
     embedding, embedding_quantized, norm,
@@ -235,14 +236,15 @@ pub struct Bert {
 }
 
 impl Bert {
-    /// Appends the upload of a model's weights, as f32.
+    /// Appends the upload of a model's weights: those of linear layers that are quantized in their codes, all others as
+    /// f32.
     ///
     /// # Errors
     /// [`ModelError`] naming the tensor that is missing, has another shape or type, or is not finite.
     pub fn upload(
         recording: &mut Recording,
         config: &EncoderConfig,
-        weights: &Shards,
+        (weights, quantization): (&Shards, Option<&QuantizationConfig>),
     ) -> Result<Self, ModelError> {
         let &EncoderConfig { width, context, .. } = config;
         let layer_of = |name: &str| -> Option<usize> {
@@ -259,38 +261,54 @@ impl Bert {
                 expected: config.n_layers,
             });
         }
-        let mut put = |name: &str, shape: &[usize]| -> Result<Tensor, ModelError> {
+        let put = |recording: &mut Recording,
+                   name: &str,
+                   shape: &[usize]|
+         -> Result<Tensor, ModelError> {
             Ok(recording.upload(&bert_tensor(weights, name, shape)?))
         };
         let words = put(
+            recording,
             "embeddings.word_embeddings.weight",
             &[config.vocabulary, width],
         )?;
-        let positions = put("embeddings.position_embeddings.weight", &[context, width])?;
-        let mut layer_norm = |name: &str| -> Result<LayerNorm, ModelError> {
+        let positions = put(
+            recording,
+            "embeddings.position_embeddings.weight",
+            &[context, width],
+        )?;
+        let layer_norm = |recording: &mut Recording, name: &str| -> Result<LayerNorm, ModelError> {
             Ok(LayerNorm {
-                gamma: put(&format!("{name}.weight"), &[width])?,
-                beta: put(&format!("{name}.bias"), &[width])?,
+                gamma: put(recording, &format!("{name}.weight"), &[width])?,
+                beta: put(recording, &format!("{name}.bias"), &[width])?,
                 epsilon: config.norm_epsilon as f32,
             })
         };
-        let embedding_norm = layer_norm("embeddings.LayerNorm")?;
+        let embedding_norm = layer_norm(recording, "embeddings.LayerNorm")?;
         let mut norms = Vec::new();
         for index in 0..config.n_layers {
             let name = format!("encoder.layer.{index}");
             norms.push([
-                layer_norm(&format!("{name}.attention.output.LayerNorm"))?,
-                layer_norm(&format!("{name}.output.LayerNorm"))?,
+                layer_norm(recording, &format!("{name}.attention.output.LayerNorm"))?,
+                layer_norm(recording, &format!("{name}.output.LayerNorm"))?,
             ]);
         }
         let mut layers = Vec::new();
         for (index, [attention_norm, output_norm]) in norms.into_iter().enumerate() {
             let mut one = |which: BertLinear| -> Result<Linear, ModelError> {
                 let (name, [n, k]) = (which.name(index), which.shape(config));
-                let weight = put(&format!("{name}.weight"), &[n, k])?;
+                let bias = put(recording, &format!("{name}.bias"), &[n])?;
+                let coded = match quantization {
+                    None => None,
+                    Some(how) => coded(weights, how, (&name, [n, k]))?,
+                };
+                let weight = match coded {
+                    Some(matrix) => Weight::upload_quantized(recording, &matrix),
+                    None => Weight::Dense(put(recording, &format!("{name}.weight"), &[n, k])?),
+                };
                 Ok(Linear {
-                    at: Weight::Dense(weight).into(),
-                    bias: put(&format!("{name}.bias"), &[n])?,
+                    at: weight.into(),
+                    bias,
                 })
             };
             layers.push(Layer {
@@ -533,7 +551,41 @@ fn first_row(weights: &Shards, name: &str, width: usize) -> Result<HostTensor, M
     Ok(HostTensor::from_f32(vec![width], &table[..width])?)
 }
 
-fn stored_name(weights: &Shards, name: &str) -> String {
+/// The codes of a linear layer, if it has any.
+fn coded(
+    weights: &Shards,
+    how: &QuantizationConfig,
+    (name, [n, k]): (&str, [usize; 2]),
+) -> Result<Option<QuantizedMatrix>, ModelError> {
+    let prefixed = format!("bert.{name}");
+    let layer = match how.is_quantized(weights, &prefixed) {
+        true => prefixed.as_str(),
+        false => name,
+    };
+    let Some(QuantizedLinear { matrix, order }) = how.linear(weights, layer)? else {
+        return Ok(None);
+    };
+    let file = || weights.folder().to_owned();
+    if order.is_some() {
+        return Err(ModelError::Ordered {
+            file: file(),
+            name: layer.to_owned(),
+        });
+    }
+    let found = vec![matrix.n(), matrix.k()];
+    if found != [n, k] {
+        return Err(ModelError::OtherShape {
+            file: file(),
+            name: format!("{layer}.weight"),
+            found,
+            expected: vec![n, k],
+        });
+    }
+    Ok(Some(matrix))
+}
+
+/// The name that a tensor has in a file: some have `bert.` before it.
+pub(crate) fn stored_name(weights: &Shards, name: &str) -> String {
     let prefixed = format!("bert.{name}");
     let has = |wanted: &str| weights.names().any(|one| one == wanted);
     if !has(name) && has(&prefixed) {

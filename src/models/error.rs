@@ -90,6 +90,14 @@ pub enum ModelError {
         /// The network's.
         expected: Vec<usize>,
     },
+    /// A linear layer whose columns are not in the order of its inputs.
+    #[error("{}: the inputs of layer `{name}` have an order of their own (act-order), for which encoders have no path", file.display())]
+    Ordered {
+        /// The file.
+        file: PathBuf,
+        /// The layer.
+        name: String,
+    },
     /// A file's tensor of a type that parameters cannot have.
     #[error("{}: tensor `{name}`: {reason}", file.display())]
     OtherType {

@@ -32,6 +32,7 @@ mod summary;
 mod transfer;
 
 pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
+pub(crate) use bert::stored_name as bert_stored_name;
 pub use cnn::cnn;
 pub use decoder::{DecoderSizes, SelfAttention, decoder};
 pub use described::described;

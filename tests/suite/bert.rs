@@ -342,8 +342,11 @@ fn compressed_encoders_run_and_lose_as_much_as_their_formats() {
 }
 
 fn command(arguments: &[&str]) -> Output {
+    lapidary(&[&["embed"], arguments].concat())
+}
+
+fn lapidary(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lapidary"))
-        .arg("embed")
         .args(arguments)
         .args(["--device", "llvmpipe"])
         .env(
@@ -448,4 +451,139 @@ fn embed_refuses_what_is_no_encoder_and_texts_without_lines() {
     assert_eq!(output.status.code(), Some(2));
     let told = "has shape [10, 32], the network needs [10, 64]";
     assert!(said(&output).contains(told), "{}", said(&output));
+}
+
+/// Vectors of the test's texts by a model in a folder, from the command.
+fn vectors(model: &str, text: &str) -> Vec<Vec<f64>> {
+    let output = command(&[model, text]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let lines = String::from_utf8(output.stdout).expect("UTF-8");
+    let vector = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let elements = line["embedding"].as_array().expect("an array").iter();
+        elements
+            .map(|one| one.as_f64().expect("a number"))
+            .collect()
+    };
+    lines.lines().map(vector).collect()
+}
+
+#[test]
+fn encoders_are_compressed_by_command_and_read_again() {
+    let base = folder("bert-compressed");
+    let text = base.join("lines.txt");
+    fs::write(&text, TEXTS.join("\n")).expect("writes");
+    fs::create_dir_all(base.join("1_Pooling")).expect("a folder");
+    let pooling = r#"{"pooling_mode_mean_tokens": true}"#;
+    fs::write(base.join("1_Pooling/config.json"), pooling).expect("writes");
+    let place = base.join("out");
+    fs::create_dir_all(&place).expect("a folder");
+    let path = |at: &Path| at.to_string_lossy().into_owned();
+    let (base, text) = (path(&base), path(&text));
+    let own = vectors(&base, &text);
+    let calibrated = ["--calibration", &text];
+    let cases: [(&str, &[&str], f64); 4] = [
+        ("nearest", &["--scheme", "int8-channel"], 0.999),
+        (
+            "gptq",
+            &["--scheme", "int4-g32-zp", calibrated[0], calibrated[1]],
+            0.95,
+        ),
+        ("hqq", &["--scheme", "int4-g32-zp", "--method", "hqq"], 0.95),
+        (
+            "sparsegpt",
+            &[
+                "--sparsity",
+                "2:4",
+                "--method",
+                "sparsegpt",
+                calibrated[0],
+                calibrated[1],
+            ],
+            0.4,
+        ),
+    ];
+    for (name, flags, least) in cases {
+        let out = path(&place.join(name));
+        let stage = if name == "sparsegpt" {
+            "prune"
+        } else {
+            "quantize"
+        };
+        let made = lapidary(&[&[stage, &base, &out], flags].concat());
+        assert_eq!(made.status.code(), Some(0), "{name}: {}", said(&made));
+        let found = vectors(&out, &text);
+        assert_ne!(found, own, "{name}");
+        for (a, b) in own.iter().zip(&found) {
+            let cosine = dot(a, b);
+            assert!(cosine >= least, "{name}: {cosine}");
+        }
+        assert!(Path::new(&out).join("1_Pooling/config.json").exists());
+        let judged = command(&[&out, &text, "--verify"]);
+        assert_eq!(judged.status.code(), Some(0), "{name}: {}", said(&judged));
+        let again = lapidary(&["verify", &out, "--against", &base]);
+        assert_eq!(again.status.code(), Some(0), "{name}: {}", said(&again));
+    }
+    let config = fs::read_to_string(place.join("gptq/config.json")).expect("reads");
+    let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(config["quantization_config"]["format"], "pack-quantized");
+    let pruned = SafetensorsFile::open(place.join("sparsegpt/model.safetensors")).expect("opens");
+    let weight = pruned
+        .tensor("encoder.layer.1.output.dense.weight")
+        .expect("there");
+    for group in weight.to_f32().expect("f32").chunks_exact(4) {
+        assert!(
+            group.iter().filter(|&&w| w == 0.0).count() >= 2,
+            "{group:?}"
+        );
+    }
+
+    let (coded, fresh) = (path(&place.join("gptq")), path(&place.join("fresh")));
+    let refusals: [(&[&str], &str); 6] = [
+        (&[&coded, &fresh, "--scheme", "int8"], "in codes already"),
+        (
+            &[&base, &fresh, "--scheme", "w8a8"],
+            "activations of an encoder",
+        ),
+        (
+            &[&base, &fresh, "--scheme", "int4", "--method", "gptq"],
+            "--calibration TEXT",
+        ),
+        (
+            &[
+                &base,
+                &fresh,
+                "--scheme",
+                "int4",
+                "--method",
+                "awq",
+                calibrated[0],
+                calibrated[1],
+            ],
+            "method of an encoder",
+        ),
+        (
+            &[&base, &fresh, "--scheme", "int8", "--keep", "nothing"],
+            "pattern of weights to keep",
+        ),
+        (
+            &[&base, &fresh, "--scheme", "int8", "--max-ram", "1K"],
+            "of memory",
+        ),
+    ];
+    for (flags, reason) in refusals {
+        let refused = lapidary(&[&["quantize"], flags].concat());
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{flags:?}: {}",
+            said(&refused)
+        );
+        assert!(
+            said(&refused).contains(reason),
+            "{flags:?}: {}",
+            said(&refused)
+        );
+        assert!(!Path::new(&fresh).exists());
+    }
 }

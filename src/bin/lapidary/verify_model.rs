@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::config::{Document, exists};
-use crate::generate::made_of::Base;
+use crate::generate::made_of::base_sha256;
 use crate::models::{Folder, Opener, data_folder, load_data_for};
 use crate::optimize::{global, goal::make_again};
 use crate::options::{CommonOptions, DeviceOption, Failure};
@@ -345,7 +345,7 @@ pub fn made_again(
     (device, base): (&DeviceOption, &Path),
 ) -> Result<(), Failure> {
     let engine = Opener::new(common, device)?.open()?.name();
-    let hash = Base::open(base)?.sha256()?;
+    let hash = base_sha256(base)?;
     let mut reports = Vec::new();
     for model in models {
         reports.push(Again {

@@ -7,6 +7,7 @@
 
 mod capture;
 pub mod decoder;
+pub mod encoder;
 mod method;
 
 use crate::compress::model::{Activations, Stored};
@@ -63,6 +64,8 @@ pub struct CompressedLinear {
     /// Mean squared change of the outputs on the calibration inputs, as a share of their mean square; of methods
     /// that look at the inputs' Hessian.
     pub output_error: Option<f64>,
+    /// The same of rounding to nearest, where the method compares with it.
+    pub nearest_error: Option<f64>,
 }
 
 /// An encoder, compressed.
@@ -102,7 +105,15 @@ pub fn compress_bert(
     method: &Method,
     route: Route,
 ) -> Result<CompressedBert, StageError> {
-    let needs = method.needs();
+    compress_by(inputs, (method.needs(), &|_| Some(*method)), route)
+}
+
+/// The same by a method for each layer, none for one that stays as it is; `needs` are those of all.
+fn compress_by(
+    inputs: &BertInputs<'_>,
+    (needs, method_of): (Needs, &dyn Fn(&str) -> Option<Method>),
+    route: Route,
+) -> Result<CompressedBert, StageError> {
     if needs != Needs::Nothing && inputs.calibration.iter().all(Vec::is_empty) {
         return Err(StageError::Setting {
             what: "calibration sentences".to_owned(),
@@ -135,6 +146,16 @@ pub fn compress_bert(
             tell(inputs, &name, [made.linears.len(), of])?;
             let [n, k] = which.shape(config);
             let weight = bert_tensor(inputs.weights, &format!("{name}.weight"), &[n, k])?;
+            let Some(method) = method_of(&name) else {
+                made.linears.push(CompressedLinear {
+                    name,
+                    stored: Stored::Float(weight),
+                    input_factors: None,
+                    output_error: None,
+                    nearest_error: None,
+                });
+                continue;
+            };
             let weight = weight.to_f32()?;
             let statistics = seen.as_ref().map(|seen| seen.of(which));
             let one = method.compress(&name, [n, k], &weight, statistics)?;
@@ -145,6 +166,7 @@ pub fn compress_bert(
                 stored: one.stored,
                 input_factors: one.input_factors,
                 output_error: one.output_error,
+                nearest_error: one.nearest_error,
             });
         }
         inputs.engine.run(&uploads)?;

@@ -24,6 +24,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
 use crate::output::{bytes, number, print, print_json, table};
 use crate::train::{self, usage};
 
+use super::encoder::is_encoder;
 use super::made_of::Base;
 use super::{ByteCount, failure};
 
@@ -49,6 +50,16 @@ impl CalibrationOptions {
     /// The text.
     pub fn text(&self) -> Option<&Path> {
         self.calibration.as_deref()
+    }
+
+    /// Tokens of a window, if that was said.
+    pub fn window(&self) -> Option<u32> {
+        self.window
+    }
+
+    /// Bytes of host memory that may be used.
+    pub fn max_ram(&self) -> Option<u64> {
+        self.max_ram.map(|ByteCount(bytes)| bytes)
     }
 
     /// Refuses them for a model that is none.
@@ -95,23 +106,26 @@ struct Plan {
 }
 
 #[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    out: String,
-    device: String,
-    method: &'static str,
-    windows: usize,
-    tokens: usize,
+pub struct Report {
+    pub model: String,
+    pub out: String,
+    pub device: String,
+    pub method: &'static str,
+    pub windows: usize,
+    pub tokens: usize,
     /// Layers that an earlier run had finished.
-    layers_found: usize,
-    file_bytes: u64,
-    memory: MemoryPlan,
-    weights: Vec<LinearLog>,
+    pub layers_found: usize,
+    pub file_bytes: u64,
+    pub memory: MemoryPlan,
+    pub weights: Vec<LinearLog>,
 }
 
 impl Compressing<'_> {
     pub fn run(&self, common: &CommonOptions) -> Result<(), Failure> {
         folder_exists(self.out)?;
+        if is_encoder(self.input) {
+            return self.run_encoder(common);
+        }
         let is_gguf = self.out.extension().is_some_and(|one| one == "gguf");
         let base = Base::open(self.input)?;
         if is_gguf {
@@ -248,10 +262,7 @@ impl Compressing<'_> {
             memory,
             weights,
         };
-        match common.json {
-            true => print_json(&report),
-            false => print(&text(&report)),
-        }
+        show(common, &report)
     }
 
     /// All that the bytes depend on.
@@ -313,7 +324,14 @@ impl Compressing<'_> {
     }
 }
 
-fn print_plan(
+pub(super) fn show(common: &CommonOptions, report: &Report) -> Result<(), Failure> {
+    match common.json {
+        true => print_json(report),
+        false => print(&text(report)),
+    }
+}
+
+pub(super) fn print_plan(
     common: &CommonOptions,
     weights: Vec<DecoderWeight>,
     memory: MemoryPlan,

@@ -52,22 +52,10 @@ impl Base {
 
     /// SHA-256 of a file, or over those of a folder's weights.
     pub fn sha256(&self) -> Result<String, Failure> {
-        let folder = match self {
-            Self::Gguf(file) => return Ok(file_sha256(file.path()).map_err(usage)?.0),
-            Self::Folder(weights) => weights.path(),
-        };
-        let mut files = files_with_extension(folder, "safetensors").map_err(usage)?;
-        files.push(folder.join("config.json"));
-        let mut lines = Vec::new();
-        for file in files {
-            let name = file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            lines.push(format!("{} {name}\n", file_sha256(&file).map_err(usage)?.0));
+        match self {
+            Self::Gguf(file) => Ok(file_sha256(file.path()).map_err(usage)?.0),
+            Self::Folder(weights) => folder_sha256(weights.path()),
         }
-        Ok(sha256(lines.iter().map(String::as_bytes)))
     }
 
     /// Its configuration as a folder has it.
@@ -114,6 +102,41 @@ impl Base {
             }
         }
         Ok(files)
+    }
+}
+
+/// SHA-256 of what names a GGUF file or a folder with safetensors weights.
+pub fn base_sha256(path: &Path) -> Result<String, Failure> {
+    match path.is_dir() {
+        true => folder_sha256(path),
+        false => Ok(file_sha256(path).map_err(usage)?.0),
+    }
+}
+
+/// SHA-256 over those of a folder's weights and its configuration.
+pub fn folder_sha256(folder: &Path) -> Result<String, Failure> {
+    let mut files = files_with_extension(folder, "safetensors").map_err(usage)?;
+    files.push(folder.join("config.json"));
+    let mut lines = Vec::new();
+    for file in files {
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        lines.push(format!("{} {name}\n", file_sha256(&file).map_err(usage)?.0));
+    }
+    Ok(sha256(lines.iter().map(String::as_bytes)))
+}
+
+/// Refuses a base that is in codes already.
+pub fn refuse_coded(path: &Path, is_coded: bool) -> Result<(), Failure> {
+    match is_coded {
+        false => Ok(()),
+        true => Err(Failure::Usage(format!(
+            "{}: its weights are in codes already; allowed: the model that it was made of",
+            path.display()
+        ))),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bench;
 mod compress;
+mod encoder;
 mod inspect;
 pub mod made_of;
 mod perplexity;

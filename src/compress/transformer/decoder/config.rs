@@ -8,24 +8,34 @@ use crate::io::compressed_tensors::codes::ActivationArgs;
 use super::block::DecoderLinear;
 use super::partial::{Coded, LayerNote};
 
-/// A group for each way of storing codes; one group is for all linear layers but the head and those that are kept.
-/// `None` where nothing is in codes.
+/// As [`coded_config`], of the layers of a decoder; the head is in none.
 pub(super) fn quantization_config(layers: &[LayerNote], activations: Activations) -> Option<Value> {
-    let mut groups: Vec<(&Coded, Vec<&str>)> = Vec::new();
     let mut ignore = vec!["lm_head".to_owned()];
     for (index, note) in layers.iter().enumerate() {
-        for (name, coded) in &note.coded {
-            match groups.iter_mut().find(|(other, _)| *other == coded) {
-                Some((_, names)) => names.push(name),
-                None => groups.push((coded, vec![name])),
-            }
-        }
         let names = DecoderLinear::ALL.map(|which| which.name(index));
         ignore.extend(
             names
                 .into_iter()
                 .filter(|name| !note.coded.contains_key(name)),
         );
+    }
+    let coded = layers.iter().flat_map(|note| &note.coded);
+    coded_config(coded, &ignore, activations)
+}
+
+/// The `quantization_config` of layers by their names: a group for each way of storing codes; one group is for all
+/// linear layers but those of `ignore`. `None` where nothing is in codes.
+pub(in crate::compress::transformer) fn coded_config<'a>(
+    coded: impl IntoIterator<Item = (&'a String, &'a Coded)>,
+    ignore: &[String],
+    activations: Activations,
+) -> Option<Value> {
+    let mut groups: Vec<(&Coded, Vec<&str>)> = Vec::new();
+    for (name, coded) in coded {
+        match groups.iter_mut().find(|(other, _)| *other == coded) {
+            Some((_, names)) => names.push(name),
+            None => groups.push((coded, vec![name])),
+        }
     }
     let format = match groups.as_slice() {
         [] => return None,

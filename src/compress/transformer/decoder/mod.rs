@@ -32,9 +32,11 @@ use crate::record::Recording;
 use crate::tensor::HostTensor;
 
 use block::{LayerWeights, Replaced, float_weight};
+pub(super) use config::coded_config;
 use hidden::Hidden;
-use partial::{Coded, LayerNote, Tensors};
-use plan::Fate;
+use partial::LayerNote;
+pub(super) use partial::{Coded, Tensors};
+pub(super) use plan::{Fate, zeros};
 use solve::{Job, Solved};
 
 pub use block::DecoderLinear;
@@ -341,7 +343,10 @@ impl Run<'_> {
 }
 
 /// A matrix in codes as compressed-tensors has it.
-fn code_tensors(name: &str, matrix: &LinearMatrix) -> Result<(Tensors, Coded), StageError> {
+pub(super) fn code_tensors(
+    name: &str,
+    matrix: &LinearMatrix,
+) -> Result<(Tensors, Coded), StageError> {
     let format = matrix.matrix().format();
     let layout = match format.bits {
         Bits::Int8 => CodesFormat::Bytes,

@@ -37,7 +37,7 @@ pub(super) struct LayerNote {
 
 /// How codes lie in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Coded {
+pub(in crate::compress::transformer) struct Coded {
     /// `pack-quantized`, `int-quantized` or `lapidary-spread`.
     pub format: String,
     /// The `weights` of a config group.
@@ -64,7 +64,7 @@ pub struct Partial {
 }
 
 /// Tensors by name.
-pub(super) type Tensors = Vec<(String, HostTensor)>;
+pub(in crate::compress::transformer) type Tensors = Vec<(String, HostTensor)>;
 
 impl Partial {
     /// What there is of `out`, which must not be there yet: nothing, or the layers that a run of the same model and

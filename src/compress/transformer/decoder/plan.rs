@@ -81,7 +81,7 @@ impl Change {
 
 /// What becomes of one weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Fate {
+pub(in crate::compress::transformer) enum Fate {
     Keep,
     Codes(Linear),
     Zeros(Sparsity),
@@ -131,7 +131,7 @@ pub(super) fn plan_layer(
     Ok(all)
 }
 
-fn zeros(
+pub(in crate::compress::transformer) fn zeros(
     (name, k): (&str, usize),
     sparsity: Sparsity,
     keep: &[&str],
