@@ -117,7 +117,14 @@ const FENCES: &[(&str, &[&str])] = &[
     // threads.
     ("std::thread", &["src/engine/gpu", "src/data", "src/bin"]),
     // Rows of a result on all cores; where there are no threads, rayon does them one by one.
-    ("rayon", &["src/kernels/fast", "src/engine/cpu.rs"]),
+    (
+        "rayon",
+        &[
+            "src/kernels/fast",
+            "src/engine/cpu.rs",
+            "src/generate/divergence.rs",
+        ],
+    ),
     ("std::time", &["src/tune", "src/compress/deploy", "src/bin"]),
 ];
 

@@ -200,6 +200,16 @@ pub trait Engine: Send + Sync {
         None
     }
 
+    /// The most device bytes held at a time so far; `None` for an engine without a device.
+    fn peak_device_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Command buffers submitted so far; `None` for an engine without a device.
+    fn submissions(&self) -> Option<u64> {
+        None
+    }
+
     /// What still fits.
     fn memory_limits(&self) -> MemoryLimits {
         MemoryLimits::default()

@@ -8,7 +8,8 @@
 //! * [`generate`]: text from a prompt, streamed, until a token or a string that ends it; [`generate_each`] from several
 //!   prompts at once.
 //! * [`log_probabilities`] and [`Perplexity`]: how well a model predicts a text.
-//! * [`divergence`]: how far its predictions are from another model's.
+//! * [`divergence`]: how far its predictions are from another model's; [`CutText`] and [`BaseLogits`] where the two are
+//!   not on the device at the same time.
 //! * [`verify`]: every operation of a pass against its definition.
 
 mod divergence;
@@ -20,10 +21,10 @@ mod session;
 mod stream;
 mod verify;
 
-pub use divergence::{Divergence, divergence};
+pub use divergence::{BaseLogits, Divergence, divergence};
 pub use error::GenerateError;
-pub use model::{LanguageModel, Vocabulary, text_of};
-pub use perplexity::{Perplexity, Windows, log_probabilities};
+pub use model::{Headers, LanguageModel, Vocabulary, text_of};
+pub use perplexity::{CutText, Perplexity, Windows, log_probabilities};
 pub use sample::{PENALIZED_TOKENS, Sampler, Sampling};
 pub use session::{Candidates, Session, SessionOptions};
 pub use stream::{Ended, GenerateOptions, Generated, generate, generate_each};

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::engine::Engine;
 use crate::io::available_memory;
 use crate::io::gguf::{GgufFile, Metadata};
-use crate::io::hf::{ConfigError, HfFolder};
+use crate::io::hf::{ConfigError, DecoderConfig, HfFolder};
 use crate::models::llama::{
-    CacheType, Footprint, GgufWeights, HfWeights, Llama, Use, WeightSource,
+    CacheType, Footprint, GgufWeights, HfWeights, Llama, Use, WeightSource, largest_context,
 };
 use crate::record::Recording;
 use crate::text::{ChatTemplate, Message, TextError, Tokenizer};
@@ -29,6 +29,15 @@ const END_WORDS: [&str; 5] = [
 pub struct LanguageModel {
     /// The weights.
     pub llama: Llama,
+    /// Its tokens.
+    pub vocabulary: Vocabulary,
+}
+
+/// What a model's files say before any weight is read.
+#[derive(Debug)]
+pub struct Headers {
+    /// Sizes.
+    pub config: DecoderConfig,
     /// Its tokens.
     pub vocabulary: Vocabulary,
 }
@@ -72,31 +81,46 @@ impl LanguageModel {
         max_memory: Option<u64>,
     ) -> Result<Self, GenerateError> {
         let path = path.as_ref();
-        let context = how.context;
-        let check = |source: &dyn WeightSource| {
-            let limits = engine.memory_limits();
-            let held = engine.device_bytes().unwrap_or(0);
-            let asked = max_memory.map(|most| most.saturating_sub(held));
-            let host = engine.is_in_host_memory().then(available_memory).flatten();
-            let free = [limits.free, asked, host].into_iter().flatten().min();
-            Footprint::of(source, how)?.check(source, free, limits.buffer)
-        };
+        let headers = Headers::read(path)?;
+        Self::open_with(engine, (path, headers.vocabulary), how, max_memory)
+    }
+
+    /// The same with a vocabulary that was read before, by [`Headers::read`].
+    ///
+    /// # Errors
+    /// As [`Self::open_for`].
+    pub fn open_with(
+        engine: &dyn Engine,
+        (path, vocabulary): (&Path, Vocabulary),
+        how: Use,
+        max_memory: Option<u64>,
+    ) -> Result<Self, GenerateError> {
         let run = |recording: &Recording| -> Result<(), GenerateError> {
             engine.run(recording)?;
             Ok(())
         };
-        let load = |source: &dyn WeightSource| {
-            check(source)?;
-            let vocabulary = Vocabulary::open(path)?;
+        with_source(path, |source| {
+            check_source(engine, source, how, max_memory)?;
             vocabulary.check(source.config()?.vocabulary)?;
-            let llama = Llama::load(source, context, run)?;
+            let llama = Llama::load(source, how.context, run)?;
             Ok(Self { llama, vocabulary })
-        };
-        if path.is_dir() {
-            return load(&HfWeights::open(path)?);
-        }
-        let file = GgufFile::open(path)?;
-        load(&GgufWeights::new(&file)?)
+        })
+    }
+
+    /// Refuses a model that would not fit the engine's memory, or `max_memory` bytes of it, by what its files say
+    /// before any weight is read.
+    ///
+    /// # Errors
+    /// As [`Self::open_for`].
+    pub fn check_room(
+        engine: &dyn Engine,
+        path: impl AsRef<Path>,
+        how: Use,
+        max_memory: Option<u64>,
+    ) -> Result<(), GenerateError> {
+        with_source(path.as_ref(), |source| {
+            check_source(engine, source, how, max_memory)
+        })
     }
 
     /// Tokens that end a text.
@@ -119,6 +143,28 @@ impl LanguageModel {
     /// [`GenerateError::NoTemplate`], [`GenerateError::Text`].
     pub fn chat_tokens(&self, messages: &[Message]) -> Result<Vec<u32>, GenerateError> {
         self.vocabulary.chat_tokens(messages)
+    }
+}
+
+impl Headers {
+    /// Those of a GGUF file or a folder of Hugging Face's.
+    ///
+    /// # Errors
+    /// [`GenerateError`] for files that cannot be used.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, GenerateError> {
+        let path = path.as_ref();
+        with_source(path, |source| {
+            let config = source.config()?;
+            let vocabulary = Vocabulary::open(path)?;
+            vocabulary.check(config.vocabulary)?;
+            Ok(Self { config, vocabulary })
+        })
+    }
+
+    /// Positions there will be where `context` are asked for.
+    #[must_use]
+    pub fn context(&self, context: usize) -> usize {
+        context.min(largest_context(&self.config)).max(1)
     }
 }
 
@@ -254,6 +300,32 @@ impl Vocabulary {
             embedding,
         })
     }
+}
+
+/// Does something with the tensors of a GGUF file or a folder of Hugging Face's.
+fn with_source<T>(
+    path: &Path,
+    run: impl FnOnce(&dyn WeightSource) -> Result<T, GenerateError>,
+) -> Result<T, GenerateError> {
+    if path.is_dir() {
+        return run(&HfWeights::open(path)?);
+    }
+    let file = GgufFile::open(path)?;
+    run(&GgufWeights::new(&file)?)
+}
+
+fn check_source(
+    engine: &dyn Engine,
+    source: &dyn WeightSource,
+    how: Use,
+    max_memory: Option<u64>,
+) -> Result<(), GenerateError> {
+    let limits = engine.memory_limits();
+    let held = engine.device_bytes().unwrap_or(0);
+    let asked = max_memory.map(|most| most.saturating_sub(held));
+    let host = engine.is_in_host_memory().then(available_memory).flatten();
+    let free = [limits.free, asked, host].into_iter().flatten().min();
+    Ok(Footprint::of(source, how)?.check(source, free, limits.buffer)?)
 }
 
 /// One text, read in the longest passes there are.

@@ -26,7 +26,22 @@ pub(super) struct Window {
     pub skipped: usize,
 }
 
+impl Window {
+    /// Those that count.
+    fn n_predictions(&self) -> usize {
+        (self.tokens.len() - 1).saturating_sub(self.skipped)
+    }
+}
+
 impl Windows {
+    /// Whether a text of so many tokens can be cut so, where a model has `context` positions.
+    ///
+    /// # Errors
+    /// [`GenerateError::TooShort`], [`GenerateError::Window`], [`GenerateError::Setting`].
+    pub fn check(self, n_tokens: usize, context: usize) -> Result<(), GenerateError> {
+        self.cut(n_tokens, context).map(|_| ())
+    }
+
     /// The windows of a text of so many tokens, where a model has `context` positions.
     ///
     /// # Errors
@@ -65,6 +80,75 @@ impl Windows {
     }
 }
 
+/// A text cut into windows, for several models that read it one after the other.
+#[derive(Debug, Clone)]
+pub struct CutText {
+    tokens: Vec<u32>,
+    windows: Vec<Window>,
+}
+
+impl CutText {
+    /// Cuts a text for models that all have `context` positions.
+    ///
+    /// # Errors
+    /// As [`Windows::check`].
+    pub fn new(tokens: Vec<u32>, how: Windows, context: usize) -> Result<Self, GenerateError> {
+        let windows = how.cut(tokens.len(), context)?;
+        Ok(Self { tokens, windows })
+    }
+
+    /// Its tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Tokens that count as predictions.
+    #[must_use]
+    pub fn n_predictions(&self) -> usize {
+        self.windows.iter().map(Window::n_predictions).sum()
+    }
+
+    /// Tokens that a model reads in some windows, those of overlaps as often as they are read.
+    #[must_use]
+    pub fn n_read_of(&self, windows: Range<usize>) -> usize {
+        let windows = self.windows(windows).iter();
+        windows.map(|one| one.tokens.len()).sum()
+    }
+
+    /// Parts of whole windows, in order, whose predictions over a vocabulary take at most so many bytes of f32, or
+    /// of a single window each where that takes more.
+    #[must_use]
+    pub fn parts(&self, vocabulary: usize, most_bytes: u64) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut held = 0;
+        for (index, window) in self.windows.iter().enumerate() {
+            let n_bytes = 4 * window.n_predictions() as u64 * vocabulary as u64;
+            match parts.last_mut() {
+                Some(part) if held + n_bytes <= most_bytes => part.end = index + 1,
+                _ => {
+                    parts.push(index..index + 1);
+                    held = 0;
+                }
+            }
+            held += n_bytes;
+        }
+        parts
+    }
+
+    /// Bytes of the logits of the window with most predictions.
+    #[must_use]
+    pub fn largest_window_bytes(&self, vocabulary: usize) -> u64 {
+        let predictions = self.windows.iter().map(Window::n_predictions).max();
+        4 * predictions.unwrap_or(0) as u64 * vocabulary as u64
+    }
+
+    pub(super) fn windows(&self, range: Range<usize>) -> &[Window] {
+        let end = range.end.min(self.windows.len());
+        self.windows.get(range.start..end).unwrap_or_default()
+    }
+}
+
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Perplexity {
@@ -89,6 +173,11 @@ impl Perplexity {
     #[must_use]
     pub fn loss_error(&self) -> f64 {
         standard_error(self.values())
+    }
+
+    /// Adds what was found behind it in the text.
+    pub fn append(&mut self, mut later: Self) {
+        self.log_probabilities.append(&mut later.log_probabilities);
     }
 
     fn values(&self) -> impl Iterator<Item = f64> + Clone + '_ {
@@ -154,6 +243,33 @@ pub fn log_probabilities(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_hold_every_window_once_and_no_more_than_they_may() {
+        let how = Windows {
+            window: 8,
+            stride: 4,
+        };
+        let text = CutText::new((0..30).collect(), how, 8).expect("fits");
+        // Of 8 tokens 7 are predicted, of those behind 4 that were read before 4 more.
+        assert_eq!(text.n_predictions(), 29);
+        let row = 4 * 10;
+        assert_eq!(text.largest_window_bytes(10), 7 * row);
+        for most in [0, 7 * row, 11 * row, 15 * row, u64::MAX] {
+            let parts = text.parts(10, most);
+            let mut next = 0;
+            for part in &parts {
+                assert_eq!(part.start, next);
+                next = part.end;
+                let windows = text.windows(part.clone());
+                let held: usize = windows.iter().map(Window::n_predictions).sum();
+                assert!(windows.len() == 1 || held as u64 * row <= most, "{parts:?}");
+            }
+            assert_eq!(next, text.windows.len());
+        }
+        assert_eq!(text.parts(10, 11 * row)[0], 0..2);
+        assert_eq!(text.parts(10, u64::MAX).len(), 1);
+    }
 
     #[test]
     fn perplexity_of_even_odds_is_two_and_its_error_is_none() {

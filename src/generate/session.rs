@@ -167,6 +167,12 @@ impl<'a> Session<'a> {
         self.options.context
     }
 
+    /// Tokens that the model predicts.
+    #[must_use]
+    pub const fn vocabulary(&self) -> usize {
+        self.llama.config().vocabulary
+    }
+
     /// Bytes of the cache on the engine.
     #[must_use]
     pub fn cache_bytes(&self) -> u64 {

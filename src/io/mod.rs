@@ -24,6 +24,6 @@ mod whole;
 
 pub use error::IoError;
 pub use lines::Lines;
-pub use memory::available_memory;
+pub use memory::{available_memory, forget_peak_memory, peak_memory};
 pub use near_names::near_names;
 pub use whole::{file_sha256, files_with_extension, read_bytes, read_text, sha256};

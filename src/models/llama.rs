@@ -34,7 +34,7 @@ pub use block::{LlamaBlock, LlamaEmbedding, Pass};
 pub use cache::{CacheRows, CacheType, KvCache};
 pub use error::LlamaError;
 pub use export::{decoder_config, save_decoder};
-pub use footprint::{Footprint, Use};
+pub use footprint::{Footprint, Use, n_parameters};
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
 
 /// A decoder whose weights are on an engine.

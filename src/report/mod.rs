@@ -5,12 +5,14 @@
 //! what is measured: whoever reports hands over names and numbers, and writes the text where it
 //! belongs.
 //!
-//! [`compression`] puts what compressing a network gained and lost into a page and a table.
+//! [`compression`] puts what compressing a network gained and lost into a page and a table, [`language`] what
+//! language models lose and save side by side.
 //!
 //! Names come from files and command lines, so any text is allowed anywhere: it is escaped, and
 //! shortened in the middle where it has no room, with the whole text shown on hovering.
 
 pub mod compression;
+pub mod language;
 mod page;
 mod palette;
 pub mod plot;

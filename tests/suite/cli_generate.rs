@@ -241,6 +241,12 @@ fn perplexity_and_speed_are_reported() {
     assert_eq!(report["prompt_tokens"], 20);
     assert_eq!(report["new_tokens"], 4);
     assert!(report["dispatches_per_token"].as_u64() > Some(10));
+    assert_eq!(report["submissions_per_token"], 1.0);
+    assert_eq!(report["repeat"], 1);
+    let held = |key: &str| report[key].as_u64().expect("bytes");
+    assert!(held("peak_device_bytes") >= held("weight_bytes") + held("cache_bytes"));
+    let rate = report["decode"]["median"].as_f64();
+    assert_eq!(report["decode_tokens_per_second"].as_f64(), rate);
 }
 
 #[test]

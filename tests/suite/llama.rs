@@ -6,8 +6,8 @@ use std::path::Path;
 use lapidary::engine::gpu::GpuOptions;
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::generate::{
-    Candidates, GenerateError, Sampler, Sampling, Session, SessionOptions, Windows,
-    log_probabilities, verify,
+    BaseLogits, Candidates, CutText, Divergence, GenerateError, Sampler, Sampling, Session,
+    SessionOptions, Windows, divergence, log_probabilities, verify,
 };
 use lapidary::io::hf::{DecoderConfig, DecoderKind};
 use lapidary::models::llama::{
@@ -430,6 +430,47 @@ fn log_probabilities_and_windows_are_those_of_the_definition() {
         of(&tokens[6..9], 2),
     ];
     assert!(worst(&judge(4, 2), &overlapping.concat()) < ALLOWED);
+}
+
+#[test]
+fn a_base_that_was_read_before_part_by_part_gives_what_both_models_at_once_give() {
+    let cpu = CpuEngine::new();
+    let source = random(DecoderKind::Llama, Rotation::Neighbours);
+    let mut changed = random(DecoderKind::Llama, Rotation::Neighbours);
+    changed.larger = Some((ModelTensor::Down(0), 1.5));
+    let base = load(&cpu, &source, 64).expect("loads");
+    let model = load(&cpu, &changed, 64).expect("loads");
+    let (tokens, options) = (text(17), SessionOptions::default());
+    for (window, stride) in [(6, 6), (6, 2), (17, 17)] {
+        let windows = Windows { window, stride };
+        let go_on = &mut |_, _| true;
+        let at_once = divergence(&cpu, [&model, &base], &tokens, windows, options, go_on);
+        let at_once = at_once.expect("compares");
+        assert!(at_once.mean() > 1e-4, "another model");
+        let cut = CutText::new(tokens.clone(), windows, 64).expect("fits");
+        assert_eq!(at_once.nats.len(), cut.n_predictions());
+        let vocabulary = base.config().vocabulary;
+        // Of one window each, of two or three, and of all.
+        let few = 2 * cut.largest_window_bytes(vocabulary);
+        for most in [0, few, u64::MAX] {
+            let mut found = Divergence::default();
+            let mut read = 0;
+            for part in cut.parts(vocabulary, most) {
+                let session = |llama| Session::new(&cpu, llama, options).expect("a session");
+                let logits =
+                    BaseLogits::read(&mut session(&base), (&cut, part.clone()), &mut |_| {});
+                let logits = logits.expect("reads");
+                let own = Divergence::from_base(&mut session(&model), &cut, &logits, &mut |n| {
+                    read += n;
+                });
+                let own = own.expect("compares");
+                assert_eq!(own.base, logits.perplexity);
+                found.append(own);
+            }
+            assert_eq!(found, at_once, "window {window}, stride {stride}, {most}");
+            assert_eq!(read, cut.n_read_of(0..usize::MAX));
+        }
+    }
 }
 
 #[test]

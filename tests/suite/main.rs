@@ -11,6 +11,7 @@ mod cli_decoder;
 mod cli_eval;
 mod cli_generate;
 mod cli_language_files;
+mod cli_language_table;
 mod cli_models;
 mod cli_optimize;
 mod cli_outputs;

@@ -24,8 +24,8 @@ use crate::trained::ModelOptions;
 pub const OUTCOMES_FILE: &str = "outcomes.json";
 
 /// The page to look at, beside it, and its first picture alone: accuracy against size.
-const PAGE_FILE: &str = "report.html";
-const PICTURE_FILE: &str = "report.svg";
+pub const PAGE_FILE: &str = "report.html";
+pub const PICTURE_FILE: &str = "report.svg";
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  lapidary bench baseline int8 int4\n  \

@@ -27,9 +27,9 @@ const SHOWN_CLASSES: usize = 20;
 #[derive(Debug, Args)]
 pub struct EvalOptions {
     /// A safetensors file, as `train --out` or `train --checkpoint` writes it.
-    /// With `--perplexity` a language model.
-    #[arg(value_name = "MODEL")]
-    file: PathBuf,
+    /// With `--perplexity` a language model, or several.
+    #[arg(required = true, value_name = "MODEL")]
+    files: Vec<PathBuf>,
     #[command(flatten)]
     perplexity: PerplexityOptions,
     /// Folder with the data, as for `train`; its test set is what counts. By default what the file says it was trained on, else
@@ -95,13 +95,19 @@ struct Class {
 
 pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure> {
     if let Some(text) = &options.perplexity.perplexity {
-        let model = (options.file.as_path(), &options.device);
-        return perplexity(common, model, text, &options.perplexity);
+        let models = (&options.files[..], &options.device);
+        return perplexity(common, models, text, &options.perplexity);
     }
+    let [model] = &options.files[..] else {
+        return Err(Failure::Usage(format!(
+            "{} models; allowed: one, or several language models with --perplexity FILE (`bench` compares networks)",
+            options.files.len()
+        )));
+    };
     for file in [&options.svg, &options.html].into_iter().flatten() {
         can_be_written(file)?;
     }
-    let trained = Trained::open(&options.file, &options.model)?;
+    let trained = Trained::open(model, &options.model)?;
     let folder = options.data.as_deref().or(trained.options.data.as_deref());
     let mut data = setup::load_windows(folder, trained.options.window)?;
     trained.clean(&mut data)?;
@@ -129,7 +135,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
     let seconds = began.elapsed().as_secs_f64();
 
     let mut report = judge(&test, &logits, options.top as usize).map_err(usage)?;
-    report.file = options.file.display().to_string();
+    report.file = model.display().to_string();
     report.model = network.describe();
     report.device = engine.name();
     report.samples_per_second = test.n_samples() as f64 / seconds;

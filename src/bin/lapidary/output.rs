@@ -33,6 +33,15 @@ pub fn number(text: impl ToString) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
+/// A number in about five digits.
+pub fn number_of(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if (0.01..1e5).contains(&size) => format!("{value:.4}"),
+        _ => format!("{value:.3e}"),
+    }
+}
+
 /// Whether results are steps of something larger, which has a result of its own.
 static IS_STEP: AtomicBool = AtomicBool::new(false);
 
@@ -83,7 +92,14 @@ pub fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, number_of};
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let shown = [0.0, 24.27612, -0.5, 1.5e-6, 1e7].map(number_of);
+        assert_eq!(shown, ["0", "24.2761", "-0.5000", "1.500e-6", "1.000e7"]);
+        assert_eq!(number_of(f64::NAN), "NaN");
+    }
 
     #[test]
     fn byte_counts_use_binary_units() {

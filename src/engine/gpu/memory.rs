@@ -29,6 +29,8 @@ pub(super) struct Memory {
     /// Buffers released while a plan held them.
     parked: BTreeMap<BufferId, Vec<wgpu::Buffer>>,
     allocated: u64,
+    /// The most that was allocated at a time.
+    peak: u64,
     created: u64,
     budget: Option<u64>,
 }
@@ -49,6 +51,11 @@ impl Memory {
     /// Bytes allocated and not released to the driver.
     pub const fn allocated(&self) -> u64 {
         self.allocated
+    }
+
+    /// The most bytes that were allocated at a time.
+    pub const fn peak(&self) -> u64 {
+        self.peak
     }
 
     /// Bytes of the budget that are left.
@@ -226,6 +233,7 @@ impl Memory {
                 other => other,
             })?;
         self.allocated += bytes;
+        self.peak = self.peak.max(self.allocated);
         self.created += 1;
         Ok(buffer)
     }

@@ -96,6 +96,8 @@ pub struct Counters {
     pub submits: u64,
     /// Device bytes held now, pool included.
     pub allocated_bytes: u64,
+    /// The most that was held at a time.
+    pub peak_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -219,6 +221,7 @@ impl GpuEngine {
             bind_groups: self.shared.counters.bind_groups.load(Ordering::Relaxed),
             submits: self.shared.counters.submits.load(Ordering::Relaxed),
             allocated_bytes: state.memory.allocated(),
+            peak_bytes: state.memory.peak(),
         }
     }
 
@@ -395,6 +398,14 @@ impl Engine for GpuEngine {
 
     fn device_bytes(&self) -> Option<u64> {
         Some(self.counters().allocated_bytes)
+    }
+
+    fn peak_device_bytes(&self) -> Option<u64> {
+        Some(self.counters().peak_bytes)
+    }
+
+    fn submissions(&self) -> Option<u64> {
+        Some(self.counters().submits)
     }
 
     fn is_in_host_memory(&self) -> bool {

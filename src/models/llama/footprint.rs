@@ -106,6 +106,34 @@ impl Footprint {
     }
 }
 
+/// Numbers that a model's weights stand for, whatever their format; a head that is the embedding counts once.
+///
+/// # Errors
+/// [`LlamaError`] for models that are not known.
+pub fn n_parameters(source: &dyn WeightSource) -> Result<u64, LlamaError> {
+    let config = source.config()?;
+    let tensors = buffers(&config, source).into_iter().flatten();
+    Ok(tensors.map(|tensor| n_elements(&config, tensor)).sum())
+}
+
+fn n_elements(config: &DecoderConfig, tensor: ModelTensor) -> u64 {
+    use ModelTensor as T;
+    let heads = config.n_heads * config.head_dim;
+    let kv_heads = config.n_kv_heads * config.head_dim;
+    let shape = match tensor {
+        T::Embedding | T::Head => [config.vocabulary, config.width],
+        T::OutputNorm | T::AttentionNorm(_) | T::FfnNorm(_) => [config.width, 1],
+        T::Q(_) | T::AttentionOut(_) => [heads, config.width],
+        T::K(_) | T::V(_) => [kv_heads, config.width],
+        T::QBias(_) => [heads, 1],
+        T::KBias(_) | T::VBias(_) => [kv_heads, 1],
+        T::QNorm(_) | T::KNorm(_) => [config.head_dim, 1],
+        T::Gate(_) | T::Up(_) | T::Down(_) => [config.ffn_width, config.width],
+    };
+    let extents = shape.iter().map(|&extent| extent as u64);
+    extents.fold(1, u64::saturating_mul)
+}
+
 /// Every tensor that is uploaded, those together that are one buffer where their formats allow it.
 fn buffers(config: &DecoderConfig, source: &dyn WeightSource) -> Vec<Vec<ModelTensor>> {
     use ModelTensor as T;

@@ -17,7 +17,7 @@ mod tables;
 mod terminal;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(super) mod words;
 
 use serde::Serialize;
 

@@ -21,6 +21,7 @@ pub(super) fn accuracy_against_size(report: &CompressionReport) -> Result<String
         title: "Accuracy against size".to_owned(),
         cost: format!("weights file, {name} (less is better)"),
         worth: "accuracy, % (more is better)".to_owned(),
+        less_is_better: false,
         versions: versions
             .map(|(one, on_front)| version(report, one, one.file_bytes as f64 / unit, on_front))
             .collect(),
@@ -52,6 +53,7 @@ pub(super) fn accuracy_against_latency(
         title: "Accuracy against latency".to_owned(),
         cost: "one sample, median, ms (less is better)".to_owned(),
         worth: "accuracy, % (more is better)".to_owned(),
+        less_is_better: false,
         versions,
     })?;
     Ok(Some((svg, note)))

@@ -6,10 +6,10 @@ use crate::report::rich::Tone;
 use crate::report::text;
 
 /// What was not measured.
-pub(super) const NOT_MEASURED: &str = "not measured";
+pub(in crate::report) const NOT_MEASURED: &str = "not measured";
 
 /// A byte count with a binary unit.
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::report) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {
         return format!("{count} B");
@@ -43,7 +43,7 @@ pub(super) fn milliseconds(value: f64) -> String {
 }
 
 /// A whole number with a comma after each thousand.
-pub(super) fn thousands(value: f64) -> String {
+pub(in crate::report) fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -58,7 +58,7 @@ pub(super) fn thousands(value: f64) -> String {
 
 /// Words for a number that changed: which is better, and what each direction is called.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Directions {
+pub(in crate::report) struct Directions {
     /// What more is called.
     pub(super) more: &'static str,
     /// What less is called.
@@ -70,7 +70,7 @@ pub(super) struct Directions {
 }
 
 /// Of bytes.
-pub(super) const SIZE: Directions = Directions {
+pub(in crate::report) const SIZE: Directions = Directions {
     more: "larger",
     less: "smaller",
     same: "as large",
@@ -95,7 +95,7 @@ pub(super) const TIME: Directions = Directions {
 
 impl Directions {
     /// What became of a number above zero: `3.8x smaller`, `2 % slower`. `None` where one of them is not.
-    pub(super) fn compare(self, before: f64, after: f64) -> Option<(String, Tone)> {
+    pub(in crate::report) fn compare(self, before: f64, after: f64) -> Option<(String, Tone)> {
         let is_size = |value: f64| value.is_finite() && value > 0.0;
         if !(is_size(before) && is_size(after)) {
             return None;

@@ -22,6 +22,9 @@ pub struct Tradeoff {
     pub cost: String,
     /// What more is better of, with its unit.
     pub worth: String,
+    /// Less of the worth is better, as of a loss. Its axis is then logarithmic where values are far apart and all
+    /// above zero.
+    pub less_is_better: bool,
     /// The versions.
     pub versions: Vec<Version>,
 }
@@ -72,7 +75,13 @@ pub fn tradeoff(tradeoff: &Tradeoff) -> Result<String, PlotError> {
         // Some room on the right, so that no marker stands on the frame.
         Scale::linear(costs().chain([0.0, dearest * 1.04]))
     };
-    let y = Scale::linear(versions.iter().flat_map(|one| [one.low, one.high]));
+    let ends = || versions.iter().flat_map(|one| [one.low, one.high]);
+    let least = ends().fold(f64::INFINITY, f64::min);
+    let is_far_apart = least > 0.0 && ends().fold(0.0, f64::max) > FAR_APART * least;
+    let y = match tradeoff.less_is_better && is_far_apart {
+        true => Scale::log(ends()),
+        false => Scale::linear(ends()),
+    };
     let mut frame = Frame {
         width: NARROW,
         title: &tradeoff.title,
@@ -89,7 +98,7 @@ pub fn tradeoff(tradeoff: &Tradeoff) -> Result<String, PlotError> {
     let legend = legend(versions, &labels);
     frame.legend_height = legend.height() + LINE / 2;
     frame.draw(|canvas| {
-        draw_front(canvas, &frame, versions)?;
+        draw_front(canvas, &frame, tradeoff)?;
         for version in versions.iter().filter(|one| one.is_baseline) {
             let ends = [frame.x.low(), frame.x.high()].map(|x| (x, version.worth));
             canvas.line(ends.to_vec(), SLATE, 1)?;
@@ -142,22 +151,32 @@ fn sign(version: &Version) -> (Marker, Color) {
     }
 }
 
-/// The staircase below which everything is beaten.
+/// Draws the staircase below which, or above which where less is better, everything is beaten.
 fn draw_front(
     canvas: &mut Canvas<'_, '_>,
     frame: &Frame<'_>,
-    versions: &[Version],
+    tradeoff: &Tradeoff,
 ) -> Result<(), DrawError> {
+    let nothing = match tradeoff.less_is_better {
+        true => frame.y.high(),
+        false => frame.y.low(),
+    };
+    let steps = staircase(&tradeoff.versions, nothing, frame.x.high());
+    canvas.line(steps, ORANGE, 1)
+}
+
+/// Its corners, from the worth that costs nothing to the dearest cost.
+fn staircase(versions: &[Version], nothing: f64, dearest: f64) -> Vec<(f64, f64)> {
     let front = versions.iter().filter(|one| one.on_front);
     let mut corners: Vec<(f64, f64)> = front.map(|one| (one.cost, one.worth)).collect();
     corners.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let mut steps: Vec<(f64, f64)> = Vec::new();
     for (cost, worth) in corners {
-        let before = steps.last().map_or(frame.y.low(), |&(_, before)| before);
+        let before = steps.last().map_or(nothing, |&(_, before)| before);
         steps.extend([(cost, before), (cost, worth)]);
     }
-    steps.extend(steps.last().map(|&(_, worth)| (frame.x.high(), worth)));
-    canvas.line(steps, ORANGE, 1)
+    steps.extend(steps.last().map(|&(_, worth)| (dearest, worth)));
+    steps
 }
 
 fn draw_whiskers(
@@ -316,6 +335,7 @@ mod tests {
             title: "Accuracy against size".to_owned(),
             cost: "KiB".to_owned(),
             worth: "accuracy, %".to_owned(),
+            less_is_better: false,
             versions,
         }
     }
@@ -337,6 +357,26 @@ mod tests {
             assert!(svg.contains(shown), "{shown}");
         }
         assert!(svg.contains(">int8</text>"));
+    }
+
+    #[test]
+    fn the_staircase_comes_from_above_where_less_is_better() {
+        let losses = [
+            version("int8", 100.0, 24.0, true),
+            version("int4", 50.0, 27.0, true),
+            version("nearest", 50.0, 31.0, false),
+        ];
+        let steps = [(50.0, 40.0), (50.0, 27.0), (100.0, 27.0), (100.0, 24.0)];
+        let found = staircase(&losses, 40.0, 120.0);
+        assert_eq!(found, [&steps[..], &[(120.0, 24.0)]].concat());
+        let drawn = |less_is_better| {
+            let example = example(losses.to_vec());
+            tradeoff(&Tradeoff {
+                less_is_better,
+                ..example
+            })
+        };
+        assert_ne!(drawn(true), drawn(false));
     }
 
     #[test]

@@ -1,28 +1,36 @@
-//! `lapidary bench MODEL`: how fast a language model reads and writes on an adapter.
+//! `lapidary bench MODEL`: how fast language models read and write on an adapter, and what they take of memory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use clap::Args;
-use lapidary::generate::Session;
+use lapidary::generate::{GenerateError, Headers};
+use lapidary::io::{forget_peak_memory, peak_memory};
+use lapidary::report::language::{Spread, Timed};
 use serde::Serialize;
 
+use crate::models::Opener;
 use crate::options::{CommonOptions, DeviceOption, Failure};
-use crate::output::{bytes, print, print_json};
+use crate::output::{bytes, number, plain, print, print_json, table};
+use crate::train;
 
-use super::{LanguageOptions, Opened, failure};
+use super::{LanguageOptions, check_prompt, failure, speed};
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
-    /// A GGUF file, or a folder with config.json, tokenizer.json or tokenizer.model, and safetensors files.
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    /// GGUF files, or folders with config.json, tokenizer.json or tokenizer.model, and safetensors files.
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<PathBuf>,
     /// Tokens that are read.
     #[arg(short, long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     prompt: u32,
     /// Tokens that are made after them.
     #[arg(short, long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     new: u32,
+    /// How often both are timed, after a first time that compiles; the median counts.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeat: u32,
     #[command(flatten)]
     language: LanguageOptions,
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
@@ -30,6 +38,7 @@ pub struct BenchOptions {
     device: DeviceOption,
 }
 
+/// Rates and times are medians of all runs.
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
@@ -43,91 +52,194 @@ struct Report {
     new_tokens: usize,
     decode_tokens_per_second: f64,
     dispatches_per_token: usize,
+    /// As the engine counts them; null without a device.
+    submissions_per_token: Option<f64>,
     weight_bytes: u64,
     cache_bytes: u64,
     device_bytes: Option<u64>,
+    /// The most that was held at a time, on the device and by the process; null where nothing says it.
+    peak_device_bytes: Option<u64>,
+    peak_host_bytes: Option<u64>,
+    repeat: usize,
+    prefill: Spread,
+    decode: Spread,
 }
 
 pub fn bench(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure> {
-    let opened = Opened::new(common, &options.device, &options.model, &options.language)?;
-    let (engine, llama) = (opened.engine.as_ref(), &opened.model.llama);
-    let settings = options.language.session(1);
-    let mut session = Session::new(engine, llama, settings).map_err(failure)?;
-    let vocabulary = llama.config().vocabulary as u32;
-    // Any tokens do: time depends on their number only.
-    let prompt: Vec<u32> = (0..options.prompt).map(|i| i % vocabulary).collect();
-    let new = options.new as usize;
-
-    let began = Instant::now();
-    // Reading as far as the timed run will go makes the cache as large as it will be; the plans over it come
-    // after that.
-    let all: Vec<u32> = prompt
-        .iter()
-        .copied()
-        .cycle()
-        .take(prompt.len() + new)
-        .collect();
-    session.feed(&all).map_err(failure)?;
-    session.rewind(0);
-    session.feed(&prompt).map_err(failure)?;
-    decode(&mut session, prompt[0], 1)?;
-    let compile_seconds = began.elapsed().as_secs_f64();
-    let dispatches_per_token = session.n_dispatches();
-
-    session.rewind(0);
-    let began = Instant::now();
-    let first = session.feed(&prompt).map_err(failure)?;
-    let first_token_seconds = began.elapsed().as_secs_f64();
-    let began = Instant::now();
-    decode(
-        &mut session,
-        first.tokens.first().copied().unwrap_or(0),
-        new,
-    )?;
-    let decode_seconds = began.elapsed().as_secs_f64();
-
-    let report = Report {
-        model: options.model.display().to_string(),
-        device: engine.name(),
-        load_seconds: opened.load_seconds,
-        compile_seconds,
-        prompt_tokens: prompt.len(),
-        prefill_tokens_per_second: prompt.len() as f64 / first_token_seconds,
-        first_token_seconds,
-        new_tokens: new,
-        decode_tokens_per_second: new as f64 / decode_seconds,
-        dispatches_per_token,
-        weight_bytes: llama.n_bytes(),
-        cache_bytes: session.cache_bytes(),
-        device_bytes: engine.device_bytes(),
+    let timed = Timed {
+        prompt_tokens: options.prompt as usize,
+        new_tokens: options.new as usize,
+        repeat: options.repeat as usize,
     };
-    if common.json {
-        return print_json(&report);
+    // What cannot be read, or has no room for so many tokens, is said before anything is uploaded.
+    let mut headers = Vec::new();
+    for model in &options.models {
+        let began = Instant::now();
+        let found = Headers::read(model).map_err(failure)?;
+        let context = found.context(options.language.positions());
+        let checked = check_prompt(&vec![0; timed.prompt_tokens], timed.new_tokens, context);
+        checked.map_err(|error| match options.models.len() {
+            1 => error,
+            _ => Failure::Usage(format!("{}: {error}", model.display())),
+        })?;
+        headers.push((found, began.elapsed().as_secs_f64()));
     }
-    let held = report.device_bytes.map_or_else(String::new, |count| {
-        format!(", {} on the device", bytes(count))
-    });
-    print(&format!(
-        "{}\nload     {:.2} s, then {:.2} s until everything is compiled\nprefill  {:.1} tokens/s: {} tokens, the first new one after {:.3} s\ndecode   {:.1} tokens/s: {} tokens, {} dispatches each\nmemory   {} of weights, {} of cache{held}",
+    let opener = Opener::new(common, &options.device)?;
+    let stop = train::stop_on_ctrl_c()?;
+    let mut reports = Vec::new();
+    for (model, headers) in options.models.iter().zip(headers) {
+        match one(options, (&opener, model), headers, (timed, &stop))? {
+            None => break,
+            Some(report) => reports.push(report),
+        }
+    }
+    let n_models = options.models.len();
+    match (common.json, &reports[..]) {
+        (_, []) => {}
+        (true, [report]) if n_models == 1 => print_json(report)?,
+        (true, reports) => print_json(&reports)?,
+        (false, [report]) if n_models == 1 => print(&text(report))?,
+        (false, reports) => print(&side_by_side(reports, timed))?,
+    }
+    match reports.len() == n_models {
+        true => Ok(()),
+        false => Err(Failure::Mismatch(format!(
+            "stopped by Ctrl-C; {} of {n_models} models were measured",
+            reports.len()
+        ))),
+    }
+}
+
+/// One model, on a device of its own; `None` where Ctrl-C ended it.
+fn one(
+    options: &BenchOptions,
+    (opener, path): (&Opener, &Path),
+    (headers, header_seconds): (Headers, f64),
+    (timed, stop): (Timed, &AtomicBool),
+) -> Result<Option<Report>, Failure> {
+    let begins_again = forget_peak_memory();
+    let engine = opener.open()?;
+    let began = Instant::now();
+    let given = (path, headers.vocabulary);
+    let model = options.language.open_with(engine.as_ref(), given, 1)?;
+    let load_seconds = header_seconds + began.elapsed().as_secs_f64();
+    let settings = options.language.session(1);
+    let given = (&model.llama, settings);
+    let speed = match speed::measure(engine.as_ref(), given, timed, stop) {
+        Err(GenerateError::Stopped { .. }) => return Ok(None),
+        found => found.map_err(failure)?,
+    };
+    let none = Spread {
+        median: f64::NAN,
+        low: f64::NAN,
+        high: f64::NAN,
+    };
+    let (prefill, decode) = (
+        speed.prefill(timed).unwrap_or(none),
+        speed.decode(timed).unwrap_or(none),
+    );
+    let first_token = Spread::of(&speed.first_token_seconds).unwrap_or(none);
+    Ok(Some(Report {
+        model: path.display().to_string(),
+        device: engine.name(),
+        load_seconds,
+        compile_seconds: speed.compile_seconds,
+        prompt_tokens: timed.prompt_tokens,
+        prefill_tokens_per_second: prefill.median,
+        first_token_seconds: first_token.median,
+        new_tokens: timed.new_tokens,
+        decode_tokens_per_second: decode.median,
+        dispatches_per_token: speed.dispatches_per_token,
+        submissions_per_token: speed.submissions_per_token,
+        weight_bytes: model.llama.n_bytes(),
+        cache_bytes: speed.cache_bytes,
+        device_bytes: engine.device_bytes(),
+        peak_device_bytes: speed.peak_device_bytes,
+        // A mark that cannot be put back would be of all models before.
+        peak_host_bytes: peak_memory().filter(|_| begins_again || options.models.len() == 1),
+        repeat: timed.repeat,
+        prefill,
+        decode,
+    }))
+}
+
+fn text(report: &Report) -> String {
+    let spread = |one: Spread| match report.repeat {
+        1 => String::new(),
+        n => format!(" ({:.1} to {:.1} in {n} runs)", one.low, one.high),
+    };
+    let submissions = report
+        .submissions_per_token
+        .map_or_else(String::new, |count| format!(", {} submitted", times(count)));
+    format!(
+        "{}\nload     {:.2} s, then {:.2} s until everything is compiled\nprefill  {:.1} tokens/s{}: {} tokens, the first new one after {:.3} s\ndecode   {:.1} tokens/s{}: {} tokens, {} dispatches each{submissions}\nmemory   {} of weights, {} of cache; most held on the device: {}, by the process: {}",
         report.device,
         report.load_seconds,
         report.compile_seconds,
         report.prefill_tokens_per_second,
+        spread(report.prefill),
         report.prompt_tokens,
         report.first_token_seconds,
         report.decode_tokens_per_second,
+        spread(report.decode),
         report.new_tokens,
         report.dispatches_per_token,
         bytes(report.weight_bytes),
         bytes(report.cache_bytes),
-    ))
+        known(report.peak_device_bytes),
+        known(report.peak_host_bytes),
+    )
 }
 
-/// Reads a token, then the most likely one after it, `count` in all.
-fn decode(session: &mut Session<'_>, mut token: u32, count: usize) -> Result<(), Failure> {
-    for _ in 0..count {
-        let next = session.feed(&[token]).map_err(failure)?;
-        token = next.tokens.first().copied().unwrap_or(token);
+/// `once`, `2 times`, `1.5 times`.
+fn times(count: f64) -> String {
+    match count {
+        1.0 => "once".to_owned(),
+        count => format!("{count} times"),
     }
-    Ok(())
+}
+
+fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| "not measured".to_owned(), bytes)
+}
+
+fn side_by_side(reports: &[Report], timed: Timed) -> String {
+    let mut rows = table(&[
+        "model",
+        "load, s",
+        "prefill, tok/s",
+        "decode, tok/s",
+        "first token, s",
+        "submissions",
+        "weights",
+        "cache",
+        "most on device",
+        "most of process",
+    ]);
+    let rate = |one: Spread| match timed.repeat {
+        1 => format!("{:.1}", one.median),
+        _ => format!("{:.1} ({:.1} to {:.1})", one.median, one.low, one.high),
+    };
+    for one in reports {
+        rows.add_row([
+            plain(&one.model).into(),
+            number(format!("{:.2}", one.load_seconds)),
+            number(rate(one.prefill)),
+            number(rate(one.decode)),
+            number(format!("{:.3}", one.first_token_seconds)),
+            number(
+                one.submissions_per_token
+                    .map_or_else(|| "not measured".to_owned(), |count| count.to_string()),
+            ),
+            number(bytes(one.weight_bytes)),
+            number(bytes(one.cache_bytes)),
+            number(known(one.peak_device_bytes)),
+            number(known(one.peak_host_bytes)),
+        ]);
+    }
+    let device = reports.first().map_or("", |one| one.device.as_str());
+    format!(
+        "{rows}\n\n{} tokens read at once, {} made after them; the median of {} and its ends; one model on the device at a time\n{device}",
+        timed.prompt_tokens, timed.new_tokens, timed.repeat
+    )
 }

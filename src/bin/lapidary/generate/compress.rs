@@ -309,6 +309,7 @@ impl Compressing<'_> {
     ) -> Result<BTreeMap<String, Value>, Failure> {
         Ok(BTreeMap::from([
             ("stage".to_owned(), json!(self.stage)),
+            ("method".to_owned(), json!(self.change.method())),
             ("base".to_owned(), json!(self.input.display().to_string())),
             ("base_sha256".to_owned(), json!(base_sha256)),
             ("device".to_owned(), json!(engine.name())),

@@ -185,7 +185,7 @@ fn sizes(model: &ModelConfig) -> serde_json::Value {
     }
 }
 
-fn described(config: &QuantizationConfig) -> String {
+pub(super) fn described(config: &QuantizationConfig) -> String {
     let group = |size: &Option<usize>| match size {
         None => "a scale a row".to_owned(),
         Some(size) => format!("groups of {size}"),

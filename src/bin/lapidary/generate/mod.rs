@@ -7,6 +7,8 @@ mod inspect;
 pub mod made_of;
 mod perplexity;
 mod run;
+mod speed;
+mod table;
 mod verify;
 
 use std::io::Read as _;
@@ -15,7 +17,9 @@ use std::time::Instant;
 
 use clap::Args;
 use lapidary::engine::Engine;
-use lapidary::generate::{GenerateError, LanguageModel, SessionOptions, text_of};
+use lapidary::generate::{
+    GenerateError, Headers, LanguageModel, SessionOptions, Vocabulary, text_of,
+};
 use lapidary::models::llama::{CacheType, Use};
 use lapidary::ops::ActivationPath;
 
@@ -37,6 +41,15 @@ const DEFAULT_CONTEXT: usize = 8192;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activations(ActivationPath);
 
+impl std::fmt::Display for Activations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            ActivationPath::Float => "float",
+            _ => "int8",
+        })
+    }
+}
+
 impl std::str::FromStr for Activations {
     type Err = String;
 
@@ -50,7 +63,7 @@ impl std::str::FromStr for Activations {
 }
 
 /// How a language model is run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct LanguageOptions {
     /// How keys and values are kept: f32, f16 or int8.
     #[arg(long, default_value = "f32", value_name = "TYPE")]
@@ -94,49 +107,75 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(
-        common: &CommonOptions,
-        device: &DeviceOption,
-        path: &Path,
-        options: &LanguageOptions,
-    ) -> Result<Self, Failure> {
-        Self::of_texts(common, device, path, (options, 1))
-    }
-
-    /// For so many texts at the same time.
-    fn of_texts(
+    /// For so many texts at the same time. `check` sees the vocabulary and the positions there will be before weights
+    /// are read, and what it finds comes back.
+    fn new<T>(
         common: &CommonOptions,
         device: &DeviceOption,
         path: &Path,
         (options, texts): (&LanguageOptions, usize),
-    ) -> Result<Self, Failure> {
+        check: impl FnOnce(&Vocabulary, usize) -> Result<T, Failure>,
+    ) -> Result<(Self, T), Failure> {
+        let began = Instant::now();
+        let headers = Headers::read(path).map_err(failure)?;
+        let checked = check(&headers.vocabulary, headers.context(options.positions()))?;
+        let before = began.elapsed();
         let engine = train::engine(common, device)?;
         let began = Instant::now();
-        let model = options.open(engine.as_ref(), path, texts)?;
-        let load_seconds = began.elapsed().as_secs_f64();
-        Ok(Self {
+        let model = options.open_with(engine.as_ref(), (path, headers.vocabulary), texts)?;
+        let opened = Self {
             engine,
             model,
-            load_seconds,
-        })
+            load_seconds: (before + began.elapsed()).as_secs_f64(),
+        };
+        Ok((opened, checked))
     }
 }
 
+/// A prompt that can be read, with `more` tokens behind it.
+fn check_prompt(tokens: &[u32], more: usize, context: usize) -> Result<(), Failure> {
+    if tokens.is_empty() {
+        return Err(failure(GenerateError::EmptyPrompt));
+    }
+    if tokens.len() + more > context {
+        return Err(failure(GenerateError::ContextFull {
+            position: 0,
+            more: tokens.len() + more,
+            context,
+        }));
+    }
+    Ok(())
+}
+
 impl LanguageOptions {
+    /// Positions that are asked for; a model may have fewer.
+    fn positions(&self) -> usize {
+        self.context.map_or(DEFAULT_CONTEXT, |n| n as usize)
+    }
+
+    /// What is planned for so many texts.
+    fn planned(&self, texts: usize) -> Use {
+        Use {
+            texts,
+            ..text_of(self.positions(), self.kv)
+        }
+    }
+
+    /// Bytes that may be taken.
+    fn most(&self) -> Option<u64> {
+        self.max_memory.map(|ByteCount(bytes)| bytes)
+    }
+
     /// Puts a model on a device.
-    fn open(
+    fn open_with(
         &self,
         engine: &dyn Engine,
-        path: &Path,
+        (path, vocabulary): (&Path, Vocabulary),
         texts: usize,
     ) -> Result<LanguageModel, Failure> {
-        let context = self.context.map_or(DEFAULT_CONTEXT, |n| n as usize);
-        let how = Use {
-            texts,
-            ..text_of(context, self.kv)
-        };
-        let most = self.max_memory.map(|ByteCount(bytes)| bytes);
-        let mut model = LanguageModel::open_for(engine, path, how, most).map_err(failure)?;
+        let how = self.planned(texts);
+        let model = LanguageModel::open_with(engine, (path, vocabulary), how, self.most());
+        let mut model = model.map_err(failure)?;
         model.llama = model.llama.with_activations(self.activations.0);
         if self.activations.0 != ActivationPath::Float && !model.llama.is_quantized() {
             eprintln!(

@@ -1,4 +1,5 @@
-//! `lapidary eval MODEL --perplexity FILE`: how well a language model predicts a text.
+//! `lapidary eval MODEL --perplexity FILE`: how well a language model predicts a text. Several models, or ways to run
+//! one, are a table (`table`).
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -7,16 +8,17 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::ProgressBar;
 use lapidary::generate::{
-    Divergence, LanguageModel, Perplexity, Windows, divergence, log_probabilities,
+    Divergence, GenerateError, Headers, Perplexity, Windows, divergence, log_probabilities,
 };
 use lapidary::io::read_text;
+use lapidary::models::llama::CacheType;
 use serde::Serialize;
 
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{print, print_json};
 use crate::train;
 
-use super::{LanguageOptions, Opened, failure};
+use super::{Activations, ByteCount, LanguageOptions, Opened, failure, table};
 
 const DEFAULT_WINDOW: usize = 512;
 
@@ -35,11 +37,70 @@ pub struct PerplexityOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     tokens: Option<u32>,
     /// Compare the model's predictions with those of this one: the Kullback-Leibler divergence, and how often both
-    /// hold the same token most likely.
+    /// hold the same token most likely. Several models are compared with it, else with the first of them.
     #[arg(long, value_name = "MODEL", requires = "perplexity")]
-    base: Option<PathBuf>,
-    #[command(flatten)]
-    language: LanguageOptions,
+    pub base: Option<PathBuf>,
+    /// How keys and values are kept: f32, f16 or int8; several of them are rows of a table, and the base has the first.
+    #[arg(
+        long,
+        default_value = "f32",
+        value_delimiter = ',',
+        value_name = "TYPE,.."
+    )]
+    pub kv: Vec<CacheType>,
+    /// Most tokens of a window; by default what the model allows, up to 8192.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    context: Option<u32>,
+    /// How activations meet quantized weights: float, or int8 in blocks of 32; several of them are rows of a table, and
+    /// the base has the first.
+    #[arg(
+        long,
+        default_value = "float",
+        value_delimiter = ',',
+        value_name = "HOW,.."
+    )]
+    pub activations: Vec<Activations>,
+    /// Refuse a model whose weights, cache of the whole context and intermediate results need more, before anything is
+    /// uploaded: bytes, or a number of K, M or G (1024 of each the one before).
+    #[arg(long, value_name = "SIZE")]
+    max_memory: Option<ByteCount>,
+    /// In a table: how often reading and writing are timed after a first time; the median counts. 0 leaves times out;
+    /// once unless given.
+    #[arg(long, value_name = "N", requires = "perplexity", value_parser = clap::value_parser!(u32).range(..=100))]
+    pub repeat: Option<u32>,
+    /// Keep the table in this folder: a page, a picture and the numbers.
+    #[arg(long, value_name = "DIR", requires = "perplexity")]
+    pub report: Option<PathBuf>,
+}
+
+impl PerplexityOptions {
+    /// How a language model is run, with the types of a row.
+    pub fn language(&self, kv: CacheType, activations: Activations) -> LanguageOptions {
+        LanguageOptions {
+            kv,
+            context: self.context,
+            activations,
+            max_memory: self.max_memory,
+        }
+    }
+
+    /// How a text is cut for models that have so many positions.
+    pub fn windows(&self, context: usize) -> Windows {
+        let window = match self.window {
+            Some(window) => window as usize,
+            None => DEFAULT_WINDOW.min(context),
+        };
+        Windows {
+            window,
+            stride: self.stride.map_or(window, |stride| stride as usize),
+        }
+    }
+
+    /// Those tokens of a text that are read.
+    pub fn cut(&self, mut tokens: Vec<u32>) -> Vec<u32> {
+        tokens.truncate(self.tokens.map_or(usize::MAX, |n| n as usize));
+        tokens
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -121,30 +182,49 @@ impl Against {
 
 pub fn perplexity(
     common: &CommonOptions,
-    (model, device): (&Path, &DeviceOption),
+    (models, device): (&[PathBuf], &DeviceOption),
     text: &Path,
     options: &PerplexityOptions,
 ) -> Result<(), Failure> {
+    let (model, kv, activations) = match (models, &options.kv[..], &options.activations[..]) {
+        ([model], [kv], [activations]) if options.repeat.is_none() && options.report.is_none() => {
+            (model.as_path(), *kv, *activations)
+        }
+        _ => return table::run(common, (models, device), text, options),
+    };
     let content = read_text(text).map_err(|error| Failure::Usage(error.to_string()))?;
-    let opened = Opened::new(common, device, model, &options.language)?;
-    let mut tokens = opened.model.tokens(&content).map_err(failure)?;
-    tokens.truncate(options.tokens.map_or(usize::MAX, |n| n as usize));
-    let window = match options.window {
-        Some(window) => window as usize,
-        None => DEFAULT_WINDOW.min(opened.model.llama.context()),
-    };
-    let windows = Windows {
-        window,
-        stride: options.stride.map_or(window, |stride| stride as usize),
-    };
+    let language = options.language(kv, activations);
     let base = match &options.base {
         None => None,
-        Some(path) => Some(open_base(
-            &opened,
-            path,
-            (content.as_str(), tokens.as_slice()),
-            options,
-        )?),
+        Some(path) => Some((path, Headers::read(path).map_err(failure)?)),
+    };
+    let given = (&language, 1);
+    let (opened, (tokens, windows)) =
+        Opened::new(common, device, model, given, |vocabulary, context| {
+            let tokens = options.cut(vocabulary.tokens(&content).map_err(failure)?);
+            let mut least = context;
+            if let Some((path, base)) = &base {
+                same_tokens(path, base, (&content, &tokens))?;
+                least = least.min(base.context(language.positions()));
+            }
+            let windows = options.windows(context);
+            windows.check(tokens.len(), least).map_err(failure)?;
+            Ok((tokens, windows))
+        })?;
+    let base = match base {
+        None => None,
+        Some((path, headers)) => {
+            let (model, base) = (opened.model.llama.config(), &headers.config);
+            if model.vocabulary != base.vocabulary {
+                return Err(failure(GenerateError::OtherVocabulary {
+                    model: model.vocabulary,
+                    base: base.vocabulary,
+                }));
+            }
+            let given = (path.as_path(), headers.vocabulary);
+            let base = language.open_with(opened.engine.as_ref(), given, 1)?;
+            Some((path, base))
+        }
     };
     let stop = train::stop_on_ctrl_c()?;
     let bar = ProgressBar::new(tokens.len() as u64);
@@ -154,7 +234,7 @@ pub fn perplexity(
         !stop.load(Ordering::Relaxed)
     };
     let (engine, llama) = (opened.engine.as_ref(), &opened.model.llama);
-    let settings = options.language.session(1);
+    let settings = language.session(1);
     let (judged, against): (Perplexity, _) = match &base {
         None => {
             let judged = log_probabilities(engine, llama, &tokens, windows, settings, &mut go_on);
@@ -210,20 +290,18 @@ pub fn perplexity(
     ))
 }
 
-/// The other model, on the same device and run the same way; it must read the text as the same tokens.
-fn open_base<'a>(
-    opened: &Opened,
-    path: &'a Path,
+/// Refuses a base that reads the text as other tokens than the model.
+pub fn same_tokens(
+    path: &Path,
+    base: &Headers,
     (content, tokens): (&str, &[u32]),
-    options: &PerplexityOptions,
-) -> Result<(&'a Path, LanguageModel), Failure> {
-    let base = options.language.open(opened.engine.as_ref(), path, 1)?;
-    let of_base = base.tokens(content).map_err(failure)?;
-    if !of_base.starts_with(tokens) {
-        return Err(Failure::Usage(format!(
-            "{}: its tokenizer makes other tokens of the text than that of the model; predictions of other tokens cannot be compared",
-            path.display()
-        )));
+) -> Result<(), Failure> {
+    let of_base = base.vocabulary.tokens(content).map_err(failure)?;
+    if of_base.starts_with(tokens) {
+        return Ok(());
     }
-    Ok((path, base))
+    Err(Failure::Usage(format!(
+        "{}: its tokenizer makes other tokens of the text than that of the model; predictions of other tokens cannot be compared",
+        path.display()
+    )))
 }

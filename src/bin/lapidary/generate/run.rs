@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use lapidary::generate::{
-    Ended, GenerateError, GenerateOptions, LanguageModel, Sampler, Sampling, Session, generate,
+    Ended, GenerateError, GenerateOptions, Sampler, Sampling, Session, Vocabulary, generate,
     generate_each,
 };
 use lapidary::io::read_text;
@@ -18,7 +18,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{print, print_json};
 use crate::train;
 
-use super::{LanguageOptions, Opened, failure, is_language_model};
+use super::{LanguageOptions, Opened, check_prompt, failure, is_language_model};
 
 #[derive(Debug, Args)]
 pub struct RunOptions {
@@ -129,9 +129,18 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
         return batches(common, options, file, (sampling, &sampler));
     }
     let prompt = prompt(options.prompt.as_deref().unwrap_or_default())?;
-    let opened = Opened::new(common, &options.device, &options.model, &options.language)?;
+    let (opened, tokens) = Opened::new(
+        common,
+        &options.device,
+        &options.model,
+        (&options.language, 1),
+        |vocabulary, context| {
+            let tokens = tokens(vocabulary, options, &prompt)?;
+            check_prompt(&tokens, 0, context)?;
+            Ok(tokens)
+        },
+    )?;
     let model = &opened.model;
-    let tokens = tokens(model, options, &prompt)?;
     let n_candidates = sampling.n_candidates(model.llama.config().vocabulary);
     let settings = options.language.session(n_candidates);
     let engine = opened.engine.as_ref();
@@ -200,7 +209,11 @@ pub fn run(common: &CommonOptions, options: &RunOptions) -> Result<(), Failure> 
     end()
 }
 
-fn tokens(model: &LanguageModel, options: &RunOptions, prompt: &str) -> Result<Vec<u32>, Failure> {
+fn tokens(
+    vocabulary: &Vocabulary,
+    options: &RunOptions,
+    prompt: &str,
+) -> Result<Vec<u32>, Failure> {
     let tokens = if options.chat {
         let message = |role: &str, content: &str| Message {
             role: role.to_owned(),
@@ -208,9 +221,9 @@ fn tokens(model: &LanguageModel, options: &RunOptions, prompt: &str) -> Result<V
         };
         let system = options.system.iter().map(|text| message("system", text));
         let messages: Vec<Message> = system.chain([message("user", prompt)]).collect();
-        model.chat_tokens(&messages)
+        vocabulary.chat_tokens(&messages)
     } else {
-        model.tokens(prompt)
+        vocabulary.tokens(prompt)
     };
     tokens.map_err(failure)
 }
@@ -252,7 +265,28 @@ fn batches(
     }
     let batch_size = options.batch_size as usize;
     let language = (&options.language, batch_size.min(prompts.len()));
-    let opened = Opened::of_texts(common, &options.device, &options.model, language)?;
+    // What is too long is said before weights are read.
+    let (opened, all) = Opened::new(
+        common,
+        &options.device,
+        &options.model,
+        language,
+        |vocabulary, context| {
+            let mut all = Vec::new();
+            for (line, prompt) in &lines {
+                let given = tokens(vocabulary, options, prompt)?;
+                if given.is_empty() || given.len() > context {
+                    return Err(Failure::Usage(format!(
+                        "{}, line {line}: the prompt has {} tokens; allowed: 1 to {context}",
+                        file.display(),
+                        given.len()
+                    )));
+                }
+                all.push(given);
+            }
+            Ok(all)
+        },
+    )?;
     let model = &opened.model;
     let n_candidates = sampling.n_candidates(model.llama.config().vocabulary);
     let settings = options.language.session(n_candidates);
@@ -262,20 +296,6 @@ fn batches(
         end_tokens: model.ends(),
         stops: &options.stop,
     };
-    // What is too long is said before anything is made.
-    let context = model.llama.context();
-    let mut all = Vec::new();
-    for (line, prompt) in &lines {
-        let given = tokens(model, options, prompt)?;
-        if given.is_empty() || given.len() > context {
-            return Err(Failure::Usage(format!(
-                "{}, line {line}: the prompt has {} tokens; allowed: 1 to {context}",
-                file.display(),
-                given.len()
-            )));
-        }
-        all.push(given);
-    }
     let stop = train::stop_on_ctrl_c()?;
     let began = Instant::now();
     let (mut texts, mut made) = (Vec::new(), 0);

@@ -12,7 +12,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{print, print_json};
 use crate::train;
 
-use super::{LanguageOptions, Opened, failure, is_language_model};
+use super::{LanguageOptions, Opened, check_prompt, failure, is_language_model};
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -49,9 +49,18 @@ pub fn verify(
     let stop = train::stop_on_ctrl_c()?;
     let mut reports = Vec::new();
     for path in models {
-        let opened = Opened::new(common, device, path, language)?;
+        let (opened, tokens) = Opened::new(
+            common,
+            device,
+            path,
+            (language, 1),
+            |vocabulary, context| {
+                let tokens = vocabulary.tokens(prompt).map_err(failure)?;
+                check_prompt(&tokens, 0, context)?;
+                Ok(tokens)
+            },
+        )?;
         let (engine, llama) = (opened.engine.as_ref(), &opened.model.llama);
-        let tokens = opened.model.tokens(prompt).map_err(failure)?;
         let bar = ProgressBar::new_spinner();
         let found = generate::verify(engine, llama, &tokens, language.session(1), &mut |place| {
             bar.set_message(place.to_owned());
