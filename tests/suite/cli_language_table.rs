@@ -121,6 +121,18 @@ fn rows_are_what_each_model_gives_alone_and_the_base_comes_first() {
         let inspected = parsed(&output.expect("the command starts"));
         assert_eq!(row["weight_bytes"], inspected["n_bytes"]);
     }
+    // A text read in parts gives the same.
+    let given = [&given[..], &judged, &kv, &["--max-logits", "1K"]].concat();
+    let in_parts = lapidary(&given);
+    let told = said(&in_parts);
+    for expected in [
+        "[1/4] table-rows.gguf, kv f32: reading, part 1 of 2",
+        "[4/4] table-rows.gguf, kv int8: reading, part 2 of 2",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    assert_eq!(parsed(&in_parts)["rows"], table["rows"]);
+
     assert_eq!(rows[1]["made_by"], "quantize nearest int3-g16");
     assert_eq!(rows[0]["made_by"], Json::Null);
 }

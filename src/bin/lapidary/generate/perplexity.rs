@@ -64,6 +64,10 @@ pub struct PerplexityOptions {
     /// uploaded: bytes, or a number of K, M or G (1024 of each the one before).
     #[arg(long, value_name = "SIZE")]
     max_memory: Option<ByteCount>,
+    /// In a table: the base's logits that wait on the host while the others read, at most, or those of a window; a
+    /// longer text is read in parts. 1G unless given, or a quarter of the free memory where that is less.
+    #[arg(long, value_name = "SIZE", requires = "perplexity")]
+    pub max_logits: Option<ByteCount>,
     /// In a table: how often reading and writing are timed after a first time; the median counts. 0 leaves times out;
     /// once unless given.
     #[arg(long, value_name = "N", requires = "perplexity", value_parser = clap::value_parser!(u32).range(..=100))]

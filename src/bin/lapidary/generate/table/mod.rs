@@ -9,7 +9,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::ProgressBar;
 use lapidary::engine::Engine;
 use lapidary::generate::{
     BaseLogits, Divergence, GenerateError, Headers, LanguageModel, Perplexity, Session,
@@ -40,7 +40,7 @@ pub fn run(
     options: &PerplexityOptions,
 ) -> Result<(), Failure> {
     if let Some(folder) = &options.report {
-        show::check(folder, models)?;
+        show::check(folder, models.iter().chain(&options.base))?;
     }
     let plan = Plan::new(common, (models, device), text, options)?;
     let stop = stop_on_ctrl_c()?;
@@ -217,7 +217,7 @@ impl Plan {
     /// A bar over the tokens of some windows.
     fn bar(&self, windows: &std::ops::Range<usize>) -> ProgressBar {
         let n = self.text.n_read_of(windows.clone());
-        ProgressBar::with_draw_target(Some(n as u64), ProgressDrawTarget::stderr())
+        ProgressBar::new(n as u64)
     }
 
     fn say(&self, index: usize, what: &str) {
@@ -255,7 +255,7 @@ impl Plan {
     }
 }
 
-/// `perplexity 24.2760 +- 1.1900, 120.1 and 25.3 tokens/s`.
+/// What a row came to, in a line.
 fn told(found: &Found) -> String {
     let quality = quality(&found.perplexity).perplexity;
     let speed = found.speed.map_or_else(String::new, |speed| {

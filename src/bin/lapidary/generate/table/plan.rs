@@ -9,7 +9,7 @@ use lapidary::io::{available_memory, file_sha256, read_text};
 use lapidary::report::language::{JudgedText, LanguageReport, LanguageRow, Timed};
 
 use crate::generate::perplexity::same_tokens;
-use crate::generate::{LanguageOptions, PerplexityOptions, failure, is_language_model};
+use crate::generate::{ByteCount, LanguageOptions, PerplexityOptions, failure, is_language_model};
 use crate::models::Opener;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::bytes;
@@ -17,7 +17,7 @@ use crate::train::usage;
 
 use super::facts;
 
-/// Logits of the base on the host, at most; a longer text is read in parts.
+/// Bytes of the base's logits on the host unless given.
 const MOST_LOGITS: u64 = 1 << 30;
 
 /// Tokens of a run that is timed, where the context has room.
@@ -91,7 +91,7 @@ impl Plan {
         }
         let windows = options.windows(context);
         let cut = CutText::new(tokens, windows, context).map_err(failure)?;
-        let most_logits = most_logits(&cut, vocabulary, ways.len())?;
+        let most_logits = most_logits(&cut, vocabulary, (ways.len(), options))?;
 
         let opener = Opener::new(common, device)?;
         let engine = opener.open()?;
@@ -221,7 +221,8 @@ fn repeated<T: PartialEq + std::fmt::Display>(values: &[T]) -> Option<String> {
     found.map(|(_, value)| value.to_string())
 }
 
-fn is_same(a: &Path, b: &Path) -> bool {
+/// Whether two paths are of one file or folder.
+pub fn is_same(a: &Path, b: &Path) -> bool {
     let place = |path: &Path| path.canonicalize().ok();
     a == b || place(a).is_some_and(|a| place(b) == Some(a))
 }
@@ -240,8 +241,12 @@ fn names<'a>(files: &[&'a Path]) -> BTreeMap<&'a Path, String> {
     files.iter().map(of).collect()
 }
 
-/// Bytes of the base's logits that the host may hold: at least those of a window, at most a quarter of what is free.
-fn most_logits(text: &CutText, vocabulary: usize, n_rows: usize) -> Result<u64, Failure> {
+/// Bytes of the base's logits that the host may hold; those of a window it must have room for.
+fn most_logits(
+    text: &CutText,
+    vocabulary: usize,
+    (n_rows, options): (usize, &PerplexityOptions),
+) -> Result<u64, Failure> {
     let free = available_memory().unwrap_or(u64::MAX);
     let window = text.largest_window_bytes(vocabulary);
     // A single row is compared with nothing, and keeps no logits.
@@ -252,7 +257,10 @@ fn most_logits(text: &CutText, vocabulary: usize, n_rows: usize) -> Result<u64, 
             bytes(free)
         )));
     }
-    Ok(MOST_LOGITS.min(free / 4))
+    Ok(match options.max_logits {
+        Some(ByteCount(most)) => most,
+        None => MOST_LOGITS.min(free / 4),
+    })
 }
 
 /// The command line, in quotes where a shell needs them.

@@ -11,8 +11,9 @@ use serde::Serialize;
 use crate::bench::{OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE};
 use crate::options::{CommonOptions, Failure, can_be_written};
 use crate::output::{bytes, number, number_of, plain, print, print_json, table};
-use crate::target;
 use crate::train::{usage, write};
+
+use super::plan::is_same;
 
 const NOT_MEASURED: &str = "not measured";
 
@@ -36,10 +37,16 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// Refuses a folder that cannot be written, before all work.
-pub fn check(folder: &Path, models: &[PathBuf]) -> Result<(), Failure> {
-    if let Some(model) = models.iter().find(|model| model.as_path() == folder) {
-        return target::apart(folder, &[model]);
+/// Refuses a folder that cannot be written, or is one of the models, before all work.
+pub fn check<'a>(
+    folder: &Path,
+    mut models: impl Iterator<Item = &'a PathBuf>,
+) -> Result<(), Failure> {
+    if models.any(|model| is_same(model, folder)) {
+        return Err(Failure::Usage(format!(
+            "{}: is a model that is read; name another folder for the report",
+            folder.display()
+        )));
     }
     create_folder(folder).map_err(usage)?;
     for name in [OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE] {
