@@ -1,7 +1,8 @@
 //! Chat templates: a conversation as the text that a model was trained on.
 //!
 //! Templates are Jinja as Hugging Face's libraries render it: `trim_blocks` and `lstrip_blocks` on, a
-//! function `raise_exception`, and the methods of Python's strings that published templates call.
+//! functions `raise_exception` and `strftime_now`, blocks `generation`, and the methods of Python's strings and
+//! dictionaries that published templates call.
 
 use std::io;
 
@@ -47,8 +48,11 @@ impl ChatTemplate {
                 Err(Error::new(ErrorKind::InvalidOperation, reason))
             },
         );
+        environment.add_function("strftime_now", |format: String| -> Result<String, Error> {
+            now_as(&format, &jiff::ZonedDateTime::now())
+        });
         environment
-            .add_template_owned("chat", template.to_owned())
+            .add_template_owned("chat", without_marks(template))
             .map_err(template_error)?;
         Ok(Self { environment })
     }
@@ -83,6 +87,62 @@ impl ChatTemplate {
             reason: "it writes what is no UTF-8".to_owned(),
         })
     }
+}
+
+/// Blocks `generation` mark what a model says, for those who train it, and change no text: the template with blocks that
+/// are always taken in their place.
+fn without_marks(template: &str) -> String {
+    let mut made = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find("{%") {
+        let (before, tag) = rest.split_at(at + 2);
+        made.push_str(before);
+        let is_word = |c: char| c.is_ascii_alphabetic();
+        let start = tag.find(is_word).unwrap_or(tag.len());
+        let end = tag[start..]
+            .find(|c| !is_word(c))
+            .map_or(tag.len(), |length| start + length);
+        let closes = tag[end..]
+            .trim_start()
+            .trim_start_matches(['-', '+'])
+            .starts_with("%}");
+        let is_mark = closes
+            && tag[..start]
+                .chars()
+                .all(|c| c.is_whitespace() || "-+".contains(c));
+        match &tag[start..end] {
+            "generation" if is_mark => {
+                made.push_str(&tag[..start]);
+                made.push_str("if true");
+            }
+            "endgeneration" if is_mark => {
+                made.push_str(&tag[..start]);
+                made.push_str("endif");
+            }
+            _ => made.push_str(&tag[..end]),
+        }
+        rest = &tag[end..];
+    }
+    made + rest
+}
+
+/// A moment in the format of C's `strftime`.
+fn now_as(format: &str, now: &jiff::ZonedDateTime) -> Result<String, Error> {
+    // The longest names of months and days have 9 letters; widths may be written out.
+    let digits = format.split(|c: char| !c.is_ascii_digit());
+    for width in digits.filter(|digits| !digits.is_empty()) {
+        if width
+            .parse()
+            .map_or(true, |width: usize| width > MOST_COLUMNS)
+        {
+            return Err(too_wide("strftime_now", width));
+        }
+    }
+    let made = jiff::fmt::strtime::format(format, now);
+    made.map_err(|reason| {
+        let reason = format!("strftime_now of `{}`: {reason}", shown(format));
+        Error::new(ErrorKind::InvalidOperation, reason)
+    })
 }
 
 /// Bytes of a conversation, at most: no model has a context for more.
@@ -196,7 +256,7 @@ fn title(text: &str) -> String {
 
 /// The methods of Python's strings and dictionaries that published templates call.
 fn python_method(
-    _: &State<'_, '_>,
+    state: &State<'_, '_>,
     value: &Value,
     method: &str,
     arguments: &[Value],
@@ -207,6 +267,17 @@ fn python_method(
         let found = value.get_item(key)?;
         let default = arguments.get(1).cloned().unwrap_or(Value::from(()));
         return Ok(if found.is_undefined() { default } else { found });
+    }
+    if value.kind() == ValueKind::Map && arguments.is_empty() {
+        match method {
+            "items" => return state.apply_filter("items", std::slice::from_ref(value)),
+            "keys" => return Ok(value.try_iter()?.collect()),
+            "values" => {
+                let of = |key: Value| value.get_item(&key);
+                return value.try_iter()?.map(of).collect();
+            }
+            _ => return Err(unknown()),
+        }
     }
     let text = value.as_str().ok_or_else(unknown)?;
     let argument = match arguments.first().filter(|one| !one.is_none()) {

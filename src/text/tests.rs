@@ -260,6 +260,45 @@ fn methods_of_strings_are_those_of_python_with_all_their_arguments() {
 }
 
 #[test]
+fn dictionaries_marks_of_generation_and_the_date_are_what_templates_expect() {
+    let made = |template: &str| {
+        let template = ChatTemplate::new(template)?;
+        template.render(&[message("user", "Hi")], true, ("", ""))
+    };
+    assert_eq!(
+        made("{% for k, v in messages[0].items() %}{{ k }}={{ v }};{% endfor %}").unwrap(),
+        "role=user;content=Hi;"
+    );
+    assert_eq!(
+        made("{{ messages[0].keys()|join(' ') }} {{ messages[0].values()|join(' ') }}").unwrap(),
+        "role content user Hi"
+    );
+    assert!(made("{{ messages[0].pop() }}").is_err());
+    // As blocks that are always taken, with their signs for spaces.
+    assert_eq!(
+        made("a {%- generation %} b {%- endgeneration -%} c").unwrap(),
+        "a bc"
+    );
+    assert_eq!(
+        made("{% generation %}{% set generation = 'x' %}{{ generation }}{% endgeneration %}")
+            .unwrap(),
+        "x"
+    );
+    let date = made("{{ strftime_now('%d %b %Y') }}").unwrap();
+    let parts: Vec<&str> = date.split(' ').collect();
+    assert_eq!(
+        parts.iter().map(|part| part.len()).collect::<Vec<_>>(),
+        [2, 3, 4],
+        "{date}"
+    );
+    assert!(parts[2].parse::<u32>().unwrap() >= 2025, "{date}");
+    for wrong in ["%9999999d", "%d %~"] {
+        let error = made(&format!("{{{{ strftime_now('{wrong}') }}}}")).unwrap_err();
+        assert!(error.to_string().contains("strftime_now"), "{error}");
+    }
+}
+
+#[test]
 fn templates_that_fill_up_to_any_width_or_write_without_end_are_refused() {
     let said = |template: &str| {
         let template = ChatTemplate::new(template).unwrap();
