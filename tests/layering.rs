@@ -98,6 +98,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ),
     ("tokenizers", &["src/text"]),
     ("minijinja", &["src/text"]),
+    ("jiff", &["src/text"]),
     ("plotters", &["src/report"]),
     ("sha2", &["src/io", "src/tune"]),
     ("etcetera", &["src/tune"]),
