@@ -9,17 +9,14 @@ var<private> lower_half: u32;
 
 // Stores two neighbours of a row that has `n` columns and starts at `row_start`; column is even.
 fn store_pair(row_start: u32, column: u32, n: u32, first: f32, second: f32) {
-    let last = column + 2u >= n;
     let scaled = vec2<f32>(first, select(0.0, second, column + 1u < n)) * code_scale[1];
     let pair = vec2<i32>(clamp(round(scaled), vec2<f32>(-127.0), vec2<f32>(127.0)));
-    let own_half = pack4xI8(vec4<i32>(pair, 0, 0));
+    let own_half = u32(pair.x & 255) | (u32(pair.y & 255) << 8u);
+    // Stored without a branch, the first time without the upper half: a row may end there.
     let is_upper = (column & 2u) != 0u;
-    let word = select(own_half, lower_half | (own_half << 16u), is_upper);
+    out[(row_start + column) / 4u] = select(own_half, lower_half | (own_half << 16u), is_upper);
     lower_half = own_half;
-    if (is_upper || last) {
-        out[(row_start + column) / 4u] = word;
-    }
-    if (last) {
+    if (column + 2u >= n) {
         for (var at = column / 4u + 1u; at < (n + 15u) / 16u * 4u; at++) {
             out[row_start / 4u + at] = 0u;
         }

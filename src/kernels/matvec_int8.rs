@@ -91,10 +91,10 @@ const BROKEN: &[Edit] = &[
         replace: "second",
     },
     Edit {
-        name: "codes_of_half_a_word_at_the_end_dropped",
+        name: "codes_of_half_a_word_in_the_place_of_the_upper",
         module: "store/codes",
-        find: "if (is_upper || last) {",
-        replace: "if (is_upper) {",
+        find: "select(own_half, lower_half | (own_half << 16u), is_upper)",
+        replace: "lower_half | (own_half << 16u)",
     },
     Edit {
         name: "codes_padding_left_as_it_was",
