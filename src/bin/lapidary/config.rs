@@ -1,6 +1,7 @@
 //! Settings from TOML files. A key is a long flag of `lapidary train`, written with `_` or `-`, and is
 //! checked by the parser of the command line itself, so that a new flag is a key at once.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::ops::Range;
@@ -53,6 +54,23 @@ pub enum Given {
     Flag(bool),
     One(String),
     Many(Vec<String>),
+}
+
+impl Given {
+    fn words(&self) -> &[String] {
+        match self {
+            Self::Flag(_) => &[],
+            Self::One(word) => std::slice::from_ref(word),
+            Self::Many(words) => words,
+        }
+    }
+}
+
+/// Whether a flag that takes a real number is given one that is none, or has no end.
+fn is_no_number(flag: &Arg, word: &str) -> bool {
+    let kind = flag.get_value_parser().type_id();
+    let is_real = kind == TypeId::of::<f64>() || kind == TypeId::of::<f32>();
+    is_real && word.parse::<f64>().is_ok_and(|value| !value.is_finite())
 }
 
 impl Entry {
@@ -184,6 +202,14 @@ impl Document {
             }
             (_, Given::Many(_)) => return refuse(format!("`{shown}` takes one value")),
         };
+        if let Some(value) = entry
+            .given
+            .words()
+            .iter()
+            .find(|one| is_no_number(flag, one))
+        {
+            return refuse(format!("`{shown}` is {value}; allowed: finite numbers"));
+        }
         let alone = words.iter().cloned().map(OsString::from);
         match alone_allowed(name).try_get_matches_from(line(name, alone)) {
             Ok(_) => Ok(words),

@@ -87,6 +87,9 @@ struct Stage {
     words: Vec<String>,
     /// All of them in the end.
     settings: Settings,
+    /// Where the stage stands in the file, and its settings.
+    span: Range<usize>,
+    spans: Vec<(String, Range<usize>)>,
 }
 
 impl Recipe {
@@ -148,6 +151,31 @@ impl Recipe {
         }
         drop(table);
         Ok(Self { document, stages })
+    }
+
+    /// What failed in a stage, with the stage, and for what was wrong in the file its line: that of the setting whose
+    /// value the failure tells of (`learning rate = -1; ..`), else that of the stage.
+    fn failed(&self, stage: &Stage, failure: Failure) -> Failure {
+        let Failure::Usage(text) = &failure else {
+            return failure.in_stage(&stage.name);
+        };
+        let told = text.split_once(" = ").map_or("", |(what, _)| what);
+        let is_told = |key: &str| {
+            let before = told.strip_suffix(&key.replace('-', " "));
+            before.is_some_and(|before| before.is_empty() || before.ends_with(' '))
+        };
+        let setting = stage.spans.iter().find(|(key, _)| is_told(key));
+        match setting {
+            Some((key, span)) => {
+                let key = key.replace('-', "_");
+                let message = format!("`{key}` of stage {}: {text}", stage.name);
+                self.document.wrong(span, &message)
+            }
+            None => {
+                let message = format!("stage {}: {text}", stage.name);
+                self.document.wrong(&stage.span, &message)
+            }
+        }
     }
 
     /// The recipe with every setting of every stage, those by default too: a recipe for the same.
@@ -271,6 +299,11 @@ impl Reader<'_> {
             .collect();
         let settings = config::resolved(kind.command, &whole)
             .map_err(|error| document.wrong_together(span, &error))?;
+        if kind.name == "qat" && settings.get("qat_epochs") == Some(&0.into()) {
+            let message =
+                "a qat stage trains: qat_epochs = 1 or more; stage = \"quantize\" does not";
+            return Err(document.wrong(span, message));
+        }
         Ok(Stage {
             name,
             kind,
@@ -278,6 +311,8 @@ impl Reader<'_> {
             to,
             words,
             settings,
+            span: span.clone(),
+            spans: entries.into_iter().map(|one| (one.key, one.span)).collect(),
         })
     }
 
@@ -392,6 +427,24 @@ mod tests {
     }
 
     #[test]
+    fn what_fails_in_a_stage_is_told_with_the_line_of_its_setting() {
+        let text = "[[stage]]\nstage = \"train\"\nname = \"b\"\nmodel = \"mlp\"\nlearning_rate = -1\nseed = 4\n";
+        let recipe = recipe(text, false).unwrap_or_else(|message| panic!("{message}"));
+        let failed = |failure| recipe.failed(&recipe.stages[0], failure).to_string();
+        let usage = |text: &str| failed(Failure::Usage(text.to_owned()));
+        assert_eq!(
+            usage("pruning: learning rate = -1; allowed: above 0"),
+            "r.toml:5: `learning_rate` of stage b: pruning: learning rate = -1; allowed: above 0"
+        );
+        assert_eq!(
+            usage("relearning rate = -1; allowed: above 0"),
+            "r.toml:1: stage b: relearning rate = -1; allowed: above 0"
+        );
+        assert_eq!(usage("no samples"), "r.toml:1: stage b: no samples");
+        assert_eq!(failed(Failure::Device("lost".to_owned())), "stage b: lost");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_line_and_what_is_near() {
         let refused = |text: &str| recipe(text, false).err().unwrap_or_default();
         let cases = [
@@ -417,6 +470,22 @@ mod tests {
             (
                 "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nout = \"x\"\n",
                 "r.toml:4: `out` is given by the recipe itself",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nlearning_rate = nan\n",
+                "r.toml:4: `learning_rate` is nan; allowed: finite numbers",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nmodel = \"mlp\"\nlearning_rate = -inf\n",
+                "r.toml:4: `learning_rate` is -inf; allowed: finite numbers",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nname = \"b\"\nmodel = \"mlp\"\n[[stage]]\nstage = \"qat\"\nscheme = \"int8\"\n",
+                "r.toml:5: a qat stage trains: qat_epochs = 1 or more",
+            ),
+            (
+                "[[stage]]\nstage = \"train\"\nname = \"b\"\nmodel = \"mlp\"\n[[stage]]\nstage = \"quantize\"\nscheme = \"int8\"\nlearning_rate = 0.1\n",
+                "--qat-epochs",
             ),
             (
                 "[[stage]]\nstage = \"evaluate\"\n",

@@ -70,12 +70,13 @@ pub fn plan(common: &CommonOptions, recipe: &Recipe, place: &Place<'_>) -> Resul
         };
         let (estimate, model) = match stage.kind.makes {
             Makes::First => {
-                let (estimate, model) = prober.train(stage)?;
+                let made = prober.train(stage);
+                let (estimate, model) = made.map_err(|failure| recipe.failed(stage, failure))?;
                 (estimate, Some(model))
             }
             Makes::Model => {
                 let made = prober.make(stage, needed()?);
-                let (estimate, model) = made.map_err(|failure| failure.in_stage(&stage.name))?;
+                let (estimate, model) = made.map_err(|failure| recipe.failed(stage, failure))?;
                 (estimate, Some(model))
             }
             Makes::Report => {

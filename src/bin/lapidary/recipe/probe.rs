@@ -176,8 +176,15 @@ impl<'a> Prober<'a> {
                 let model = match made {
                     Some((model, _)) => model,
                     None => {
-                        let quick = ["--method=nearest", "--qat-epochs=0", "--calib=1"];
-                        let besides = ["--method", "--qat-epochs", "--calib"];
+                        let mut quick = vec!["--method=nearest", "--qat-epochs=0", "--calib=1"];
+                        let mut besides = vec!["--method", "--qat-epochs", "--calib"];
+                        let activations = stage.settings.get("activations");
+                        let activations = activations.and_then(serde_json::Value::as_str);
+                        // One sample is too few for a range by a histogram.
+                        if activations.is_some_and(|name| name.starts_with("int8-static")) {
+                            quick.push("--activations=int8-static");
+                            besides.push("--activations");
+                        }
                         let command: QuantizeCommand = self.command(stage, &besides, &quick)?;
                         whole(engine, (&data, seed), |context| {
                             command.make(context, teacher)

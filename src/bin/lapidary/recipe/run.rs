@@ -115,7 +115,11 @@ pub fn run(recipe: &Recipe, place: &Place<'_>) -> Result<Done, Failure> {
             eprintln!("{shown}");
             let began = Instant::now();
             let keeping = Keeping::of(stage, &receipt, place.work)?;
-            make(stage, (&inputs, &folder), place, keeping.as_ref())?;
+            let made = make(stage, (&inputs, &folder), place, keeping.as_ref());
+            made.map_err(|failure| match stage.kind.makes {
+                Makes::Report => failure,
+                Makes::First | Makes::Model | Makes::Copy => recipe.failed(stage, failure),
+            })?;
             let kept = Receipt {
                 output: Some(output(stage, &folder)?),
                 ..receipt
@@ -436,7 +440,7 @@ fn make(
     if stage.kind.makes == Makes::Report {
         return crate::run_words(&words);
     }
-    as_step(|| crate::run_words(&words)).map_err(|failure| failure.in_stage(&stage.name))?;
+    as_step(|| crate::run_words(&words))?;
     if stage.kind.makes == Makes::First {
         let file = folder.join(TRAINED_FILE);
         let (model, _) = open_with_data(&file, &ModelOptions::default(), None)?;
