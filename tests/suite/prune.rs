@@ -128,6 +128,37 @@ fn every_method_drops_exactly_what_was_asked_for() {
 }
 
 #[test]
+fn one_sample_is_magnitude_and_says_so_and_many_are_not() {
+    let data = images(256);
+    let model = mlp();
+    with_context(&data, |context| {
+        let made = |method, samples| {
+            let options = PruneOptions {
+                samples,
+                ..PruneOptions::new(method, PruneAmount::Share(0.5)).expect("in range")
+            };
+            prune(context, &model, &options).expect("runs")
+        };
+        let (smallest, _) = made(PruneMethod::Magnitude, 1);
+        let (few, log) = made(PruneMethod::SparseGpt, 1);
+        assert_eq!(few.values(), smallest.values());
+        for (name, inputs) in [("1.weight", 144), ("3.weight", 32), ("5.weight", 16)] {
+            let said = format!(
+                "{name}: pruned by magnitude: 1 rows of samples for {inputs} inputs, too few to judge by"
+            );
+            assert!(log.notes.contains(&said), "{log:?}");
+        }
+        // With more rows than inputs nothing is asked.
+        let (many, log) = made(PruneMethod::SparseGpt, 256);
+        assert!(
+            log.notes.iter().all(|note| !note.contains("by magnitude")),
+            "{log:?}"
+        );
+        assert_ne!(many.values(), smallest.values());
+    });
+}
+
+#[test]
 fn groups_and_blocks_are_exact_and_stored_without_their_zeros_compute_the_same() {
     let data = images(64);
     let model = mlp();

@@ -5,7 +5,7 @@ use std::path::Path;
 use lapidary::autograd::Tape;
 use lapidary::compress::deploy::Deployed;
 use lapidary::compress::model::{Model, Stored};
-use lapidary::compress::quantize::{Linear, Misfit};
+use lapidary::compress::quantize::{Gptq, Linear, Misfit, Order};
 use lapidary::compress::stage::calibrate::calibrate;
 use lapidary::compress::stage::qat::{QatOptions, QatScales, coding_of, learned_coding_of, qat};
 use lapidary::compress::stage::quantize::{Method, QuantizeOptions, plan_quantize, quantize};
@@ -684,5 +684,83 @@ fn one_sample_is_rounding_to_nearest_and_says_so() {
             columns.filter(is_zero).count()
         };
         assert_eq!(zeros(&found), zeros(&nearest), "{layer:?}");
+    }
+}
+
+#[test]
+fn order_and_damping_of_gptq_are_what_was_asked_for() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = CpuEngine::fast();
+    let made = |gptq| {
+        let asked = QuantizeOptions {
+            samples: 320,
+            gptq,
+            keep: vec!["1.*".to_owned()],
+            ..options_for("int4-g32")
+        };
+        quantize(&context(&engine, &data), &mlp(), &asked).expect("fits")
+    };
+    let (usual, log) = made(Gptq::default());
+    assert_eq!(log.layers[1].damping, Some(0.01), "{log:?}");
+    // Inputs that are zero in every sample leave the rest of a Hessian as it is, so damping is what was asked.
+    let (damped, log) = made(Gptq {
+        damping: 0.5,
+        ..Gptq::default()
+    });
+    assert_eq!(log.layers[1].damping, Some(0.5), "{log:?}");
+    assert!(
+        log.layers[1]
+            .notes
+            .iter()
+            .any(|note| note.contains("with 0.5 damping")),
+        "{log:?}"
+    );
+    let (natural, natural_log) = made(Gptq {
+        order: Order::Natural,
+        ..Gptq::default()
+    });
+    let (fixed, _) = made(Gptq {
+        order: Order::NaturalStatic,
+        ..Gptq::default()
+    });
+    let all = [&usual, &damped, &natural, &fixed].map(|one| one.tensor("3.weight").expect("there"));
+    for (at, one) in all.iter().enumerate() {
+        for other in &all[..at] {
+            assert_ne!(one, other);
+        }
+    }
+    // Each is a solution: it loses less than rounding to nearest.
+    let layer = &natural_log.layers[1];
+    assert!(layer.error < layer.nearest_error, "{layer:?}");
+}
+
+#[test]
+fn planned_bytes_are_those_that_are_stored_whatever_the_method() {
+    let data = fashion_mnist_subset().expect("built in");
+    let engine = CpuEngine::fast();
+    for (scheme, method) in [
+        ("int8", Method::Hqq),
+        ("int4-g16", Method::Hqq),
+        ("int2-g16", Method::Hqq),
+        ("int2-g16", Method::Nearest),
+        ("int4-g16-zp", Method::Nearest),
+    ] {
+        let asked = QuantizeOptions {
+            method,
+            samples: 2,
+            keep: vec!["1.*".to_owned()],
+            ..options_for(scheme)
+        };
+        let planned = plan_quantize(&mlp(), &asked).expect("fits");
+        let (_, log) = quantize(&context(&engine, &data), &mlp(), &asked).expect("fits");
+        for (planned, layer) in planned.iter().zip(&log.layers) {
+            let name = &layer.name;
+            assert_eq!(
+                planned.bytes,
+                layer.bytes,
+                "{name} {scheme} {}",
+                method.name()
+            );
+        }
     }
 }

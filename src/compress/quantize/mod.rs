@@ -42,6 +42,7 @@ pub use logarithmic::{LogRounding, LogWidth, logarithmic};
 pub use matrix::LinearMatrix;
 pub use nearest::round_to_nearest;
 pub use nf4::{NF4_LEVELS, nf4};
+pub(in crate::compress) use plan::hqq_bytes;
 pub use plan::{Action, Layer, Misfit, Planned, matches_pattern, plan};
 pub use range::{KL_BINS, Range, RangeChoice};
 pub use smooth::Smoothing;

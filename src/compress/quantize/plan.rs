@@ -166,10 +166,30 @@ fn smaller_group(scheme: &Linear, k: usize) -> Option<Linear> {
 fn bytes(n: usize, k: usize, action: Action) -> u64 {
     let (rows, k) = (n as u64, k as u64);
     let weights = rows.saturating_mul(k);
-    let linear = match action {
-        Action::Keep | Action::Levels(..) => return weights.saturating_mul(4),
-        Action::Quantize(linear) => linear,
+    match action {
+        Action::Keep | Action::Levels(..) => weights.saturating_mul(4),
+        Action::Quantize(linear) => {
+            let has_zeros = linear.rule.zero() != Zero::Symmetric;
+            code_bytes([n, k as usize], &linear, has_zeros.then_some(linear.width))
+        }
+    }
+}
+
+/// Bytes in a file of the codes that HQQ finds for a weight `[n, k]`: with zero points whatever the scheme says, and of
+/// the width of what kernels read where they are finer than the codes.
+pub(crate) fn hqq_bytes(extents: [usize; 2], linear: &Linear) -> u64 {
+    let zeros = match linear.width.widest_spacing() {
+        1 => linear.width,
+        _ => Width::of(linear.width.container()),
     };
+    // It has scales of its own type, too.
+    let own = Linear::asymmetric(linear.width, linear.granularity);
+    code_bytes(extents, &own, Some(zeros))
+}
+
+/// Bytes in a file of the codes of a weight `[n, k]`, with zero points of a width if there are any.
+fn code_bytes([n, k]: [usize; 2], linear: &Linear, zeros: Option<Width>) -> u64 {
+    let (rows, k) = (n as u64, k as u64);
     let (scale_rows, groups) = match linear.granularity {
         Granularity::Tensor => (1, 1),
         Granularity::Channel => (rows, 1),
@@ -177,19 +197,14 @@ fn bytes(n: usize, k: usize, action: Action) -> u64 {
     };
     let is_packed = linear.width != Width::Int8;
     // A word holds codes of a row, or zero points of a column.
-    let packed = |extent: u64, by: u64| match is_packed {
-        true => 4 * extent.div_ceil(linear.width.per_word() as u64) * by,
+    let packed = |width: Width, extent: u64, by: u64| match is_packed {
+        true => 4 * extent.div_ceil(width.per_word() as u64) * by,
         false => extent.saturating_mul(by),
     };
-    let has_zeros = linear.rule.zero() != Zero::Symmetric;
-    let zeros = if has_zeros {
-        packed(scale_rows, groups)
-    } else {
-        0
-    };
+    let zeros = zeros.map_or(0, |width| packed(width, scale_rows, groups));
     let scales = scale_rows * groups * u64::from(linear.scale_type.bits()) / 8;
     let extents = if is_packed { 16 } else { 0 };
-    packed(k, rows) + scales + zeros + extents
+    packed(linear.width, k, rows) + scales + zeros + extents
 }
 
 /// Whether a name matches a pattern: `*` stands for any characters, also none, `?` for one; everything else
@@ -227,7 +242,7 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
 mod tests {
     use super::*;
     use crate::compress::Weights;
-    use crate::compress::quantize::{RangeChoice, round_to_nearest};
+    use crate::compress::quantize::{Hqq, LinearMatrix, RangeChoice, hqq, round_to_nearest};
     use crate::io::compressed_tensors::codes::{CodesFormat, WeightArgs, code_parts};
 
     const LAYERS: [Layer<'static>; 3] = [
@@ -293,8 +308,12 @@ mod tests {
     /// Bytes of the parts of a matrix in a file.
     fn in_file(weights: &Weights<'_>, linear: &Linear) -> u64 {
         let made = round_to_nearest(weights, linear).unwrap();
+        bytes_of(&made, linear.width)
+    }
+
+    fn bytes_of(made: &LinearMatrix, width: Width) -> u64 {
         let args = WeightArgs::narrow(made.matrix().format(), made.width(), made.spacing());
-        let format = match linear.width {
+        let format = match width {
             Width::Int8 => CodesFormat::Bytes,
             Width::Int4 | Width::Int3 | Width::Int2 => CodesFormat::Packed,
         };
@@ -324,6 +343,25 @@ mod tests {
                     let planned = plan(&[layer], &scheme, &[], Misfit::Error).unwrap();
                     let expected = in_file(&weights, &scheme);
                     assert_eq!(planned[0].bytes, expected, "{scheme}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_of_hqq_are_those_of_the_file_with_its_zero_points() {
+        let (n, k) = (9, 72);
+        let values: Vec<f32> = (0..n * k).map(|i| (i % 13) as f32 - 5.0).collect();
+        let weights = Weights::new("w", n, k, &values).unwrap();
+        for width in Width::ALL {
+            for granularity in [Granularity::Channel, Granularity::Group(24)] {
+                let made = hqq(&weights, width, granularity, &Hqq::default()).unwrap();
+                for scheme in [
+                    Linear::symmetric(width, granularity),
+                    Linear::asymmetric(width, granularity),
+                ] {
+                    let planned = hqq_bytes([n, k], &scheme);
+                    assert_eq!(planned, bytes_of(&made, width), "{scheme}");
                 }
             }
         }

@@ -16,7 +16,8 @@ mod smooth;
 
 use crate::compress::model::{Model, Stored, matrix_shape};
 use crate::compress::quantize::{
-    Action, Gptq, Layer as PlannedLayer, Misfit, Planned, RangeChoice, matches_pattern, plan,
+    Action, Gptq, Layer as PlannedLayer, Misfit, Planned, RangeChoice, hqq_bytes, matches_pattern,
+    plan,
 };
 use crate::models::{Layer, fold};
 use crate::num::{Granularity, Values};
@@ -214,7 +215,15 @@ pub fn plan_quantize(model: &Model, options: &QuantizeOptions) -> Result<Vec<Pla
                     }
                 }
                 let layer = PlannedLayer { name, n, k };
-                planned.extend(plan(&[layer], linear, &keep, options.misfit)?);
+                let mut made = plan(&[layer], linear, &keep, options.misfit)?;
+                if options.method == Method::Hqq {
+                    for one in &mut made {
+                        if let Action::Quantize(linear) = one.action {
+                            one.bytes = hqq_bytes([n, k], &linear);
+                        }
+                    }
+                }
+                planned.append(&mut made);
             }
             Codes::Levels(codebook, granularity) => {
                 let how = (*codebook, *granularity);
