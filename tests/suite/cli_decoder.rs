@@ -309,6 +309,65 @@ fn methods_that_see_a_text_lose_less_and_their_folders_run() {
 }
 
 #[test]
+fn fewer_bits_lose_more_and_six_are_five_codes_a_word() {
+    let scratch = scratch("lm-widths");
+    let base = folder(&scratch.join("base"), 2, 2);
+    let [_, judge] = texts(&scratch);
+    let made = |scheme: &str, method: &str| {
+        let out = path(&scratch, &format!("{scheme}-{method}"));
+        let given = [
+            "quantize", &base, &out, "--scheme", scheme, "--method", method,
+        ];
+        let told = report(&given)["weights"][0].clone();
+        (divergence(&out, &base, &judge), told)
+    };
+    let all = ["int8-g32", "int6-g32", "int4-g32", "int3-g32"].map(|one| made(one, "nearest").0);
+    assert!(all.is_sorted_by(|a, b| a < b), "{all:?}");
+    // q: 64 rows of 13 words, the last of 4 codes; scales of f16 or f32; zero points along the rows; the shape.
+    for (scheme, method, bytes) in [
+        ("int6-g32", "nearest", 64 * 13 * 4 + 64 * 2 * 2 + 16),
+        ("int6-channel", "nearest", 64 * 13 * 4 + 64 * 4 + 16),
+        (
+            "int6-g32-zp",
+            "nearest",
+            64 * 13 * 4 + 64 * 2 * 2 + 13 * 2 * 4 + 16,
+        ),
+        // Zero points of 8 bits, a quarter of a code apart.
+        (
+            "int6-g32",
+            "hqq",
+            64 * 13 * 4 + 64 * 2 * 2 + 16 * 2 * 4 + 16,
+        ),
+    ] {
+        let scratch = scratch.join(format!("{scheme}-{method}"));
+        if scratch.exists() {
+            fs::remove_dir_all(&scratch).expect("removes");
+        }
+        let (lost, told) = made(scheme, method);
+        assert!(
+            lost < all[2],
+            "{scheme} {method}: {lost}, at 4 bits {all:?}"
+        );
+        let bits = f64::from(8 * bytes) / (64.0 * 64.0);
+        assert_eq!(told["bits_per_weight"], bits, "{scheme} {method}");
+        let notes = told["notes"].to_string();
+        assert!(
+            notes.contains("int6 codes are widened to int8"),
+            "{scheme} {method}: {notes}"
+        );
+        let config = fs::read_to_string(scratch.join("config.json")).expect("reads");
+        let config: Json = serde_json::from_str(&config).expect("JSON");
+        let group = &config["quantization_config"]["config_groups"]["group_0"];
+        assert_eq!(group["weights"]["num_bits"], 6);
+        let format = match method {
+            "hqq" => "lapidary-spread",
+            _ => "pack-quantized",
+        };
+        assert_eq!(group["format"], format);
+    }
+}
+
+#[test]
 fn a_file_and_a_folder_of_the_same_weights_become_the_same() {
     let scratch = scratch("lm-kinds");
     let (base, file) = (

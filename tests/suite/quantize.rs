@@ -185,7 +185,7 @@ fn gptq_loses_less_than_rounding_to_nearest_on_every_layer() {
     let data = fashion_mnist_subset().expect("built in");
     let engine = gpu(options());
     let context = context(&engine, &data);
-    for scheme in ["int4-g16", "int3-g16", "int2-g16-zp"] {
+    for scheme in ["int6-g16", "int4-g16", "int3-g16", "int2-g16-zp"] {
         let asked = QuantizeOptions {
             samples: 384,
             ..options_for(scheme)

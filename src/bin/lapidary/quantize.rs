@@ -59,7 +59,7 @@ pub struct QuantizeCommand {
     /// Folder to write; of a GGUF file also a name that ends in .gguf.
     #[arg(value_name = "OUT")]
     out: PathBuf,
-    /// int8, int4, int3, int2, nf4, log8 or log4, or wBaB with the bits of weights and activations; then -tensor,
+    /// int8, int6, int4, int3, int2, nf4, log8 or log4, or wBaB with the bits of weights and activations; then -tensor,
     /// -channel or -gN, -zp for zero points or -narrow, -mse, -kl or -p0.999 (a share) for ranges without outliers, -f16 or -f32 for
     /// scales.
     #[arg(long, value_name = "SCHEME", value_parser = scheme)]
@@ -217,7 +217,7 @@ impl QuantizeCommand {
         let settings = settings(self);
         let Some(&linear) = settings.scheme.as_linear() else {
             return Err(Failure::Usage(format!(
-                "--scheme {} for a language model; allowed: int8, int4, int3 and int2, which its files hold as codes",
+                "--scheme {} for a language model; allowed: int8, int6, int4, int3 and int2, which its files hold as codes",
                 settings.scheme
             )));
         };

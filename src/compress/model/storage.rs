@@ -1,10 +1,11 @@
 //! How weights lie in `model.safetensors`.
 //!
 //! * f32 tensors under their own names.
-//! * Codes as `pack-quantized` (int4, and int3 and int2 at their own width) or `int-quantized` (int8) of
+//! * Codes as `pack-quantized` (int4, and int6, int3 and int2 at their own width) or `int-quantized` (int8) of
 //!   compressed-tensors.
-//! * Codes of HQQ at int3 and int2, whose zero points are finer than a code and so have no place there, as
-//!   `lapidary-spread`: as `pack-quantized`, with zero points of 4 bits in units of a half or a quarter code.
+//! * Codes of HQQ at int6, int3 and int2, whose zero points are finer than a code and so have no place there, as
+//!   `lapidary-spread`: as `pack-quantized`, with zero points of 4 bits (8 at int6) in units of a half or
+//!   a quarter code.
 //! * Codes of levels, for which it has no layout either, as `lapidary-levels`: `X.level_codes` u8, two of 4 bits to a
 //!   byte, the first in the high half, and `X.level_scale` f32.
 //! * The scale of a layer's inputs that was found beforehand as `X.input_scale`, f32 `[1]`, as compressed-tensors has it.
@@ -23,8 +24,8 @@ use crate::io::compressed_tensors::{BitmaskFormat, bitmask_parts, read_bitmask_f
 use crate::io::safetensors::{SafetensorsFile, shown};
 use crate::num::sparse::{BlockParts, DeltaParts, NmParts};
 use crate::num::{
-    Bits, BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Granularity, NmMatrix, NmPattern,
-    QuantFormat, SparseLayout, SparseMatrix, StaticScale, ValueFormat, Values,
+    BlockMatrix, BlockShape, DeltaBits, DeltaMatrix, Dense, Granularity, NmMatrix, NmPattern,
+    SparseLayout, SparseMatrix, StaticScale, ValueFormat, Values,
 };
 use crate::tensor::{DType, HostTensor};
 
@@ -148,20 +149,12 @@ impl Layout {
     }
 }
 
-/// The layout for codes of a format.
-pub fn codes_format(format: QuantFormat) -> CodesFormat {
-    match format.bits {
-        Bits::Int8 => CodesFormat::Bytes,
-        _ => CodesFormat::Packed,
-    }
-}
-
 /// How codes are stored, for the configuration.
 pub fn codes_args(matrix: &LinearMatrix) -> (String, WeightArgs) {
     let format = matrix.matrix().format();
     let args = WeightArgs::narrow(format, matrix.width(), matrix.spacing());
     let storage = match matrix.spacing() {
-        1 => codes_format(format).to_string(),
+        1 => CodesFormat::of(matrix.width()).to_string(),
         _ => LAPIDARY_SPREAD.to_owned(),
     };
     (storage, args)
@@ -225,8 +218,8 @@ pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, M
         Stored::Float(tensor) => Ok(vec![(name.to_owned(), tensor.clone())]),
         Stored::Quantized { matrix, .. } => {
             let (_, args) = codes_args(matrix);
-            let matrix = matrix.matrix();
-            let mut parts = code_parts(layer, (matrix, &args), codes_format(matrix.format()))?;
+            let format = CodesFormat::of(matrix.width());
+            let mut parts = code_parts(layer, (matrix.matrix(), &args), format)?;
             if let Some(scale) = stored.input_scale() {
                 let tensor = HostTensor::from_f32(vec![1], &[scale.get()])?;
                 parts.push((format!("{layer}.{INPUT_SCALE}"), tensor));
@@ -257,8 +250,8 @@ pub fn parts(name: &str, stored: &Stored) -> Result<Vec<(String, HostTensor)>, M
                 Ok(bitmask_parts(layer, &dense, format)?)
             }
             Values::Quantized(codes) => {
-                let format = codes_format(codes.format());
                 let args = WeightArgs::of(codes.format());
+                let format = CodesFormat::of(args.width);
                 let mut parts = code_parts(&format!("{layer}.sparse"), (codes, &args), format)?;
                 for (part, words) in places(matrix) {
                     let tensor = HostTensor::from_words_u32(vec![words.len()], words)?;

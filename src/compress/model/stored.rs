@@ -141,12 +141,7 @@ impl Stored {
     /// What is wider on a device than in a file, and why, as part of a sentence.
     pub fn widened(&self) -> Option<String> {
         match self {
-            Self::Quantized { matrix, .. } => {
-                let (own, read) = (matrix.width(), matrix.width().container());
-                (own.bits() != read.bits()).then(|| {
-                    format!("{own} codes are widened to {read}, which kernels read, at load")
-                })
-            }
+            Self::Quantized { matrix, .. } => matrix.widened(),
             Self::Levels { matrix, .. } => {
                 let to = match self.levels_as_int8() {
                     Some(_) => "int8",

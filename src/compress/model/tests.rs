@@ -69,10 +69,10 @@ fn narrow(model: &Model, name: &str, linear: &Linear, is_hqq: bool) -> Stored {
     }
 }
 
-/// Every way of storing fewer than 4 bits, and levels.
+/// Every way of storing codes that are narrower than what kernels read, and levels.
 fn narrow_formats(model: &Model, name: &str) -> Vec<Stored> {
     let mut stored = Vec::new();
-    for width in [Width::Int2, Width::Int3] {
+    for width in [Width::Int2, Width::Int3, Width::Int6] {
         for granularity in [
             Granularity::Tensor,
             Granularity::Channel,
@@ -116,12 +116,17 @@ fn files_hold_codes_at_their_own_width_and_levels_as_codes() {
         parts.iter().map(|(_, part)| part.bytes().len()).sum()
     };
     // 16 x 32 weights; extents take 16 bytes, f32 scales of rows 64, f16 scales of groups of 8 128.
-    for (width, code_bytes) in [(Width::Int2, 16 * 8), (Width::Int3, 16 * 16)] {
+    for (width, code_bytes) in [
+        (Width::Int2, 16 * 8),
+        (Width::Int3, 16 * 16),
+        (Width::Int6, 16 * 28),
+    ] {
         let channel = Linear::symmetric(width, Granularity::Channel);
         let stored = narrow(&base, "1.weight", &channel, false);
         assert_eq!(disk(&stored), code_bytes + 16 + 64, "{width}");
-        // 4 bits a weight on a device.
-        assert_eq!(stored.bytes(), 16 * 32 / 2 + 64, "{width}");
+        // What kernels read on a device.
+        let device_bits = width.container().bits() as u64;
+        assert_eq!(stored.bytes(), 16 * 32 * device_bits / 8 + 64, "{width}");
         assert!(stored.widened().unwrap().starts_with(&width.to_string()));
         assert_eq!(stored.format(), format!("{width}-channel"));
         let group = Linear::symmetric(width, Granularity::Group(8));
@@ -348,7 +353,7 @@ fn folders_that_are_no_model_or_contradict_themselves_are_named() {
         (
             "\"num_bits\": 4",
             "\"num_bits\": 5",
-            "weights.1.weights.num_bits is 5; allowed: 2, 3, 4, 8",
+            "weights.1.weights.num_bits is 5; allowed: 2, 3, 4, 6, 8",
         ),
         ("\"group_size\": 32", "\"group_size\": 16", "weight_scale"),
         (

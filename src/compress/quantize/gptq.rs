@@ -298,7 +298,7 @@ mod tests {
             let weights = Weights::new("w", 12, 64, &values).unwrap();
             let mut hessian = Hessian::new(64);
             hessian.add("x", &correlated(200, 64, seed)).unwrap();
-            for width in [Width::Int4, Width::Int3, Width::Int2] {
+            for width in [Width::Int6, Width::Int4, Width::Int3, Width::Int2] {
                 for granularity in [Granularity::Group(32), Granularity::Channel] {
                     let linear = Linear::asymmetric(width, granularity);
                     for order in ORDERS {

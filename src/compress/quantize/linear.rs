@@ -33,7 +33,7 @@ impl Linear {
     pub const fn symmetric(width: Width, granularity: Granularity) -> Self {
         let rule = match width {
             Width::Int8 => ScaleRule::RestrictedAbsMax,
-            Width::Int4 | Width::Int3 | Width::Int2 => ScaleRule::SignedAbsMax,
+            Width::Int6 | Width::Int4 | Width::Int3 | Width::Int2 => ScaleRule::SignedAbsMax,
         };
         let scale_type = match granularity {
             Granularity::Group(_) => ScaleType::F16,

@@ -70,6 +70,14 @@ impl LinearMatrix {
         self.spacing
     }
 
+    /// What is wider on a device than in a file, as part of a sentence.
+    #[must_use]
+    pub fn widened(&self) -> Option<String> {
+        let (own, read) = (self.width, self.width.container());
+        (own.bits() != read.bits())
+            .then(|| format!("{own} codes are widened to {read}, which kernels read, at load"))
+    }
+
     /// As [`QuantizedMatrix::select_rows`].
     #[must_use]
     pub fn select_rows(&self, rows: &[usize]) -> Option<Self> {
@@ -122,7 +130,7 @@ impl LinearMatrix {
             "spacing",
             f64::from(spacing),
             spacing == 1 || spacing == width.widest_spacing(),
-            "1, or 2 at int3, or 4 at int2",
+            "1, or 2 at int3, or 4 at int2 and int6",
         )?;
         let count = parts.n.saturating_mul(parts.k);
         let codes = unpack_codes(tensor, width, count, bytes)?;

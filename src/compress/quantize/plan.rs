@@ -313,10 +313,7 @@ mod tests {
 
     fn bytes_of(made: &LinearMatrix, width: Width) -> u64 {
         let args = WeightArgs::narrow(made.matrix().format(), made.width(), made.spacing());
-        let format = match width {
-            Width::Int8 => CodesFormat::Bytes,
-            Width::Int4 | Width::Int3 | Width::Int2 => CodesFormat::Packed,
-        };
+        let format = CodesFormat::of(width);
         let parts = code_parts("w", (made.matrix(), &args), format).unwrap();
         parts
             .iter()

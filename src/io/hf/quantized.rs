@@ -201,7 +201,7 @@ impl QuantizationConfig {
                     file: shards.folder().to_owned(),
                     reason: Box::new(no_group(layer)),
                 })?;
-                let bits = args.width.bits();
+                let bits = args.width.container().bits();
                 let [n, k] = if shards.has(&format!("{layer}.weight_packed")) {
                     let [n, words] = shape("weight_packed")?;
                     [n, words.saturating_mul(args.width.per_word())]

@@ -1,8 +1,8 @@
 //! Widths of integer codes, narrower ones than a kernel reads too.
 //!
 //! Kernels read int8 and int4 ([`Bits`]). int3 and int2 codes are computed with as int4 ones of a smaller range:
-//! -4..=3 and -2..=1 lie within -8..=7, so a matrix of them runs on every int4 kernel as it is. In files they have
-//! their own width.
+//! -4..=3 and -2..=1 lie within -8..=7, so a matrix of them runs on every int4 kernel as it is; int6 codes likewise as
+//! int8 ones. In files they have their own width.
 
 use std::fmt;
 
@@ -17,13 +17,15 @@ pub enum Width {
     Int3,
     /// -8..=7.
     Int4,
+    /// -32..=31.
+    Int6,
     /// -128..=127.
     Int8,
 }
 
 impl Width {
     /// Every width, narrowest first.
-    pub const ALL: [Self; 4] = [Self::Int2, Self::Int3, Self::Int4, Self::Int8];
+    pub const ALL: [Self; 5] = [Self::Int2, Self::Int3, Self::Int4, Self::Int6, Self::Int8];
 
     /// Bits of a code.
     #[must_use]
@@ -32,6 +34,7 @@ impl Width {
             Self::Int2 => 2,
             Self::Int3 => 3,
             Self::Int4 => 4,
+            Self::Int6 => 6,
             Self::Int8 => 8,
         }
     }
@@ -59,7 +62,7 @@ impl Width {
     pub const fn container(self) -> Bits {
         match self {
             Self::Int2 | Self::Int3 | Self::Int4 => Bits::Int4,
-            Self::Int8 => Bits::Int8,
+            Self::Int6 | Self::Int8 => Bits::Int8,
         }
     }
 
@@ -70,6 +73,7 @@ impl Width {
             2 => Some(Self::Int2),
             3 => Some(Self::Int3),
             4 => Some(Self::Int4),
+            6 => Some(Self::Int6),
             8 => Some(Self::Int8),
             _ => None,
         }
@@ -84,14 +88,14 @@ impl Width {
         }
     }
 
-    /// Codes in a 32-bit word, none across words: 16, 10, 8 and 4.
+    /// Codes in a 32-bit word, none across words: 16, 10, 8, 5 and 4.
     #[must_use]
     pub const fn per_word(self) -> usize {
         32 / self.bits() as usize
     }
 
     /// How many container codes lie between neighbouring codes when they are spread over the whole
-    /// container: 4, 2, 1, 1.
+    /// container: 4, 2, 1, 4, 1.
     #[must_use]
     pub const fn widest_spacing(self) -> i32 {
         1 << (self.container().bits() - self.bits())
@@ -123,8 +127,9 @@ mod tests {
             assert_eq!(Width::of_bits(width.bits()), Some(width));
         }
         assert_eq!(Width::of_bits(5), None);
-        assert_eq!(Width::ALL.map(Width::per_word), [16, 10, 8, 4]);
+        assert_eq!(Width::ALL.map(Width::per_word), [16, 10, 8, 5, 4]);
         assert_eq!((Width::Int3.min(), Width::Int3.max()), (-4, 3));
+        assert_eq!((Width::Int6.min(), Width::Int6.max()), (-32, 31));
         assert_eq!(Width::Int2.to_string(), "int2");
     }
 }

@@ -197,7 +197,14 @@ pub(super) fn described(config: &QuantizationConfig) -> String {
         QuantizationConfig::Awq { group_size } => format!("awq, 4 bits, {}", group(group_size)),
         QuantizationConfig::CompressedTensors(groups) => {
             let kinds = groups.kinds();
-            let kind = |args: &WeightArgs| format!("{}, {:?}", args.width, args.granularity);
+            let kind = |args: &WeightArgs| {
+                let (own, read) = (args.width, args.width.container().to_string());
+                let widened = match own.to_string() == read {
+                    true => String::new(),
+                    false => format!(" ({read} on a device)"),
+                };
+                format!("{own}{widened}, {:?}", args.granularity)
+            };
             let kinds: Vec<String> = kinds.iter().map(kind).collect();
             format!("compressed-tensors, {}", kinds.join("; "))
         }

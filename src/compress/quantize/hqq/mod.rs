@@ -7,8 +7,8 @@
 //! Ours are whole container codes, because that is what kernels read, so two things are added:
 //!
 //! * int2 and int3 codes are spread over the int4 container, every fourth or second code, with the scale
-//!   divided likewise. A zero point then has a resolution of a quarter or half step. At int4 and int8 it
-//!   has that of a step.
+//!   divided likewise, and int6 ones over int8, every fourth. A zero point then has a resolution of a quarter
+//!   or half step. At int4 and int8 it has that of a step.
 //! * What rounding the zero point loses is made good at the scale: from several narrower ranges the
 //!   iteration above is followed by alternating codes and least-squares scales, with the zero points next to
 //!   each tried too. Results whose mean absolute or mean squared error is above that of rounding to nearest
@@ -63,7 +63,7 @@ impl Default for Hqq {
     }
 }
 
-/// Quantizes a matrix with zero points, by groups or channels. At int2 and int3 the codes are spread
+/// Quantizes a matrix with zero points, by groups or channels. At int2, int3 and int6 the codes are spread
 /// ([`LinearMatrix::spacing`]).
 ///
 /// # Errors
@@ -380,7 +380,12 @@ mod tests {
     fn spread_codes_are_what_kernels_read_and_pack_to_their_width() {
         let values = normal(3 * 32, 40);
         let weights = Weights::new("w", 3, 32, &values).unwrap();
-        for (width, spacing) in [(Width::Int2, 4), (Width::Int3, 2), (Width::Int4, 1)] {
+        for (width, spacing) in [
+            (Width::Int2, 4),
+            (Width::Int3, 2),
+            (Width::Int4, 1),
+            (Width::Int6, 4),
+        ] {
             let granularity = Granularity::Group(16);
             let found = hqq(&weights, width, granularity, &Hqq::default()).unwrap();
             assert_eq!(found.spacing(), spacing);
@@ -388,7 +393,7 @@ mod tests {
             assert!(
                 codes
                     .iter()
-                    .all(|code| (i32::from(*code) + 8) % spacing == 0)
+                    .all(|code| (i32::from(*code) - width.container().min()) % spacing == 0)
             );
             let bytes = found.packed_codes("w").unwrap();
             assert_eq!(bytes.len(), 96 * width.bits() as usize / 8);

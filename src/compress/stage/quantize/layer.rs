@@ -400,7 +400,7 @@ pub(in crate::compress::stage) fn kept_scheme(linear: &Linear) -> Option<Scheme>
     let bits = match linear.width {
         Width::Int8 => Bits::Int8,
         Width::Int4 => Bits::Int4,
-        Width::Int2 | Width::Int3 => return None,
+        Width::Int2 | Width::Int3 | Width::Int6 => return None,
     };
     let is_plain = linear.rule.zero() == Zero::Symmetric && linear.range == RangeChoice::MinMax;
     is_plain.then_some(Scheme {

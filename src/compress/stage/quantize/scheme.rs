@@ -1,7 +1,7 @@
 //! Schemes by name: `int4-g32`, `int4-g64-zp`, `w8a8`, `w4a16-g64`, `nf4`.
 //!
-//! A name is words between hyphens. The first says the codes: `int8`, `int4`, `int3`, `int2`, `nf4`, `log8`,
-//! `log4`, or `wBaB` with the bits of weights and activations (16 for float ones). The others, in any order:
+//! A name is words between hyphens. The first says the codes: `int8`, `int6`, `int4`, `int3`, `int2`, `nf4`,
+//! `log8`, `log4`, or `wBaB` with the bits of weights and activations (16 for float ones). The others, in any order:
 //! `tensor`, `channel` or `gN` for what shares a scale; `zp` for zero points, `narrow` for symmetric codes
 //! without the smallest; `mse`, `kl` or `pS`, with a share S of the magnitudes, for ranges that leave outliers out; `f32` or `f16` for how scales are
 //! stored. int8 has a scale for each channel, the others for each group of 32, unless the name says otherwise.
@@ -19,17 +19,20 @@ use super::super::StageError;
 const GROUP: u32 = 32;
 
 /// Names that errors suggest.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 24] = [
     "int8",
     "int8-channel",
     "int8-tensor",
     "int8-g32",
     "int8-zp",
+    "int6-channel",
+    "int6-g32",
     "int4-channel",
     "int4-g32",
     "int4-g64",
     "int4-g128",
     "int4-g64-zp",
+    "int6-g32-zp",
     "int3-g32",
     "int2-g16",
     "int2-g16-zp",
@@ -206,8 +209,8 @@ impl FromStr for QuantizeScheme {
             what: "scheme".to_owned(),
             given: text.to_owned(),
             allowed: format!(
-                "int8, int4, int3, int2, nf4, log8, log4 or wBaB, then -tensor, -channel or -gN, -zp or -narrow, \
-                 -mse, -kl or -pS with a share S as p0.999, -f16 or -f32; the nearest is {}",
+                "int8, int6, int4, int3, int2, nf4, log8, log4 or wBaB, then -tensor, -channel or -gN, -zp or \
+                 -narrow, -mse, -kl or -pS with a share S as p0.999, -f16 or -f32; the nearest is {}",
                 nearest(text)
             ),
         })
@@ -226,9 +229,8 @@ fn parse(text: &str) -> Option<QuantizeScheme> {
     let (first, activations) = first(words.next()?)?;
     let mut granularity = match first {
         First::Linear(Width::Int8) | First::Levels(Codebook::Log2(_)) => Granularity::Channel,
-        First::Linear(Width::Int4 | Width::Int3 | Width::Int2) | First::Levels(Codebook::Nf4) => {
-            Granularity::Group(GROUP)
-        }
+        First::Linear(Width::Int6 | Width::Int4 | Width::Int3 | Width::Int2)
+        | First::Levels(Codebook::Nf4) => Granularity::Group(GROUP),
     };
     let (mut rule, mut range, mut scale_type) = (None, None, None);
     let mut is_named = false;
@@ -362,6 +364,10 @@ mod tests {
             ("int4-narrow", "int4-g32-narrow"),
             ("int4-p0.999", "int4-g32-p0.999"),
             ("int8-tensor-p1", "int8-tensor-p1"),
+            ("int6", "int6-g32"),
+            ("int6-channel", "int6-channel"),
+            ("int6-g32-zp", "int6-g32-zp"),
+            ("w6a16", "int6-g32"),
             ("int3-g32", "int3-g32"),
             ("int2-g16-zp", "int2-g16-zp"),
             ("w8a8", "int8-channel x int8"),

@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::io::compressed_tensors::codes::{CodesFormat, WeightArgs, code_parts};
 use crate::io::hf::DecoderConfig;
 use crate::models::llama::{LlamaBlock, ModelTensor, WeightSource};
-use crate::num::{Bits, QuantizedMatrix};
+use crate::num::QuantizedMatrix;
 use crate::record::Recording;
 use crate::tensor::HostTensor;
 
@@ -348,10 +348,7 @@ pub(super) fn code_tensors(
     matrix: &LinearMatrix,
 ) -> Result<(Tensors, Coded), StageError> {
     let format = matrix.matrix().format();
-    let layout = match format.bits {
-        Bits::Int8 => CodesFormat::Bytes,
-        Bits::Int4 => CodesFormat::Packed,
-    };
+    let layout = CodesFormat::of(matrix.width());
     let args = WeightArgs::narrow(format, matrix.width(), matrix.spacing());
     let parts = code_parts(name, (matrix.matrix(), &args), layout).map_err(ModelFileError::from)?;
     let coded = Coded {

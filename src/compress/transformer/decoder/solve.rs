@@ -175,6 +175,7 @@ impl Job<'_> {
         match made.stored {
             Stored::Quantized { matrix, .. } => {
                 log.format = matrix.to_string();
+                notes.extend(matrix.widened());
                 solved.codes.insert(which, matrix);
             }
             other => {
@@ -265,6 +266,7 @@ impl Job<'_> {
             let mut log = self.factored_log((weights, *which), found, &seen.hessian)?;
             let reason = self.planned(*which).map(|one| one.reason.clone());
             log.notes.extend(reason.into_iter().chain([note.clone()]));
+            log.notes.extend(part.widened());
             solved.logs.push(log);
             solved.codes.insert(*which, part);
         }

@@ -87,7 +87,7 @@ impl WeightArgs {
         let bits = bits.and_then(|bits| u32::try_from(bits).ok());
         let width = match bits.and_then(Width::of_bits) {
             Some(width) => width,
-            None => return Err(args.refuse("num_bits", "2, 3, 4, 8")),
+            None => return Err(args.refuse("num_bits", "2, 3, 4, 6, 8")),
         };
         let spacing = match args.get("spacing") {
             Value::Null => 1,
@@ -95,7 +95,7 @@ impl WeightArgs {
             value if value.as_i64() == Some(width.widest_spacing().into()) => {
                 width.widest_spacing()
             }
-            _ => return Err(args.refuse("spacing", "1; at 3 bits also 2, at 2 bits also 4")),
+            _ => return Err(args.refuse("spacing", "1; at 3 bits also 2, at 2 and 6 bits also 4")),
         };
         let granularity = match args.get("strategy").as_str() {
             Some("tensor") => Granularity::Tensor,

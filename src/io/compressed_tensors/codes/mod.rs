@@ -10,8 +10,8 @@
 //! | `X.weight_zero_point` | i32 `[ceil(N / p), G]`, packed along N, unsigned too | i8, shaped as the scales |
 //! | `X.weight_shape` | i64 or i32 `[2]`: N, K | absent |
 //!
-//! `b` is 2, 3, 4 or 8; at 3 bits a word holds 10 codes and its two highest bits are 0. Kernels read 4 and 8 bits, so
-//! narrower codes are widened when they are read, which loses nothing. Zero points are stored only where the scheme is not symmetric. Bits and groups are said by the `weights`
+//! `b` is 2, 3, 4, 6 or 8; at 3 bits a word holds 10 codes, at 6 bits 5, and its two highest bits are 0. Kernels read 4
+//! and 8 bits, so narrower codes are widened when they are read, which loses nothing. Zero points are stored only where the scheme is not symmetric. Bits and groups are said by the `weights`
 //! arguments of a config group ([`WeightArgs`]), not by the tensors. Scales of 16 bits come back as f16
 //! scales where they fit and f32 otherwise, with the same values. Source: `PackedQuantizationCompressor` and
 //! `IntQuantizationCompressor` of <https://github.com/vllm-project/compressed-tensors>.
@@ -22,6 +22,8 @@ mod read;
 mod write;
 
 use std::fmt;
+
+use crate::num::Width;
 
 pub use args::{ActivationArgs, WeightArgs};
 pub use error::CodesError;
@@ -35,6 +37,17 @@ pub enum CodesFormat {
     Packed,
     /// One byte each.
     Bytes,
+}
+
+impl CodesFormat {
+    /// The one that codes of a width are written in: bytes where they fill them.
+    #[must_use]
+    pub const fn of(width: Width) -> Self {
+        match width {
+            Width::Int8 => Self::Bytes,
+            Width::Int6 | Width::Int4 | Width::Int3 | Width::Int2 => Self::Packed,
+        }
+    }
 }
 
 impl fmt::Display for CodesFormat {

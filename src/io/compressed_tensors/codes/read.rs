@@ -250,7 +250,7 @@ fn unpack(width: Width, words: &[u32], count: usize, codes: &mut Vec<i8>) -> Res
     let code = |index: usize| words[index / per_word] >> ((index % per_word) as u32 * bits) & mask;
     codes.extend((0..count).map(|index| (code(index) as i32 + width.min()) as i8));
     let padding = count..words.len() * per_word;
-    // At 3 bits a word has two more.
+    // At 3 and 6 bits a word has two more.
     let rest = words
         .iter()
         .map(|word| u64::from(*word) >> (bits as usize * per_word));

@@ -151,6 +151,43 @@ fn golden_bytes_of_two_and_three_bits() {
 }
 
 #[test]
+fn golden_bytes_of_six_bits() {
+    // 5 codes a word, -32 to 31 as 0 to 63: pairs of octal digits from the right, the two highest bits 0.
+    let codes = [-32, -31, 0, 30, 31, 5, -1, 7, -32, 31, 1, 2];
+    let before = QuantizedMatrix::from_codes(
+        "w",
+        &QuantizedParts {
+            bits: Bits::Int8,
+            granularity: Granularity::Channel,
+            n: 2,
+            k: 6,
+            codes: &codes,
+            scales: &[0.5, 2.0],
+            scale_type: ScaleType::F32,
+            zeros: Some(&[-32, 31]),
+        },
+    )
+    .unwrap();
+    let args = WeightArgs::narrow(before.format(), Width::Int6, 1);
+    let mut parts = code_parts("w", (&before, &args), CodesFormat::of(Width::Int6)).unwrap();
+    assert_eq!(parts[0].1.shape(), [2, 2]);
+    assert_eq!(
+        parts[0].1.words(),
+        [0o77_76_40_01_00, 0o45, 0o41_77_00_47_37, 0o42]
+    );
+    assert_eq!(parts[0].1.bytes()[..4], [0x40, 0x00, 0xfa, 0x3f]);
+    // Zero points at the same width along the rows: 0 and 63.
+    assert_eq!(parts[3].1.words(), [0o77_00]);
+    let read =
+        |parts: &Parts, args: &WeightArgs| read_codes(&parse(&file(parts)[..]).unwrap(), "w", args);
+    assert_eq!(read(&parts, &args).unwrap(), before);
+    let words: Vec<i32> = vec![1 << 30, 0, 0, 0];
+    parts[0].1 = HostTensor::from_i32(vec![2, 2], &words).unwrap();
+    let refused = read(&parts, &args).unwrap_err().to_string();
+    assert!(refused.contains("codes past the end of row 0"), "{refused}");
+}
+
+#[test]
 fn codes_that_are_apart_keep_fine_zero_points() {
     // Every fourth code of int4, and zero points between them.
     let codes = [-8, -4, 0, 4, 4, 0, -4, -8];
@@ -211,7 +248,13 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
         let args = WeightArgs::of(scheme.format());
         assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
     }
-    for (width, spacing) in [(Width::Int2, 4), (Width::Int3, 2), (Width::Int3, 1)] {
+    for (width, spacing) in [
+        (Width::Int2, 4),
+        (Width::Int3, 2),
+        (Width::Int3, 1),
+        (Width::Int6, 4),
+        (Width::Int6, 1),
+    ] {
         let format = Scheme::int4_group_zero_point(64).format();
         let args = WeightArgs::narrow(format, width, spacing);
         assert_eq!(WeightArgs::from_json("weights", &args.to_json()), Ok(args));
