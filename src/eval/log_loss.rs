@@ -78,6 +78,41 @@ pub fn log_probabilities(logits: &[f32], n_classes: usize) -> Result<Vec<f32>, E
     Ok(rows.collect())
 }
 
+/// The Kullback-Leibler divergence of each row's softmax from that of `base`, in nats, both logits `[n, n_classes]`:
+/// `sum_c p_c (ln p_c - ln q_c)` with `p` the base's, in f64; what roundings take below zero is zero.
+///
+/// # Errors
+/// As [`log_probabilities`], and [`EvalError::Count`] unless both have as many logits.
+pub fn divergences(base: &[f32], other: &[f32], n_classes: usize) -> Result<Vec<f64>, EvalError> {
+    for logits in [base, other] {
+        if n_classes == 0 {
+            return Err(EvalError::NoClasses);
+        }
+        let needed = base.len().next_multiple_of(n_classes);
+        if logits.len() != needed {
+            return Err(EvalError::Count {
+                what: "scores",
+                given: logits.len(),
+                needed,
+            });
+        }
+        check_numbers(logits, n_classes)?;
+        check_finite(logits, n_classes)?;
+    }
+    let rows = base
+        .chunks_exact(n_classes)
+        .zip(other.chunks_exact(n_classes));
+    let one = |(p, q): (&[f32], &[f32])| {
+        let (of_p, of_q) = (log_sum(p), log_sum(q));
+        let each = p.iter().zip(q).map(|(&p, &q)| {
+            let (ln_p, ln_q) = (f64::from(p) - of_p, f64::from(q) - of_q);
+            ln_p.exp() * (ln_p - ln_q)
+        });
+        each.sum::<f64>().max(0.0)
+    };
+    Ok(rows.map(one).collect())
+}
+
 fn check_finite(logits: &[f32], n_classes: usize) -> Result<(), EvalError> {
     match logits.iter().position(|logit| logit.is_infinite()) {
         None => Ok(()),
@@ -138,6 +173,26 @@ mod tests {
         let p = logits.map(|z| z.exp() / total);
         let [a, b] = [cross_entropy(&logits, &[1], 3), log_loss(&p, &[1], 3)].map(Result::unwrap);
         assert!((a - b).abs() < 1e-6, "{a} {b}");
+    }
+
+    #[test]
+    fn divergences_are_those_worked_out_by_hand() {
+        // p = (1/2, 1/2), q = (1/4, 3/4): ln 2 / 2 + ln(2/3) / 2 = ln(4/3) / 2. Logits have any origin.
+        let (base, other) = ([1.0, 1.0, 2.0, -3.0], [5.0, 5.0 + 3f32.ln(), 7.0, 2.0]);
+        let found = divergences(&base, &other, 2).unwrap();
+        // 3f32.ln() is off by half of its last bit, and so is 5 more than that.
+        assert!((found[0] - (4.0f64 / 3.0).ln() / 2.0).abs() < f64::from(f32::EPSILON) * 4.0);
+        // Sums of logarithms of up to 7, a rounding of each.
+        assert!(found[1] <= 4.0 * 7.0 * f64::EPSILON);
+        assert_eq!(divergences(&base, &base, 4), Ok(vec![0.0]));
+        assert_eq!(divergences(&base, &other, 0), Err(EvalError::NoClasses));
+        let refused = divergences(&base, &other[..2], 2).unwrap_err();
+        assert_eq!(refused.to_string(), "2 scores; needed: 4");
+        let refused = divergences(&base, &other, 3).unwrap_err();
+        assert_eq!(refused.to_string(), "4 scores; needed: 6");
+        for wrong in [f32::NAN, f32::INFINITY] {
+            assert!(divergences(&base, &[1.0, wrong, 1.0, 1.0], 2).is_err());
+        }
     }
 
     #[test]

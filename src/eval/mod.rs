@@ -19,7 +19,7 @@ mod ranks;
 pub use auc::{Auc, auc, auc_one_vs_rest};
 pub use confusion::{Average, ClassMetrics, Confusion};
 pub use error::EvalError;
-pub use log_loss::{cross_entropy, log_loss, log_probabilities};
+pub use log_loss::{cross_entropy, divergences, log_loss, log_probabilities};
 pub use ranks::{accuracy, predictions, top_k_accuracy};
 
 /// That there are labels, that all are classes, and that scores are `[labels, n_classes]` without

@@ -30,7 +30,7 @@ use crate::record::{Recording, Tensor};
 use block::{Frame, Layer};
 use weights::{Linear, Loader, Rows};
 
-pub use block::{LlamaBlock, LlamaEmbedding, Pass};
+pub use block::{LlamaBlock, LlamaEmbedding, LlamaHead, Pass};
 pub use cache::{CacheRows, CacheType, KvCache};
 pub use error::LlamaError;
 pub use export::{decoder_config, save_decoder};

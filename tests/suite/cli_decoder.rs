@@ -33,21 +33,21 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn lapidary(arguments: &[&str]) -> Output {
+pub(crate) fn lapidary(arguments: &[&str]) -> Output {
     command(arguments).output().expect("the command starts")
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn report(arguments: &[&str]) -> Json {
+pub(crate) fn report(arguments: &[&str]) -> Json {
     let output = lapidary(&[arguments, &["--json"]].concat());
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn refused(arguments: &[&str], expected: &str) {
+pub(crate) fn refused(arguments: &[&str], expected: &str) {
     let output = lapidary(arguments);
     assert_eq!(
         output.status.code(),
@@ -60,7 +60,7 @@ fn refused(arguments: &[&str], expected: &str) {
 }
 
 /// An empty folder.
-fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a folder");
@@ -103,7 +103,7 @@ fn tensors(layers: usize, kv_heads: usize) -> Vec<(ModelTensor, Vec<usize>, Vec<
     shapes.into_iter().map(make).collect()
 }
 
-fn folder(path: &Path, layers: usize, kv_heads: usize) -> String {
+pub(crate) fn folder(path: &Path, layers: usize, kv_heads: usize) -> String {
     fs::create_dir_all(path).expect("a folder");
     let config = json!({
         "model_type": "llama", "hidden_act": "silu", "hidden_size": WIDTH, "num_attention_heads": HEADS,
@@ -124,7 +124,7 @@ fn folder(path: &Path, layers: usize, kv_heads: usize) -> String {
 }
 
 /// The same weights as a GGUF file, where elements of a pair are neighbours.
-fn gguf(path: &Path, layers: usize, kv_heads: usize) -> String {
+pub(crate) fn gguf(path: &Path, layers: usize, kv_heads: usize) -> String {
     let text = |text: &str| Value::String(text.to_owned());
     let tokenizer: Json = serde_json::from_str(&byte_tokenizer()).expect("JSON");
     let vocabulary = tokenizer["model"]["vocab"].as_object().expect("a map");
@@ -175,7 +175,7 @@ fn gguf(path: &Path, layers: usize, kv_heads: usize) -> String {
 }
 
 /// A text for calibration and one that judges.
-fn texts(folder: &Path) -> [String; 2] {
+pub(crate) fn texts(folder: &Path) -> [String; 2] {
     let words = [
         "stone", "cuts", "a", "facet", "while", "the", "wheel", "turns", "on",
     ];
@@ -190,12 +190,12 @@ fn texts(folder: &Path) -> [String; 2] {
     })
 }
 
-fn path(folder: &Path, name: &str) -> String {
+pub(crate) fn path(folder: &Path, name: &str) -> String {
     folder.join(name).to_string_lossy().into_owned()
 }
 
 /// Mean divergence of a model from its base, in nats a token.
-fn divergence(model: &str, base: &str, text: &str) -> f64 {
+pub(crate) fn divergence(model: &str, base: &str, text: &str) -> f64 {
     let given = [
         "eval",
         model,
@@ -627,7 +627,7 @@ fn what_cannot_be_is_refused_by_name_before_anything_is_written() {
     assert!(!Path::new(&out).exists() && !scratch.join("out.partial").exists());
 }
 
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder)
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path());
@@ -643,7 +643,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Starts a run and kills it when a file is there.
-fn kill_when(given: &[&str], file: &Path) {
+pub(crate) fn kill_when(given: &[&str], file: &Path) {
     let mut child: Child = command(given)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -12,12 +12,15 @@ use lapidary::data::{
     Dataset, Loader, LoaderOptions, Standardization, StandardizeBy, TrainTest, load_text,
 };
 use lapidary::engine::Engine;
+use lapidary::models::llama::save_decoder;
 use lapidary::models::{DecoderSizes, Network as _, decoder};
 use lapidary::num::optim::{Convention, Optimizer};
 use lapidary::num::schedule::Schedule;
 use lapidary::ops::Routes;
+use lapidary::text::byte_tokenizer;
 use lapidary::train::{Start, TrainOptions, Trainer};
 
+use crate::cli_decoder::{path, report, scratch};
 use crate::support::{gpu, options};
 
 const LENGTH: usize = 64;
@@ -102,6 +105,87 @@ fn difference(a: &[f64], b: &[f64]) -> (f64, f64) {
     let mean = each.iter().sum::<f64>() / n;
     let variance = each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0);
     (mean, INTERVAL * (variance / n).sqrt())
+}
+
+/// The last tenths of both texts, as [`load_text`] sets them aside, and as much of what is before for calibration.
+fn cut_texts(folder: &Path) -> [String; 2] {
+    let (mut before, mut held_out) = (String::new(), String::new());
+    for name in ["alice29.txt", "asyoulik.txt"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("data/texts")
+            .join(name);
+        let text = std::fs::read_to_string(file).expect("a text");
+        let tenth = text.len() / 10;
+        before += text.get(..tenth).expect("ASCII");
+        held_out += text.get(text.len() - tenth..).expect("ASCII");
+    }
+    [("before.txt", before), ("held-out.txt", held_out)].map(|(name, text)| {
+        std::fs::write(folder.join(name), text).expect("writes");
+        path(folder, name)
+    })
+}
+
+/// Bits that go to some weights and not to others cost the predictions less than if chance gave them: a share of all
+/// weights at 6 bits and the rest at 4 is, in the mean over which they are, on the line between all at 4 and all at 6.
+fn mixed_widths_lose_less_than_chance_would(model: &Model) {
+    let folder = scratch("decoder-mixed");
+    let base = path(&folder, "base");
+    let (network, values) = (model.network(), model.values());
+    save_decoder(&base, network, &values, &byte_tokenizer()).expect("a decoder");
+    let [before, held_out] = cut_texts(&folder);
+    let made = |name: &str, more: [&str; 2]| {
+        let out = path(&folder, name);
+        let given = [
+            "quantize",
+            &base,
+            &out,
+            "--method",
+            "nearest",
+            "--calibration",
+            &before,
+        ];
+        let told = report(&[&given[..], &["--window", "64"], &more].concat());
+        let weights = told["weights"].as_array().expect("weights").clone();
+        let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+        let size = |one: &serde_json::Value| number(&one["shape"][0]) * number(&one["shape"][1]);
+        let bits = weights
+            .iter()
+            .map(|one| size(one) * number(&one["bits_per_weight"]));
+        let mean_bits = bits.sum::<f64>() / weights.iter().map(size).sum::<f64>();
+        let judged = [
+            "eval",
+            &out,
+            "--perplexity",
+            &held_out,
+            "--window",
+            "64",
+            "--base",
+            &base,
+        ];
+        let against = report(&judged)["against"].clone();
+        let found =
+            ["mean_divergence", "divergence_standard_error"].map(|key| number(&against[key]));
+        println!(
+            "{name}: {mean_bits:.4} bits, divergence {:.6} +- {:.6}",
+            found[0],
+            INTERVAL * found[1]
+        );
+        (mean_bits, found)
+    };
+    let (four_bits, four) = made("four", ["--scheme", "int4-g32"]);
+    let (six_bits, six) = made("six", ["--scheme", "int6-g32"]);
+    for given in ["5", "6"] {
+        let (bits, mixed) = made(&format!("mixed-{given}"), ["--bits", given]);
+        assert!(four_bits < bits && bits <= given.parse().expect("a number"));
+        let share = (bits - four_bits) / (six_bits - four_bits);
+        let line = four[0] + share * (six[0] - four[0]);
+        // The interval of values that do not know of each other, which is wider than that of pairs.
+        let of_line = ((1.0 - share) * four[1]).hypot(share * six[1]);
+        let interval = INTERVAL * of_line.hypot(mixed[1]);
+        let less = line - mixed[0];
+        println!("{given} bits: less than on the line by {less:.6} +- {interval:.6}");
+        assert!(less > interval, "{less} {interval}");
+    }
 }
 
 /// What a model says of the held-out texts, window by window.
@@ -214,4 +298,5 @@ fn methods_come_in_their_order_on_a_language_model() {
         println!("{what} diverge more than the next: {more:.6} +- {interval:.6}");
         assert!(more > interval, "{what}: {more:.7} +- {interval:.7}");
     }
+    mixed_widths_lose_less_than_chance_would(&model);
 }

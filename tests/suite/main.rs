@@ -20,6 +20,7 @@ mod cli_quantize;
 mod cli_resume;
 mod cli_search;
 mod cli_train;
+mod cli_widths;
 mod compress;
 mod conv;
 mod decoder;

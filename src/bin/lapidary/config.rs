@@ -401,7 +401,13 @@ fn subcommand(name: &str) -> Command {
 
 /// The whole command, satisfied with any part of the settings of a subcommand.
 fn lenient(name: &str) -> Command {
-    crate::command().mut_subcommand(name, |one| one.mut_args(|flag| flag.required(false)))
+    crate::command().mut_subcommand(name, |one| {
+        let groups: Vec<Id> = one.get_groups().map(|all| all.get_id().clone()).collect();
+        let one = one.mut_args(|flag| flag.required(false));
+        groups.into_iter().fold(one, |one, id| {
+            one.mut_group(id, |group| group.required(false))
+        })
+    })
 }
 
 /// The same, where flags are taken without those they belong to: these may come from elsewhere, and are checked with

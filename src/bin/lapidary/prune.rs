@@ -286,6 +286,7 @@ impl PruneCommand {
             input: &self.input,
             out: &self.out,
             change,
+            mean_bits: None,
             keep: &self.keep,
             samples: self.samples,
             calibration: &self.calibration,

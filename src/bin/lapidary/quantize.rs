@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use lapidary::compress::model::{Model, Stored};
-use lapidary::compress::quantize::{Action, Gptq, Misfit, Order, Planned};
+use lapidary::compress::quantize::{Action, Gptq, Misfit, Order, Planned, Width};
 use lapidary::compress::stage::Context;
 use lapidary::compress::stage::qat::{QatLog, QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
     ActivationScheme, Method, QuantizeLog, QuantizeOptions, QuantizeScheme, plan_quantize, quantize,
 };
-use lapidary::compress::transformer::decoder::Change;
+use lapidary::compress::transformer::decoder::{Change, mixed_codes};
 use lapidary::num::optim::{Convention, Optimizer};
 use serde::Serialize;
 
@@ -43,6 +43,7 @@ enum OrderName {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("codes").args(["scheme", "bits"]).required(true)))]
 #[command(after_help = "Examples:\n  \
     lapidary quantize mlp.safetensors mlp-int8 --scheme int8\n  \
     lapidary quantize mlp.safetensors mlp-w8a8 --scheme w8a8 --method smoothquant\n  \
@@ -51,6 +52,7 @@ enum OrderName {
     lapidary quantize mlp.safetensors mlp-int4 --scheme w4a16-g64 --on-misfit int8 --plan\n  \
     lapidary quantize mlp.safetensors mlp-int2 --scheme int2-g16 --qat-epochs 2\n  \
     lapidary quantize model.gguf model-int4 --scheme int4-g32 --calibration text.txt --samples 64\n  \
+    lapidary quantize model.gguf model-mixed --bits 4.5 --calibration text.txt --samples 64\n  \
     lapidary quantize model-folder model-int8 --scheme int8-channel --keep '*.down_proj.weight'")]
 pub struct QuantizeCommand {
     /// A folder of a model, a file of `train --out`, or a language model: a GGUF file or a folder of Hugging Face's.
@@ -63,7 +65,11 @@ pub struct QuantizeCommand {
     /// -channel or -gN, -zp for zero points or -narrow, -mse, -kl or -p0.999 (a share) for ranges without outliers, -f16 or -f32 for
     /// scales.
     #[arg(long, value_name = "SCHEME", value_parser = scheme)]
-    scheme: QuantizeScheme,
+    scheme: Option<QuantizeScheme>,
+    /// Language models, instead of --scheme: mean bits of a weight, scales included. Each weight gets 3, 4, 6 or 8 bits in
+    /// groups of 32, by how far the predictions on --calibration diverge when it alone is rounded.
+    #[arg(long, value_name = "BITS", value_parser = mean_bits)]
+    bits: Option<f64>,
     /// How codes are found: nearest, gptq, awq, hqq or smoothquant; gptq by default, nearest for nf4, log8 and log4 and
     /// for language models without --calibration.
     #[arg(long, value_name = "NAME", value_parser = method)]
@@ -168,6 +174,12 @@ pub fn run(common: &CommonOptions, options: &QuantizeCommand) -> Result<(), Fail
         return options.language_model(common);
     }
     options.calibration.refuse(&options.input)?;
+    if options.bits.is_some() {
+        return Err(Failure::Usage(format!(
+            "{}: --bits is for language models; `lapidary optimize --goal size` chooses what each layer of a network becomes",
+            options.input.display()
+        )));
+    }
     let making = options.making();
     let opened = making.open()?;
     let planned = plan_quantize(&opened.model, &settings(options))?;
@@ -243,6 +255,7 @@ impl QuantizeCommand {
             input: &self.input,
             out: &self.out,
             change,
+            mean_bits: self.bits,
             keep: &self.keep,
             samples: self.calib,
             calibration: &self.calibration,
@@ -284,6 +297,13 @@ fn activations(name: &str) -> Result<ActivationScheme, String> {
         .map_err(|error| error.to_string())
 }
 
+fn mean_bits(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(bits) if bits > 0.0 && bits.is_finite() => Ok(bits),
+        Ok(_) | Err(_) => Err("allowed: a number such as 4.5, above 0".to_owned()),
+    }
+}
+
 fn damping(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(share) if share > 0.0 && share.is_finite() => Ok(share),
@@ -300,10 +320,14 @@ fn method(name: &str) -> Result<Method, String> {
 }
 
 fn settings(options: &QuantizeCommand) -> QuantizeOptions {
-    let activations = options.activations.unwrap_or(options.scheme.activations);
+    // Of mixed widths each weight has its own.
+    let scheme = options
+        .scheme
+        .unwrap_or_else(|| QuantizeScheme::linear(mixed_codes(Width::Int4)));
+    let activations = options.activations.unwrap_or(scheme.activations);
     let scheme = QuantizeScheme {
         activations,
-        ..options.scheme
+        ..scheme
     };
     let usual = match scheme.as_linear() {
         Some(_) if options.qat_epochs == 0 => Method::Gptq,

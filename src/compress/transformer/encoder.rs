@@ -284,6 +284,7 @@ fn memory(config: &EncoderConfig, sentences: &[Vec<u32>]) -> MemoryPlan {
         solver: shapes.iter().map(|[n, k]| n * k).max().unwrap_or(0) * 8 * 5
             + is_calibrated * widest * widest * 8 * 4,
         ends: 0,
+        measuring: 0,
     }
 }
 

@@ -164,6 +164,44 @@ impl LlamaEmbedding {
     }
 }
 
+/// The last norm and the head of a decoder on an engine, without the rest of it.
+#[derive(Debug, Clone)]
+pub struct LlamaHead {
+    frame: Frame,
+    norm: Tensor,
+    /// `[vocabulary, width]`
+    head: Linear,
+}
+
+impl LlamaHead {
+    /// Puts both on an engine: `run` runs the recording of their upload.
+    ///
+    /// # Errors
+    /// [`LlamaError`] for a tensor that is missing or of another shape; whatever `run` says.
+    pub fn load<E: From<LlamaError>>(
+        source: &dyn WeightSource,
+        run: impl FnOnce(&Recording) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let config = source.config()?;
+        let mut loader = Loader::new(source, &config)?;
+        let (head, norm) = loader.head()?;
+        let mut recording = loader.take();
+        let frame = Frame::new(&mut recording, config, (1, source))?;
+        run(&recording)?;
+        Ok(Self { frame, norm, head })
+    }
+
+    /// Appends the logits, f32 `[n, vocabulary]`, of hidden states behind the last layer, f32 `[n, width]`.
+    ///
+    /// # Errors
+    /// [`OpError`] for hidden states of another width.
+    pub fn record(&self, recording: &mut Recording, x: &Tensor) -> Result<Tensor, OpError> {
+        let x = Rows::Float(self.frame.record_norm(recording, x, &self.norm)?);
+        self.head
+            .record(recording, &x, self.frame.activations, (None, None))
+    }
+}
+
 impl Frame {
     /// Records the upload of its table of angles.
     pub(super) fn new(

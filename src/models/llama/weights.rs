@@ -225,28 +225,38 @@ impl<'a> Loader<'a> {
 
     /// Embedding, head and the norm before it.
     pub(super) fn ends(&mut self) -> Result<(Weight, Linear, Tensor), LlamaError> {
-        let DecoderConfig {
-            vocabulary, width, ..
-        } = *self.config;
-        let shape = [vocabulary, width];
         let embedding = self.embedding()?;
-        let is_tied = match self.config.tied_head {
-            Some(is_tied) => is_tied,
-            None => !self.source.has(ModelTensor::Head),
+        let head = match self.is_tied() {
+            true => embedding.clone().into(),
+            false => self.weight(ModelTensor::Head, self.table())?,
         };
-        let head = if is_tied {
-            embedding.clone().into()
-        } else {
-            self.weight(ModelTensor::Head, shape)?
-        };
-        let norm = self.vector(ModelTensor::OutputNorm, width)?;
+        let norm = self.vector(ModelTensor::OutputNorm, self.config.width)?;
         Ok((embedding, head, norm))
+    }
+
+    /// The head and the norm before it.
+    pub(super) fn head(&mut self) -> Result<(Linear, Tensor), LlamaError> {
+        let tensor = match self.is_tied() {
+            true => ModelTensor::Embedding,
+            false => ModelTensor::Head,
+        };
+        let head = self.weight(tensor, self.table())?;
+        let norm = self.vector(ModelTensor::OutputNorm, self.config.width)?;
+        Ok((head, norm))
+    }
+
+    fn is_tied(&self) -> bool {
+        let own = self.config.tied_head;
+        own.unwrap_or_else(|| !self.source.has(ModelTensor::Head))
+    }
+
+    const fn table(&self) -> [usize; 2] {
+        [self.config.vocabulary, self.config.width]
     }
 
     /// `[vocabulary, width]`
     pub(super) fn embedding(&mut self) -> Result<Weight, LlamaError> {
-        let shape = [self.config.vocabulary, self.config.width];
-        Ok(self.weight(ModelTensor::Embedding, shape)?.weight)
+        Ok(self.weight(ModelTensor::Embedding, self.table())?.weight)
     }
 
     pub(super) fn layer(&mut self, index: usize) -> Result<Layer, LlamaError> {

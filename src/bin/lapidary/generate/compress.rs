@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use clap::Args;
 use lapidary::compress::stage::{Progress, StageError};
 use lapidary::compress::transformer::decoder::{
-    Change, DecoderInputs, DecoderOptions, DecoderWeight, LinearLog, MemoryPlan, Partial,
-    compress_decoder, decoder_quantization, gguf_type, plan_decoder,
+    Change, DecoderInputs, DecoderOptions, DecoderWeight, LinearLog, MemoryPlan, MixedWidths,
+    Partial, WidthGroup, compress_decoder, decoder_quantization, gguf_type, mixed_widths,
+    plan_decoder,
 };
 use lapidary::engine::Engine;
 use lapidary::generate::Vocabulary;
@@ -87,6 +88,8 @@ pub struct Compressing<'a> {
     pub input: &'a Path,
     pub out: &'a Path,
     pub change: Change,
+    /// Mean bits of a weight, for widths that are chosen.
+    pub mean_bits: Option<f64>,
     pub keep: &'a [String],
     /// Most windows.
     pub samples: usize,
@@ -101,6 +104,8 @@ pub struct Compressing<'a> {
 #[derive(Debug, Serialize)]
 struct Plan {
     weights: Vec<DecoderWeight>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widths: Option<Vec<WidthGroup>>,
     memory: MemoryPlan,
     memory_total: u64,
 }
@@ -117,6 +122,9 @@ pub struct Report {
     pub layers_found: usize,
     pub file_bytes: u64,
     pub memory: MemoryPlan,
+    /// What was chosen of what, where widths are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widths: Option<Vec<WidthGroup>>,
     pub weights: Vec<LinearLog>,
 }
 
@@ -135,6 +143,12 @@ impl Compressing<'_> {
                     self.out.display()
                 )));
             }
+            if self.mean_bits.is_some() {
+                return Err(Failure::Usage(format!(
+                    "{}: a GGUF file has no types for all widths of --bits; let OUT be the name of a folder",
+                    self.out.display()
+                )));
+            }
             if let Change::Quantize { linear, .. } = &self.change {
                 gguf_type(linear)?;
             }
@@ -143,13 +157,22 @@ impl Compressing<'_> {
         let options = DecoderOptions {
             change: self.change,
             keep: self.keep.to_vec(),
+            mean_bits: self.mean_bits,
             max_memory: self.calibration.max_ram.map(|ByteCount(bytes)| bytes),
         };
         base.with_source(|source| {
             let config = source.config().map_err(usage)?;
-            let (weights, memory) = plan_decoder(&config, &options, &texts)?;
+            let (weights, memory) = plan_decoder(&config, &options, (&texts, None))?;
+            if self.is_plan && self.mean_bits.is_none() {
+                return print_plan(common, weights, memory, None);
+            }
             if self.is_plan {
-                return print_plan(common, weights, memory);
+                let engine = train::engine(common, self.device)?;
+                let mixed = self.watched(engine.as_ref(), source, &texts, |inputs| {
+                    mixed_widths(inputs, &options)
+                })?;
+                let (weights, memory) = plan_decoder(&config, &options, (&texts, mixed.as_ref()))?;
+                return print_plan(common, weights, memory, mixed);
             }
             self.compress(common, (&base, source), &options, (&texts, memory))
         })
@@ -203,33 +226,17 @@ impl Compressing<'_> {
             self.stage,
             bytes(memory.total())
         );
-        let stop = train::stop_on_ctrl_c()?;
-        let last = RefCell::new(String::new());
-        let watch = |progress: &Progress| {
-            if *last.borrow() != progress.what {
-                let (done, of) = (progress.done, progress.of);
+        let (weights, mixed) = self.watched(engine.as_ref(), source, texts, |inputs| {
+            let made = compress_decoder(inputs, options, &mut partial);
+            if let Err(StageError::Stopped { .. }) = made {
                 eprintln!(
-                    "{}: {} ({done} of {of} done)",
-                    progress.stage, progress.what
+                    "{}: the same command goes on behind the last layer",
+                    self.stage
                 );
-                last.borrow_mut().clone_from(&progress.what);
             }
-            !stop.load(Ordering::Relaxed)
-        };
-        let inputs = DecoderInputs {
-            engine: engine.as_ref(),
-            source,
-            texts,
-            watch: &watch,
-        };
-        let weights = compress_decoder(&inputs, options, &mut partial);
-        if let Err(StageError::Stopped { .. }) = weights {
-            eprintln!(
-                "{}: the same command goes on behind the last layer",
-                self.stage
-            );
-        }
-        let weights = weights?;
+            made
+        })?;
+        let widths = mixed.map(|mixed| mixed.groups);
         let file_bytes = match base {
             Base::Gguf(file) if self.out.extension().is_some_and(|one| one == "gguf") => {
                 let linear = match &self.change {
@@ -245,7 +252,8 @@ impl Compressing<'_> {
                     fields.remove("quantization_config");
                     fields.extend(coded.map(|coded| ("quantization_config".to_owned(), coded)));
                 }
-                let receipt = self.receipt(engine.as_ref(), &base_hash, &weights)?;
+                let receipt =
+                    self.receipt(engine.as_ref(), &base_hash, (&weights, widths.as_deref()))?;
                 let sizes = partial.finish(&config, &base.files()?, &receipt)?;
                 sizes.iter().map(|(_, bytes)| bytes).sum()
             }
@@ -260,9 +268,40 @@ impl Compressing<'_> {
             layers_found,
             file_bytes,
             memory,
+            widths,
             weights,
         };
         show(common, &report)
+    }
+
+    /// Does something that tells of its progress here and may be stopped.
+    fn watched<T>(
+        &self,
+        engine: &dyn Engine,
+        source: &dyn WeightSource,
+        texts: &[Vec<u32>],
+        run: impl FnOnce(&DecoderInputs<'_>) -> Result<T, StageError>,
+    ) -> Result<T, Failure> {
+        let stop = train::stop_on_ctrl_c()?;
+        let last = RefCell::new(String::new());
+        let watch = |progress: &Progress| {
+            if *last.borrow() != progress.what {
+                let (done, of) = (progress.done, progress.of);
+                eprintln!(
+                    "{}: {} ({done} of {of} done)",
+                    progress.stage, progress.what
+                );
+                last.borrow_mut().clone_from(&progress.what);
+            }
+            !stop.load(Ordering::Relaxed)
+        };
+        let inputs = DecoderInputs {
+            engine,
+            source,
+            texts,
+            watch: &watch,
+        };
+        Ok(run(&inputs)?)
     }
 
     /// All that the bytes depend on.
@@ -279,7 +318,10 @@ impl Compressing<'_> {
             .collect();
         let lengths = format!("{:?}", texts.iter().map(Vec::len).collect::<Vec<_>>());
         let method = |change: &Change| match change {
-            Change::Quantize { linear, misfit, .. } => format!("{linear:?} {misfit:?}"),
+            Change::Quantize { linear, misfit, .. } => match self.mean_bits {
+                Some(bits) => format!("widths for a mean of {bits} bits {misfit:?}"),
+                None => format!("{linear:?} {misfit:?}"),
+            },
             Change::Prune {
                 sparsity, misfit, ..
             } => format!("{sparsity:?} {misfit:?}"),
@@ -305,9 +347,9 @@ impl Compressing<'_> {
         &self,
         engine: &dyn Engine,
         base_sha256: &str,
-        weights: &[LinearLog],
+        (weights, widths): (&[LinearLog], Option<&[WidthGroup]>),
     ) -> Result<BTreeMap<String, Value>, Failure> {
-        Ok(BTreeMap::from([
+        let mut receipt = BTreeMap::from([
             ("stage".to_owned(), json!(self.stage)),
             ("method".to_owned(), json!(self.change.method())),
             ("base".to_owned(), json!(self.input.display().to_string())),
@@ -321,7 +363,12 @@ impl Compressing<'_> {
                 "log".to_owned(),
                 serde_json::to_value(weights).map_err(usage)?,
             ),
-        ]))
+        ]);
+        if let Some(widths) = widths {
+            let widths = serde_json::to_value(widths).map_err(usage)?;
+            receipt.insert("widths".to_owned(), widths);
+        }
+        Ok(receipt)
     }
 }
 
@@ -336,10 +383,15 @@ pub(super) fn print_plan(
     common: &CommonOptions,
     weights: Vec<DecoderWeight>,
     memory: MemoryPlan,
+    mixed: Option<MixedWidths>,
 ) -> Result<(), Failure> {
+    let codes = mixed.as_ref().map_or_else(String::new, |mixed| {
+        format!("\nchosen codes take {}", bytes(mixed.bytes()))
+    });
     if common.json {
         return print_json(&Plan {
             weights,
+            widths: mixed.map(|mixed| mixed.groups),
             memory,
             memory_total: memory.total(),
         });
@@ -349,7 +401,7 @@ pub(super) fn print_plan(
         shown.add_row([one.name, one.becomes, one.reason]);
     }
     print(&format!(
-        "{shown}\nembedding, head and norms stay as they are\nup to {} of memory",
+        "{shown}\nembedding, head and norms stay as they are{codes}\nup to {} of memory",
         bytes(memory.total())
     ))
 }

@@ -47,6 +47,9 @@ impl Compressing<'_> {
             let input = self.input.display();
             Err(Failure::Usage(format!("{input}: an encoder, {reason}")))
         };
+        if self.mean_bits.is_some() {
+            return refuse("for which there is no --bits");
+        }
         if self.calibration.window().is_some() {
             return refuse("whose calibration text is taken line by line: there is no --window");
         }
@@ -63,7 +66,7 @@ impl Compressing<'_> {
         };
         let (weights, memory) = plan_encoder(&folder.config, &options, &sentences)?;
         if self.is_plan {
-            return print_plan(common, weights, memory);
+            return print_plan(common, weights, memory, None);
         }
         let engine = train::engine(common, self.device)?;
         let bert = folder.upload(engine.as_ref())?;
@@ -133,6 +136,7 @@ impl Compressing<'_> {
                 layers_found: 0,
                 file_bytes,
                 memory,
+                widths: None,
                 weights: made.logs,
             },
         )

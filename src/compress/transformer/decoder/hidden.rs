@@ -72,7 +72,7 @@ impl Seen {
 }
 
 /// The hidden states of each text before a layer, f32 `[tokens, width]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Hidden {
     width: usize,
     texts: Vec<Vec<f32>>,
@@ -103,6 +103,11 @@ impl Hidden {
             width: config.width,
             texts: all,
         })
+    }
+
+    /// Those of each text, f32 `[tokens, width]`.
+    pub fn texts(&self) -> &[Vec<f32>] {
+        &self.texts
     }
 
     /// The longest text, in tokens.

@@ -14,6 +14,7 @@ mod hidden;
 mod partial;
 mod plan;
 mod solve;
+mod widths;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,7 @@ pub(super) use config::coded_config;
 use hidden::Hidden;
 use partial::LayerNote;
 pub(super) use partial::{Coded, Tensors};
+use plan::How;
 pub(super) use plan::{Fate, zeros};
 use solve::{Job, Solved};
 
@@ -44,6 +46,7 @@ pub use gguf::gguf_type;
 pub use partial::Partial;
 pub use plan::{Change, MemoryPlan, Pruning};
 pub use solve::LinearLog;
+pub use widths::{MixedWidths, WidthGroup, WidthOption, mixed_codes};
 
 /// What a decoder is compressed from.
 #[derive(Clone, Copy)]
@@ -66,6 +69,9 @@ pub struct DecoderOptions {
     pub change: Change,
     /// Patterns of weights that stay as they are: `*` for any characters, `?` for one.
     pub keep: Vec<String>,
+    /// Mean bits of a weight in the file, scales included, that weights which become codes may take: each gets a width of
+    /// its own, by what its narrowing costs on the texts, in the codes of [`mixed_codes`] and not those of `change`.
+    pub mean_bits: Option<f64>,
     /// Bytes of host memory that may be used.
     pub max_memory: Option<u64>,
 }
@@ -81,18 +87,23 @@ pub struct DecoderWeight {
     pub reason: String,
 }
 
-/// What would become of each linear weight, and the memory that takes.
+/// What would become of each linear weight, with widths that were chosen where they were, and the memory that takes.
 ///
 /// # Errors
-/// [`StageError::Setting`] for a pattern that fits no weight and a method that does not go with scheme or texts,
-/// [`StageError::Compress`] naming a weight that does not fit, [`StageError::Memory`].
+/// [`StageError::Setting`] for a pattern that fits no weight, a method that does not go with scheme or texts, and a mean
+/// of bits that is too low or without texts, [`StageError::Compress`] naming a weight that does not fit,
+/// [`StageError::Memory`].
 pub fn plan_decoder(
     config: &DecoderConfig,
     options: &DecoderOptions,
-    texts: &[Vec<u32>],
+    (texts, mixed): (&[Vec<u32>], Option<&MixedWidths>),
 ) -> Result<(Vec<DecoderWeight>, MemoryPlan), StageError> {
-    let how = (&options.change, options.keep.as_slice());
-    plan::check(config, how, texts.len())?;
+    plan::check(
+        config,
+        (&options.change, options.keep.as_slice()),
+        texts.len(),
+    )?;
+    let how = options.how(mixed);
     let allowed = config.context;
     if let Some(text) = texts
         .iter()
@@ -118,28 +129,64 @@ pub fn plan_decoder(
             });
         }
     }
-    let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
-    let memory = MemoryPlan::of(config, &lengths);
+    let lengths = |texts: &[Vec<u32>]| -> Vec<usize> { texts.iter().map(Vec::len).collect() };
+    let measured = match options.mean_bits {
+        None => None,
+        Some(mean_bits) if texts.is_empty() => {
+            return Err(StageError::Setting {
+                what: "mean bits of a weight without --calibration TEXT".to_owned(),
+                given: mean_bits.to_string(),
+                allowed: "with a text, on which what each width costs is measured".to_owned(),
+            });
+        }
+        Some(mean_bits) => {
+            let groups = widths::groups(config, (&options.change, &options.keep))?;
+            widths::budget(config, &groups, mean_bits)?;
+            Some(lengths(&widths::measure::measured(texts)))
+        }
+    };
+    let memory = MemoryPlan::of(config, &lengths(texts), measured.as_deref());
     match options.max_memory {
         Some(allowed) if memory.total() > allowed => Err(StageError::Memory {
             needed: memory.total(),
             allowed,
             parts: format!(
                 "for a layer {} of hidden states, {} of weights, {} of sums over their inputs, {} of intermediate results \
-                 and {} of the method's work; for embedding and head {}",
+                 and {} of the method's work; for embedding and head {}; to measure what widths cost {}",
                 mib(memory.hidden),
                 mib(memory.weights),
                 mib(memory.statistics),
                 mib(memory.pass),
                 mib(memory.solver),
-                mib(memory.ends)
+                mib(memory.ends),
+                mib(memory.measuring)
             ),
         }),
         _ => Ok((weights, memory)),
     }
 }
 
-/// Compresses all layers of a decoder that `partial` has not, and gives what was done to each weight.
+/// The widths of a decoder's weights under [`DecoderOptions::mean_bits`]; `None` without. Nothing is written.
+///
+/// # Errors
+/// As [`compress_decoder`] has it.
+pub fn mixed_widths(
+    inputs: &DecoderInputs<'_>,
+    options: &DecoderOptions,
+) -> Result<Option<MixedWidths>, StageError> {
+    let config = inputs.source.config()?;
+    plan_decoder(&config, options, (inputs.texts, None))?;
+    let run = Run {
+        inputs,
+        options,
+        config: &config,
+        mixed: None,
+    };
+    run.widths(None)
+}
+
+/// Compresses all layers of a decoder that `partial` has not, and gives what was done to each weight, and the widths
+/// that were chosen under [`DecoderOptions::mean_bits`].
 ///
 /// # Errors
 /// [`plan_decoder`]'s, what the engine says, files that cannot be read or written, and [`StageError::Stopped`], after
@@ -148,13 +195,14 @@ pub fn compress_decoder(
     inputs: &DecoderInputs<'_>,
     options: &DecoderOptions,
     partial: &mut Partial,
-) -> Result<Vec<LinearLog>, StageError> {
+) -> Result<(Vec<LinearLog>, Option<MixedWidths>), StageError> {
     let config = inputs.source.config()?;
-    plan_decoder(&config, options, inputs.texts)?;
-    let run = Run {
+    plan_decoder(&config, options, (inputs.texts, None))?;
+    let mut run = Run {
         inputs,
         options,
         config: &config,
+        mixed: None,
     };
     let of = config.n_layers;
     let finished = partial.finished().unwrap_or(0);
@@ -162,6 +210,7 @@ pub fn compress_decoder(
         run.tell("embedding and head", [0, of])?;
         partial.write_ends(&run.ends()?)?;
     }
+    run.mixed = run.widths(Some(partial))?;
     let mut hidden = match inputs.texts {
         [] => None,
         texts if finished < of => {
@@ -198,7 +247,7 @@ pub fn compress_decoder(
             run.tell(&text, [layer + 1, of])?;
         }
     }
-    Ok(partial.logs())
+    Ok((partial.logs(), run.mixed))
 }
 
 /// The `quantization_config` of what is done, as compressed-tensors has it; `None` where nothing is in codes.
@@ -215,9 +264,39 @@ struct Run<'a> {
     inputs: &'a DecoderInputs<'a>,
     options: &'a DecoderOptions,
     config: &'a DecoderConfig,
+    mixed: Option<MixedWidths>,
+}
+
+impl DecoderOptions {
+    fn how<'a>(&'a self, mixed: Option<&'a MixedWidths>) -> How<'a> {
+        How {
+            change: &self.change,
+            keep: &self.keep,
+            widths: mixed.map(|mixed| &mixed.widths),
+        }
+    }
 }
 
 impl Run<'_> {
+    /// Measures what narrowing costs, as far as `partial` does not know, and chooses.
+    fn widths(&self, partial: Option<&Partial>) -> Result<Option<MixedWidths>, StageError> {
+        let Some(mean_bits) = self.options.mean_bits else {
+            return Ok(None);
+        };
+        let groups = widths::groups(self.config, (&self.options.change, &self.options.keep))?;
+        let budget = widths::budget(self.config, &groups, mean_bits)?;
+        let found = partial.map(Partial::costs).unwrap_or_default();
+        let found = widths::known(&groups, found);
+        let mut keep = |costs: &[Vec<f64>]| match partial {
+            None => Ok(()),
+            Some(partial) => partial.write_costs(costs),
+        };
+        let costs = widths::measure::costs(self, &groups, found, &mut keep)?;
+        let chosen = widths::choose(&groups, &costs, budget);
+        let mixed = MixedWidths::of(self.config, &groups, &costs, &chosen);
+        Ok(Some(mixed))
+    }
+
     fn tell(&self, what: &str, [done, of]: [usize; 2]) -> Result<(), StageError> {
         let progress = Progress {
             stage: match self.options.change {
@@ -276,7 +355,7 @@ impl Run<'_> {
         hidden: &mut Option<Hidden>,
     ) -> Result<(Tensors, LayerNote), StageError> {
         let (source, engine) = (self.inputs.source, self.inputs.engine);
-        let how = (&self.options.change, self.options.keep.as_slice());
+        let how = self.options.how(self.mixed.as_ref());
         let planned = plan::plan_layer(self.config, index, how)?;
         let mut weights = LayerWeights::read(source, self.config, index)?;
         let seen = match hidden {

@@ -16,7 +16,7 @@ use crate::compress::stage::StageError;
 use crate::io::atomic;
 use crate::io::compressed_tensors::codes::{WeightArgs, read_codes_file};
 use crate::io::safetensors::{SafetensorsFile, write_safetensors};
-use crate::io::{file_sha256, sha256};
+use crate::io::{file_sha256, read_text, sha256};
 use crate::tensor::HostTensor;
 
 use super::block::{DecoderLinear, FloatWeight, LayerWeights};
@@ -26,6 +26,16 @@ use super::solve::LinearLog;
 const PART_OF: &str = "part_of";
 const MADE_OF: &str = "made_of";
 const LAYER: &str = "layer";
+
+/// What narrowing costs, as far as it is measured.
+const COSTS_FILE: &str = "sensitivity.json";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Costs {
+    part_of: String,
+    /// Of each group of weights at each of its widths, in nats a token.
+    nats: Vec<Vec<f64>>,
+}
 
 /// What is known of a finished layer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -242,6 +252,25 @@ impl Partial {
         Ok(())
     }
 
+    /// What is known of what narrowing costs; nothing of another run, or of a file that cannot be read.
+    pub(super) fn costs(&self) -> Vec<Vec<f64>> {
+        let text = read_text(self.folder.join(COSTS_FILE)).unwrap_or_default();
+        match serde_json::from_str::<Costs>(&text) {
+            Ok(costs) if costs.part_of == self.key => costs.nats,
+            Ok(_) | Err(_) => Vec::new(),
+        }
+    }
+
+    pub(super) fn write_costs(&self, nats: &[Vec<f64>]) -> Result<(), StageError> {
+        let costs = Costs {
+            part_of: self.key.clone(),
+            nats: nats.to_vec(),
+        };
+        let text = serde_json::to_string(&costs).map_err(|error| self.unwritable(&error))?;
+        atomic::write_bytes(&self.folder.join(COSTS_FILE), text.as_bytes())?;
+        Ok(())
+    }
+
     /// The weights of a finished layer, and its codes.
     pub(super) fn layer(
         &self,
@@ -336,6 +365,7 @@ impl Partial {
         receipt.insert("version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
         write(RECEIPT_FILE, format!("{:#}", json!(receipt)))?;
         write(CONFIG_FILE, format!("{config:#}"))?;
+        atomic::remove_if_there(&self.folder.join(COSTS_FILE))?;
         atomic::rename_folder(&self.folder, &self.out)?;
         Ok(sizes)
     }

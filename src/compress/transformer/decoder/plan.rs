@@ -15,6 +15,8 @@ use crate::num::Granularity;
 
 use super::DecoderLinear;
 use super::hidden::Site;
+use super::widths::measure::PIECE;
+use super::widths::{WIDTHS, Widths, mixed_codes};
 
 /// How weights are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,12 +97,23 @@ pub(super) struct PlannedLinear {
     pub reason: String,
 }
 
+/// All that says what becomes of a weight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How<'a> {
+    pub change: &'a Change,
+    /// Patterns of weights that stay as they are.
+    pub keep: &'a [String],
+    /// Widths that take the place of that of the change.
+    pub widths: Option<&'a Widths>,
+}
+
 /// Plans the weights of one layer.
 pub(super) fn plan_layer(
     config: &DecoderConfig,
     layer: usize,
-    (change, keep): (&Change, &[String]),
+    how: How<'_>,
 ) -> Result<Vec<PlannedLinear>, StageError> {
+    let How { change, keep, .. } = how;
     let patterns: Vec<&str> = keep.iter().map(String::as_str).collect();
     let mut all = Vec::new();
     for which in DecoderLinear::ALL {
@@ -108,9 +121,18 @@ pub(super) fn plan_layer(
         let (fate, reason) = match change {
             Change::Quantize { linear, misfit, .. } => {
                 let one = PlannedLayer { name: &name, n, k };
-                let planned = plan(&[one], linear, &patterns, *misfit)?;
+                let chosen = how.widths.and_then(|widths| widths.of(layer, which));
+                let linear = chosen.map_or(*linear, |chosen| mixed_codes(chosen.width));
+                let planned = plan(&[one], &linear, &patterns, *misfit)?;
                 match planned.into_iter().next() {
                     Some(Planned { action, reason, .. }) => match action {
+                        Action::Quantize(own) if own == linear && chosen.is_some() => {
+                            let nats = chosen.map_or(0.0, |chosen| chosen.nats);
+                            let reason = format!(
+                                "{own} as chosen: to nearest, those of its inputs alone cost {nats:.1e} nats a token"
+                            );
+                            (Fate::Codes(own), reason)
+                        }
                         // Levels are planned for schemes of levels only.
                         Action::Keep | Action::Levels(..) => (Fate::Keep, reason),
                         Action::Quantize(linear) => (Fate::Codes(linear), reason),
@@ -228,11 +250,13 @@ pub struct MemoryPlan {
     pub solver: u64,
     /// Embedding and head while they are copied.
     pub ends: u64,
+    /// Where widths are chosen: all that is in memory while what they cost is measured.
+    pub measuring: u64,
 }
 
 impl MemoryPlan {
     /// For texts of so many tokens.
-    pub(super) fn of(config: &DecoderConfig, texts: &[usize]) -> Self {
+    pub(super) fn of(config: &DecoderConfig, texts: &[usize], measured: Option<&[usize]>) -> Self {
         let bytes = |elements: u64, each: u64| elements.saturating_mul(each);
         let shapes = DecoderLinear::ALL.map(|which| which.shape(config).map(|of| of as u64));
         let elements = shapes.iter().map(|[n, k]| n * k).sum();
@@ -251,17 +275,29 @@ impl MemoryPlan {
             }
         });
         let table = (config.vocabulary * config.width) as u64;
+        // Rows, their transposes, and copies that come back.
+        let pass = |longest: u64| bytes(longest * row, 3 * 4) + bytes(longest * longest, 4);
+        let weights = bytes(elements, 4 * 4);
+        let measuring = measured.map_or(0, |texts| {
+            let tokens: u64 = texts.iter().map(|&tokens| tokens as u64).sum();
+            let longest = texts.iter().copied().max().unwrap_or(0) as u64;
+            let states = tokens * config.width as u64;
+            // Before the layer, behind the last, of each group at each width, and one on its way.
+            let hidden = bytes(states, 4 * (3 + 4 * WIDTHS.len() as u64));
+            // On the device, and twice on their way from it: of the model as it is, and of a changed one.
+            let logits = bytes((PIECE * config.vocabulary) as u64, 2 * 3 * 4);
+            hidden + weights + pass(longest) + logits + bytes(table, 2 * 4)
+        });
         Self {
             hidden: bytes(tokens * config.width as u64, 2 * 4),
-            weights: bytes(elements, 4 * 4),
+            weights,
             // f64 here; f32 twice on the device and here while they are added.
             statistics: if is_calibrated {
                 bytes(squares, 8 + 3 * 4)
             } else {
                 0
             },
-            // Rows, their transposes, and copies that come back.
-            pass: bytes(longest * row, 3 * 4) + bytes(longest * longest, 4),
+            pass: pass(longest),
             // f64: weights, changes and results; the Hessian, its factor and its inverse.
             solver: bytes(n * k, 8 * 5)
                 + if is_calibrated {
@@ -271,13 +307,14 @@ impl MemoryPlan {
                 },
             // f32: one that is done, one that is made, one that is read.
             ends: bytes(table, 4 * 3),
+            measuring,
         }
     }
 
-    /// All of it: the ends are copied before the first layer.
+    /// The most at a time: the ends are copied before the first layer, and measured is before it too.
     #[must_use]
-    pub const fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         let layer = self.hidden + self.weights + self.statistics + self.pass + self.solver;
-        if self.ends > layer { self.ends } else { layer }
+        layer.max(self.ends).max(self.measuring)
     }
 }
