@@ -31,8 +31,8 @@ mod sequential;
 mod summary;
 mod transfer;
 
-pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
 pub(crate) use bert::stored_name as bert_stored_name;
+pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
 pub use cnn::cnn;
 pub use decoder::{DecoderSizes, SelfAttention, decoder};
 pub use described::described;

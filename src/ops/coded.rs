@@ -47,10 +47,7 @@ impl QuantizedWeight {
 
 impl CodedRows {
     /// Codes and blocks of `[m, k, block, segment]`.
-    pub(super) fn new(
-        (codes, blocks): (Buffer, Buffer),
-        [m, k, block, segment]: [u32; 4],
-    ) -> Self {
+    pub(super) fn new((codes, blocks): (Buffer, Buffer), [m, k, block, segment]: [u32; 4]) -> Self {
         Self {
             codes,
             blocks,
