@@ -16,7 +16,9 @@ use crate::cli_decoder::{
 fn bits(told: &Json) -> f64 {
     let weights = told["weights"].as_array().expect("weights");
     let of = |one: &Json, key: &str| one[key].as_f64().expect("a number");
-    let count = |one: &Json| one["shape"][0].as_f64().unwrap() * one["shape"][1].as_f64().unwrap();
+    let count = |one: &Json| {
+        one["shape"][0].as_f64().expect("a number") * one["shape"][1].as_f64().expect("a number")
+    };
     let all = weights
         .iter()
         .map(|one| count(one) * of(one, "bits_per_weight"));

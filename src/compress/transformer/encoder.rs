@@ -30,6 +30,9 @@ use super::decoder::{
 };
 use super::{BertInputs, CompressedLinear, Method, Needs, compress_by};
 
+/// Files beside the weights, by their paths within the folder.
+pub type FilesBeside = [(String, Vec<u8>)];
+
 /// How an encoder is compressed.
 #[derive(Debug, Clone)]
 pub struct EncoderOptions {
@@ -122,8 +125,7 @@ pub fn compress_encoder(
     files(inputs.weights, made.linears, activations)
 }
 
-/// Writes an encoder's folder: weights, `config.json`, `receipt.json`, and `beside`, files by their paths within it.
-/// Gives the bytes of the weights.
+/// Writes an encoder's folder: weights, `config.json`, `receipt.json`, and the files beside them. Gives the bytes of the weights.
 ///
 /// # Errors
 /// [`StageError::Setting`] for a folder that is there already; files that cannot be written.
@@ -131,7 +133,7 @@ pub fn write_encoder(
     out: &Path,
     tensors: &[(String, HostTensor)],
     config: &Value,
-    (beside, receipt): (&[(String, Vec<u8>)], &BTreeMap<String, Value>),
+    (beside, receipt): (&FilesBeside, &BTreeMap<String, Value>),
 ) -> Result<u64, StageError> {
     if out.symlink_metadata().is_ok() {
         return Err(StageError::Setting {

@@ -108,10 +108,13 @@ pub fn compress_bert(
     compress_by(inputs, (method.needs(), &|_| Some(*method)), route)
 }
 
+/// The method for a layer by its name, none for one that stays.
+type Choice<'a> = &'a dyn Fn(&str) -> Option<Method>;
+
 /// The same by a method for each layer, none for one that stays as it is; `needs` are those of all.
 fn compress_by(
     inputs: &BertInputs<'_>,
-    (needs, method_of): (Needs, &dyn Fn(&str) -> Option<Method>),
+    (needs, method_of): (Needs, Choice<'_>),
     route: Route,
 ) -> Result<CompressedBert, StageError> {
     if needs != Needs::Nothing && inputs.calibration.iter().all(Vec::is_empty) {

@@ -138,13 +138,16 @@ pub fn attention_codes_over_int8(
     codes_of_parts(recording, parts, &buffers, segment)
 }
 
+/// Buffers by binding.
+type Operands<'a> = Vec<(u32, &'a Buffer)>;
+
 /// The launch over parts of the keys, and its operands by binding.
 fn over_int8<'a>(
     q: &'a Tensor,
     [keys, values]: [&'a Int8Cache; 2],
     splits: u32,
     options: &'a AttentionOptions,
-) -> Result<(Attention, Vec<(u32, &'a Buffer)>), OpError> {
+) -> Result<(Attention, Operands<'a>), OpError> {
     let read = HeadsRead::new(q, options.order, None)?;
     let [batch, heads, queries, dim] = read.extents;
     let [_, kv_heads, capacity, _] = keys.extents("keys")?;

@@ -38,13 +38,16 @@ pub(in super::super) fn measured(texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     (0..n).filter_map(at).collect()
 }
 
+/// Is given all costs that are known.
+type Keep<'a> = &'a mut dyn FnMut(&[Vec<f64>]) -> Result<(), StageError>;
+
 /// What each choice of each group costs, in nats a token. `found` are those of the first layers, which are measured
 /// already; `keep` is given all after every layer.
 pub(in super::super) fn costs(
     run: &Run<'_>,
     groups: &[Group],
     found: Vec<Vec<f64>>,
-    keep: &mut dyn FnMut(&[Vec<f64>]) -> Result<(), StageError>,
+    keep: Keep<'_>,
 ) -> Result<Vec<Vec<f64>>, StageError> {
     let mut costs = found;
     if costs.len() == groups.len() {
