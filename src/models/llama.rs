@@ -19,6 +19,7 @@ mod error;
 mod export;
 mod footprint;
 mod source;
+mod to_gguf;
 mod weights;
 
 use crate::io::hf::{DecoderConfig, DecoderKind};
@@ -36,6 +37,8 @@ pub use error::LlamaError;
 pub use export::{decoder_config, save_decoder};
 pub use footprint::{Footprint, Use, n_parameters};
 pub use source::{GgufWeights, HfWeights, ModelTensor, StoredMatrix, WeightSource};
+pub use to_gguf::GgufExport;
+pub(crate) use to_gguf::{halves_of_neighbours, neighbours_of_halves};
 
 /// A decoder whose weights are on an engine.
 #[derive(Debug, Clone)]

@@ -103,6 +103,73 @@ fn cuts(pre: &str) -> Result<Cuts, TextError> {
     })
 }
 
+/// A name of each way of cutting.
+const NAMES: [&str; 9] = [
+    "gpt-2",
+    "smollm",
+    "llama-bpe",
+    "smaug-bpe",
+    "qwen2",
+    "deepseek-r1-qwen",
+    "tekken",
+    "deepseek-coder",
+    "default",
+];
+
+/// The parts of what may be a `Sequence` of a `tokenizer.json`, whose list is under `key`.
+pub(super) fn parts_of<'a>(one: &'a Value, key: &str) -> Vec<&'a Value> {
+    match (one, one["type"].as_str()) {
+        (Value::Null, _) => Vec::new(),
+        (_, Some("Sequence")) => {
+            let all = one[key].as_array().into_iter().flatten();
+            all.flat_map(|one| parts_of(one, key)).collect()
+        }
+        _ => vec![one],
+    }
+}
+
+/// The name under which a GGUF file has the cuts of a `tokenizer.json`.
+pub(super) fn name_of_cuts(
+    steps: &Value,
+    normalizer: &Value,
+    ignores_merges: bool,
+) -> Option<&'static str> {
+    let plain = |steps: &Value| -> Option<Vec<Value>> {
+        let parts = parts_of(steps, "pretokenizers");
+        parts.into_iter().map(plain_step).collect()
+    };
+    let (steps, normalizers) = (plain(steps)?, parts_of(normalizer, "normalizers"));
+    NAMES.into_iter().find(|name| {
+        let Ok(cuts) = cuts(name) else {
+            return false;
+        };
+        let own = json!({"type": "Sequence", "pretokenizers": cuts.steps});
+        cuts.ignores_merges == ignores_merges
+            && parts_of(&cuts.normalizer, "normalizers") == normalizers
+            && plain(&own).is_some_and(|own| own == steps)
+    })
+}
+
+/// A step without what changes nothing, its defaults written out; `None` for one of another kind.
+fn plain_step(step: &Value) -> Option<Value> {
+    let flag = |key: &str, default: bool| step.get(key).and_then(Value::as_bool).unwrap_or(default);
+    Some(match step["type"].as_str()? {
+        "ByteLevel" => json!([
+            "bytes",
+            flag("add_prefix_space", true),
+            flag("use_regex", true)
+        ]),
+        "Digits" => json!(["digits", flag("individual_digits", false)]),
+        "Split" => json!([
+            "split",
+            step["pattern"],
+            step["behavior"],
+            flag("invert", false)
+        ]),
+        _ => return None,
+    })
+}
+
 pub(super) fn byte_level(metadata: &Metadata, tokens: &[String]) -> Result<Value, TextError> {
     let cuts = cuts(metadata.text(PRE)?)?;
     let merges = metadata.texts("tokenizer.ggml.merges")?;

@@ -13,6 +13,7 @@ mod gguf;
 mod growth;
 mod json_checks;
 mod sentencepiece;
+mod to_gguf;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ use crate::io::safetensors::shown;
 pub use bytes::byte_tokenizer;
 pub use chat::{ChatTemplate, Message};
 pub use error::TextError;
+pub use to_gguf::gguf_tokenizer;
 
 /// Turns text into tokens and tokens into text.
 #[derive(Clone, Debug)]

@@ -562,12 +562,17 @@ fn what_cannot_be_is_refused_by_name_before_anything_is_written() {
     );
     refused(
         &["quantize", &base, &out_file, "--scheme", "int4-g32"],
-        "a GGUF file is made of a GGUF file",
+        "of which `lapidary convert` makes a GGUF file",
     );
     refused(
         &["quantize", &file, &out_file, "--scheme", "int4-g64"],
-        "int4-g32, which is Q4_0, and int8-g32, which is Q8_0",
+        "scheme of a GGUF file = int4-g64 by nearest; allowed: int4-g32, which is Q4_0",
     );
+    // HQQ has zero points, for which there is no type of 8 bits; and weights that do not fit are not found last.
+    let wide = [
+        "quantize", &file, &out_file, "--scheme", "int8-g32", "--method", "hqq",
+    ];
+    refused(&wide, "scheme of a GGUF file = int8-g32 by hqq");
     refused(
         &["quantize", &base, &base, "--scheme", "int4-g32"],
         "which is there already",

@@ -209,7 +209,7 @@ fn a_decoder_trained_on_windows_of_any_length_can_be_converted_and_judged() {
     let back = convert(&[&out, &format!("{out}-2")]);
     assert_eq!(back.status.code(), Some(2));
     assert!(
-        said(&back).contains("a folder of Hugging Face's is no input"),
+        said(&back).contains("a folder of Hugging Face's becomes a GGUF file"),
         "{}",
         said(&back)
     );

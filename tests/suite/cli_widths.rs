@@ -68,7 +68,10 @@ fn each_weight_gets_a_width_within_the_mean_and_the_folder_runs() {
         for group in groups {
             let options = group["options"].as_array().expect("options");
             let of = |key: &str| -> Vec<f64> {
-                options.iter().map(|o| o[key].as_f64().unwrap()).collect()
+                options
+                    .iter()
+                    .map(|o| o[key].as_f64().expect("a number"))
+                    .collect()
             };
             let formats: Vec<&str> = options
                 .iter()
@@ -80,7 +83,7 @@ fn each_weight_gets_a_width_within_the_mean_and_the_folder_runs() {
         }
         let bytes: f64 = chosen(&told)
             .iter()
-            .map(|one| one["bytes"].as_f64().unwrap())
+            .map(|one| one["bytes"].as_f64().expect("a number"))
             .sum();
         assert!(8.0 * bytes <= 5.5 * weights, "{bytes}");
         // What is said of the file is what is in it, whatever zero points the method adds.

@@ -19,6 +19,7 @@ mod cli_prune;
 mod cli_quantize;
 mod cli_resume;
 mod cli_search;
+mod cli_to_gguf;
 mod cli_train;
 mod cli_widths;
 mod compress;

@@ -16,6 +16,7 @@ use lapidary::text::byte_tokenizer;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::convert_folder::gguf_of_folder;
 use crate::generate::is_gguf;
 use crate::models::open_with_data;
 use crate::options::{CommonOptions, Failure, folder_exists};
@@ -67,13 +68,14 @@ impl To {
     after_help = "Examples:\n  lapidary convert mlp.safetensors mlp-folder\n  \
     lapidary convert mlp-int8 mlp-int8.safetensors --to f32\n  \
     lapidary convert decoder.safetensors decoder-hf --to hf\n  \
-    lapidary convert smollm2.gguf smollm2-q8.gguf --to q8_0 --lossy"
+    lapidary convert smollm2.gguf smollm2-q8.gguf --to q8_0 --lossy\n  \
+    lapidary convert model-folder model.gguf --to q8_0 --lossy"
 )]
 pub struct ConvertOptions {
-    /// Folder of a model, file of `train --out`, or GGUF file.
+    /// Folder of a model, file of `train --out`, GGUF file, or a language model's folder of Hugging Face's.
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Folder, safetensors file or, from a GGUF file, GGUF file to write.
+    /// Folder, safetensors file or, from a language model, GGUF file to write.
     #[arg(value_name = "OUT")]
     output: PathBuf,
     #[command(flatten)]
@@ -108,10 +110,7 @@ pub fn run(common: &CommonOptions, options: &ConvertOptions) -> Result<(), Failu
         return print_report(common, &gguf(options)?);
     }
     if options.input.is_dir() && HfFolder::new(&options.input).config().is_ok() {
-        return Err(Failure::Usage(format!(
-            "{}: a folder of Hugging Face's is no input of convert; allowed: a folder that Lapidary wrote, a file of `train --out`, a GGUF file",
-            options.input.display()
-        )));
+        return print_report(common, &folder(options)?);
     }
     if options.to == Some(To::Hf) {
         target::is_empty_folder(&options.output)?;
@@ -239,6 +238,29 @@ fn file(model: &Model, options: &ConvertOptions, to: To) -> Result<Report, Failu
     Ok(Report {
         is_lossless,
         ..report(model, &options.output, values.len(), notes)
+    })
+}
+
+/// A language model's folder as a GGUF file.
+fn folder(options: &ConvertOptions) -> Result<Report, Failure> {
+    let to = match options.to {
+        None => None,
+        Some(to) => Some(to.ggml().ok_or_else(|| {
+            Failure::Usage(format!(
+                "{}: a folder of Hugging Face's becomes a GGUF file, whose types are f32, f16, q4_0, q4_1 and q8_0",
+                options.input.display()
+            ))
+        })?),
+    };
+    let places = (options.input.as_path(), options.output.as_path());
+    let written = gguf_of_folder(places, to, options.lossy)?;
+    let kinds = written.kinds.iter().map(|(kind, n)| format!("{n} {kind}"));
+    Ok(Report {
+        output: options.output.clone(),
+        network: kinds.collect::<Vec<_>>().join(", "),
+        tensors: written.tensors,
+        is_lossless: written.loss.is_none(),
+        notes: written.loss.into_iter().collect(),
     })
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod completions;
 mod config;
 mod convert;
+mod convert_folder;
 mod demo;
 mod devices;
 mod distill;

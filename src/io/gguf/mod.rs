@@ -26,7 +26,7 @@ pub use convert::{Conversion, rewrite_gguf};
 pub use error::GgufError;
 pub use file::GgufFile;
 pub use value::{Array, Metadata, Value, ValueType};
-pub use write::{GgufData, write_gguf};
+pub use write::{GgufData, GgufEntry, write_gguf, write_gguf_entries};
 
 const MAGIC: [u8; 4] = *b"GGUF";
 const ALIGNMENT_KEY: &str = "general.alignment";

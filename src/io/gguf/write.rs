@@ -143,6 +143,61 @@ pub fn write_gguf(
     })
 }
 
+/// A tensor of [`write_gguf_entries`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GgufEntry {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: GgmlType,
+    /// Slowest first.
+    pub shape: Vec<usize>,
+}
+
+/// As [`write_gguf`], with the contents of one tensor at a time: `bytes` gives those of a tensor by its index, in the
+/// layout of its type.
+///
+/// # Errors
+/// As [`write_gguf`]; [`IoError::Gguf`] for rows that are no whole blocks, [`IoError::Write`] with what `bytes` says, and
+/// for another number of bytes than the shape needs.
+pub fn write_gguf_entries<E: Into<Box<dyn Error + Send + Sync>>>(
+    path: &Path,
+    metadata: &Metadata,
+    tensors: &[GgufEntry],
+    bytes: impl Fn(usize) -> Result<Vec<u8>, E>,
+) -> Result<(), IoError> {
+    let mut entries = Vec::new();
+    for one in tensors {
+        let (n, k) = rows(&one.name, one.kind, &one.shape).map_err(|e| IoError::gguf(path, e))?;
+        let n_bytes = one.kind.bytes_of(n, k).ok_or_else(|| {
+            let reason = GgmlError::RowLength {
+                tensor: shown(&one.name),
+                kind: one.kind,
+                k,
+                block: one.kind.block_len(),
+            };
+            IoError::gguf(path, GgufError::Blocks(reason))
+        })?;
+        entries.push(Entry {
+            name: &one.name,
+            kind: one.kind,
+            shape: &one.shape,
+            n_bytes,
+        });
+    }
+    write_streamed(path, metadata, &entries, |index| {
+        let made = bytes(index).map_err(Into::into)?;
+        let (found, expected) = (made.len(), entries[index].n_bytes);
+        match found == expected {
+            true => Ok(Cow::Owned(made)),
+            false => Err(Box::<dyn Error + Send + Sync>::from(format!(
+                "{}: {found} bytes for a tensor of {expected}",
+                shown(entries[index].name)
+            ))),
+        }
+    })
+}
+
 /// A tensor in a header.
 pub(super) struct Entry<'a> {
     pub name: &'a str,

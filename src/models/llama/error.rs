@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use crate::io::IoError;
 use crate::io::hf::{ConfigError, DecoderKind, HfError};
+use crate::num::ggml::GgmlError;
 use crate::ops::OpError;
 use crate::tensor::TensorError;
 
@@ -131,6 +132,24 @@ pub enum LlamaError {
         n_bytes: u64,
         /// The device's limit.
         limit: u64,
+    },
+    /// What a GGUF file cannot say.
+    #[error("{}: {what} has no place in a GGUF file; allowed: {allowed}", file.display())]
+    NoPlace {
+        /// The file or folder.
+        file: PathBuf,
+        /// A tensor and its format, or a configuration.
+        what: String,
+        /// What has.
+        allowed: &'static str,
+    },
+    /// A tensor that cannot be written in the blocks of a GGUF file.
+    #[error("{}: {reason}", file.display())]
+    Blocks {
+        /// The file or folder.
+        file: PathBuf,
+        /// What is wrong.
+        reason: Box<GgmlError>,
     },
     /// Values that do not form the tensor asked for.
     #[error(transparent)]

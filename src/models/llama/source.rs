@@ -11,7 +11,7 @@ use crate::io::safetensors::shown;
 use crate::num::QuantizedMatrix;
 use crate::num::ggml::{GgmlType, repacked_bytes};
 use crate::ops::nn::Rotation;
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, TensorError};
 
 use super::{LlamaError, gguf_rotation};
 
@@ -146,6 +146,27 @@ impl StoredMatrix {
         match self {
             Self::Dense(host) => host.shape().to_vec(),
             Self::Quantized(matrix) | Self::Ordered(matrix, _) => vec![matrix.n(), matrix.k()],
+        }
+    }
+
+    /// Its weights as floats, columns in the order of the inputs.
+    ///
+    /// # Errors
+    /// [`TensorError`] for a dense one whose elements are no floats.
+    pub fn values(&self) -> Result<Vec<f32>, TensorError> {
+        match self {
+            Self::Dense(host) => host.to_f32(),
+            Self::Quantized(matrix) => Ok(matrix.dequantize()),
+            Self::Ordered(matrix, order) => {
+                let (sorted, k) = (matrix.dequantize(), matrix.k().max(1));
+                let mut values = vec![0.0; sorted.len()];
+                for (row, sorted) in values.chunks_exact_mut(k).zip(sorted.chunks_exact(k)) {
+                    for (&input, &value) in order.iter().zip(sorted) {
+                        row[input as usize] = value;
+                    }
+                }
+                Ok(values)
+            }
         }
     }
 }

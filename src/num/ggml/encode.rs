@@ -9,8 +9,10 @@ use half::f16;
 use super::decode::{check_row, float_bytes};
 use super::{GgmlError, GgmlType};
 use crate::num::quant::{
-    Bits, Granularity, QuantFormat, QuantizedMatrix, ScaleType, Scheme, Zero, quantize,
+    Bits, Granularity, MinimumParts, QuantFormat, QuantizedMatrix, ScaleType, Scheme, Zero,
+    quantize,
 };
+use crate::num::round_to_f16;
 
 /// `w [n, k]` as the bytes of `kind`: F32, F16, BF16, Q4_0, Q4_1 or Q8_0.
 ///
@@ -87,6 +89,69 @@ pub fn blocks_of(tensor: &str, matrix: &QuantizedMatrix) -> Result<(GgmlType, Ve
         }
     }
     Ok((kind, bytes))
+}
+
+/// The type that [`to_blocks`] gives a matrix of a format; `None` where there is none.
+#[must_use]
+pub fn held_by(format: QuantFormat) -> Option<GgmlType> {
+    match (format.bits, format.zero) {
+        (Bits::Int4, Zero::ZeroPoint) => block_type(QuantFormat {
+            zero: Zero::FloatMinimum,
+            ..format
+        }),
+        _ => block_type(format),
+    }
+}
+
+/// As [`blocks_of`], with 4-bit codes of zero points too, as Q4_1: see [`with_minima`].
+///
+/// # Errors
+/// As both have it.
+pub fn to_blocks(tensor: &str, matrix: &QuantizedMatrix) -> Result<(GgmlType, Vec<u8>), GgmlError> {
+    match matrix.format().zero {
+        Zero::ZeroPoint if held_by(matrix.format()).is_some() => {
+            blocks_of(tensor, &with_minima(tensor, matrix)?)
+        }
+        _ => blocks_of(tensor, matrix),
+    }
+}
+
+/// The same codes and scales with a float minimum instead of a zero point: `s (q - z) = s u + m` with unsigned codes
+/// `u = q - q_min` and `m = -s (z - q_min)`, rounded as scales are stored. Where that rounds, with f16 scales whose
+/// fraction is longer than the zero point leaves room for, all weights of the group move by the same: at most half of
+/// the last bit of `m`, `2^-11 (z - q_min)` of a step, which is below 1/136 at 4 bits.
+///
+/// # Errors
+/// [`GgmlError::Quant`] naming `tensor` for a minimum past the type. A matrix without zero points comes back as it is.
+pub fn with_minima(tensor: &str, matrix: &QuantizedMatrix) -> Result<QuantizedMatrix, GgmlError> {
+    let (format, Some(zeros)) = (matrix.format(), matrix.zeros()) else {
+        return Ok(matrix.clone());
+    };
+    let first = format.bits.min();
+    let unsigned = |q: &i8| (i32::from(*q) - first) as u8;
+    let codes: Vec<u8> = matrix.unpacked_codes().iter().map(unsigned).collect();
+    let minimum = |(&scale, &zero): (&f32, &i32)| {
+        // Exact: a fraction of 24 bits and one of 8.
+        let exact = -f64::from(scale) * f64::from(zero - first);
+        match format.scale_type {
+            ScaleType::F16 => round_to_f16(exact) as f32,
+            ScaleType::F32 => exact as f32,
+        }
+    };
+    let minima: Vec<f32> = matrix.scales().iter().zip(zeros).map(minimum).collect();
+    Ok(QuantizedMatrix::from_minima(
+        tensor,
+        &MinimumParts {
+            bits: format.bits,
+            granularity: format.granularity,
+            n: matrix.n(),
+            k: matrix.k(),
+            codes: &codes,
+            scales: matrix.scales(),
+            minima: &minima,
+            scale_type: format.scale_type,
+        },
+    )?)
 }
 
 fn block_type(format: QuantFormat) -> Option<GgmlType> {

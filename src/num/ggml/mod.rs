@@ -31,7 +31,7 @@ mod repack;
 use std::fmt;
 
 pub use decode::decode;
-pub use encode::{blocks_of, encode};
+pub use encode::{blocks_of, encode, held_by, to_blocks, with_minima};
 pub use error::GgmlError;
 pub use repack::{repack, repacked_bytes};
 

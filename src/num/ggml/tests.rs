@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::*;
+use crate::num::quant::{Bits, Granularity, QuantizedMatrix, QuantizedParts, ScaleType};
 use crate::num::{Philox, Scheme, quantize};
 
 /// 1.0, 0.5 and -2.0 as f16.
@@ -303,4 +304,71 @@ fn types_are_numbered_as_ggml_numbers_them_and_no_number_twice() {
     assert_eq!(GgmlType::from_id(4), None);
     assert_eq!(foreign_type_name(10), Some("Q2_K"));
     assert_eq!(GgmlType::Q4_0.bytes_of(1, 33), None);
+}
+
+#[test]
+fn zero_points_become_minima_of_the_same_weights_but_for_a_rounding() {
+    let values: Vec<f32> = (0..3 * 64)
+        .map(|i| ((i * 37 % 101) as f32 - 20.0) / 17.0)
+        .collect();
+    let matrix = quantize("w", &values, 3, 64, &Scheme::int4_group_zero_point(32)).unwrap();
+    let made = with_minima("w", &matrix).unwrap();
+    assert_eq!(held_by(matrix.format()), Some(GgmlType::Q4_1));
+    let (before, after) = (matrix.dequantize(), made.dequantize());
+    let zeros = matrix.zeros().unwrap();
+    let mut n_exact = 0;
+    for (index, (before, after)) in before.chunks(32).zip(after.chunks(32)).enumerate() {
+        let (scale, room) = (
+            f64::from(matrix.scales()[index]),
+            f64::from(zeros[index] + 8),
+        );
+        // Half of the last bit of an f16 of that size; and a product and a sum in f32.
+        let largest = scale * 15.0;
+        let allowed = scale * room * 2f64.powi(-11) + largest * f64::from(f32::EPSILON);
+        for (a, b) in before.iter().zip(after) {
+            let change = (f64::from(*a) - f64::from(*b)).abs();
+            assert!(change <= allowed, "{change} {allowed}");
+        }
+        let exact = -scale * room;
+        n_exact += usize::from(f64::from(made.minima().unwrap()[index]) == exact);
+    }
+    assert!(n_exact < 6, "something is rounded");
+    let (kind, bytes) = to_blocks("w", &matrix).unwrap();
+    assert_eq!(kind, GgmlType::Q4_1);
+    assert_eq!(repack("w", kind, &bytes, 3, 64).unwrap(), made);
+    // Scales of few bits leave room.
+    let codes: Vec<i8> = (0..32).map(|at| at % 16 - 8).collect();
+    let parts = QuantizedParts {
+        bits: Bits::Int4,
+        granularity: Granularity::Group(32),
+        n: 1,
+        k: 32,
+        codes: &codes,
+        scales: &[0.375],
+        scale_type: ScaleType::F16,
+        zeros: Some(&[-3]),
+    };
+    let matrix = QuantizedMatrix::from_codes("w", &parts).unwrap();
+    let made = with_minima("w", &matrix).unwrap();
+    assert_eq!(made.minima(), Some(&[-1.875f32][..]));
+    assert_eq!(made.dequantize(), matrix.dequantize());
+    // Others come as they are, or not at all.
+    let parts = QuantizedParts {
+        bits: Bits::Int8,
+        ..parts
+    };
+    let wide = QuantizedMatrix::from_codes("w", &parts).unwrap();
+    assert_eq!(held_by(wide.format()), None);
+    assert!(to_blocks("w", &wide).is_err());
+    let large = QuantizedMatrix::from_codes(
+        "w",
+        &QuantizedParts {
+            bits: Bits::Int4,
+            scales: &[65504.0],
+            zeros: Some(&[7]),
+            ..parts
+        },
+    );
+    let refused = with_minima("w", &large.unwrap()).unwrap_err().to_string();
+    assert!(refused.starts_with("w: "), "{refused}");
 }

@@ -139,7 +139,8 @@ impl Compressing<'_> {
         if is_gguf {
             if let Base::Folder(_) = base {
                 return Err(Failure::Usage(format!(
-                    "{}: a GGUF file is made of a GGUF file; let OUT be the name of a folder",
+                    "{}: a GGUF file is made of a GGUF file; let OUT be the name of a folder, of which `lapidary convert` makes \
+                     a GGUF file",
                     self.out.display()
                 )));
             }
@@ -149,8 +150,8 @@ impl Compressing<'_> {
                     self.out.display()
                 )));
             }
-            if let Change::Quantize { linear, .. } = &self.change {
-                gguf_type(linear)?;
+            if let Change::Quantize { linear, coding, .. } = &self.change {
+                gguf_type(linear, *coding)?;
             }
         }
         let texts = self.texts()?;
@@ -158,6 +159,7 @@ impl Compressing<'_> {
             change: self.change,
             keep: self.keep.to_vec(),
             mean_bits: self.mean_bits,
+            is_gguf,
             max_memory: self.calibration.max_ram.map(|ByteCount(bytes)| bytes),
         };
         base.with_source(|source| {
@@ -239,11 +241,11 @@ impl Compressing<'_> {
         let widths = mixed.map(|mixed| mixed.groups);
         let file_bytes = match base {
             Base::Gguf(file) if self.out.extension().is_some_and(|one| one == "gguf") => {
-                let linear = match &self.change {
-                    Change::Quantize { linear, .. } => Some(linear),
+                let coded = match &self.change {
+                    Change::Quantize { linear, coding, .. } => Some((linear, *coding)),
                     Change::Prune { .. } => None,
                 };
-                partial.finish_gguf(file, linear)?
+                partial.finish_gguf(file, coded)?
             }
             _ => {
                 let mut config = base.config()?;
@@ -333,6 +335,7 @@ impl Compressing<'_> {
                 sha256([tokens.as_slice(), lengths.as_bytes()]),
             ),
             ("device", engine.name()),
+            ("kind", self.kind().to_owned()),
             ("keep", format!("{:?}", self.keep)),
             ("method", self.change.method().to_owned()),
             ("scheme", method(&self.change)),
@@ -340,6 +343,14 @@ impl Compressing<'_> {
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ];
         Ok(pairs.map(|(key, value)| (key.to_owned(), value)).into())
+    }
+
+    /// What is made.
+    fn kind(&self) -> &'static str {
+        match self.out.extension().is_some_and(|one| one == "gguf") {
+            true => "a GGUF file",
+            false => "a folder",
+        }
     }
 
     /// Where the result comes from, and how to make it again.

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::compress::stage::StageError;
 use crate::io::hf::{DecoderConfig, DecoderKind};
-use crate::models::llama::{LlamaError, ModelTensor, StoredMatrix, WeightSource};
+use crate::models::llama::{
+    LlamaError, ModelTensor, StoredMatrix, WeightSource, halves_of_neighbours,
+};
 use crate::num::{QuantizedMatrix, round_to_f16};
 use crate::ops::nn::Rotation;
 use crate::tensor::{DType, HostTensor};
@@ -168,35 +170,18 @@ pub(super) fn float_weight(
         }
         .into());
     }
-    let matrix_values = match stored {
-        StoredMatrix::Dense(host) => {
-            return Ok(FloatWeight {
-                values: host.to_f32()?,
-                dtype: host.dtype(),
-            });
-        }
-        StoredMatrix::Quantized(matrix) => matrix.dequantize(),
-        StoredMatrix::Ordered(matrix, order) => {
-            let sorted = matrix.dequantize();
-            let mut values = vec![0.0; sorted.len()];
-            for (row, sorted) in values
-                .chunks_exact_mut(shape[1])
-                .zip(sorted.chunks_exact(shape[1]))
-            {
-                for (&input, &value) in order.iter().zip(sorted) {
-                    row[input as usize] = value;
-                }
-            }
-            values
-        }
+    let dense = match &stored {
+        StoredMatrix::Dense(host) => Some(host.dtype()),
+        StoredMatrix::Quantized(_) | StoredMatrix::Ordered(..) => None,
     };
+    let values = stored.values()?;
     Ok(FloatWeight {
-        dtype: if fits_f16(&matrix_values) {
-            DType::F16
-        } else {
-            DType::F32
+        dtype: match dense {
+            Some(dtype) => dtype,
+            None if fits_f16(&values) => DType::F16,
+            None => DType::F32,
         },
-        values: matrix_values,
+        values,
     })
 }
 
@@ -205,18 +190,7 @@ fn fits_f16(values: &[f32]) -> bool {
     values.iter().all(fits)
 }
 
-/// The row of a GGUF file for each row of Hugging Face's: there the elements of a pair are neighbours, here each is in
-/// its half of a head.
-fn halves_of_neighbours(heads: usize, head_dim: usize) -> Vec<usize> {
-    let pairs = head_dim / 2;
-    let of = |row: usize| {
-        let (head, at) = (row / head_dim, row % head_dim);
-        head * head_dim + 2 * (at % pairs) + at / pairs
-    };
-    (0..heads * head_dim).map(of).collect()
-}
-
-/// The inverse: the row here for each row of a GGUF file, where rows of this weight are in another order there.
+/// The row here for each row of a GGUF file, where rows of this weight are in another order there.
 pub(super) fn neighbours_of_halves(
     which: DecoderLinear,
     config: &DecoderConfig,
@@ -226,12 +200,10 @@ pub(super) fn neighbours_of_halves(
     if rotation != Rotation::Neighbours {
         return None;
     }
-    let there = halves_of_neighbours(heads, config.head_dim);
-    let mut here = vec![0; there.len()];
-    for (row, &other) in there.iter().enumerate() {
-        here[other] = row;
-    }
-    Some(here)
+    Some(crate::models::llama::neighbours_of_halves(
+        heads,
+        config.head_dim,
+    ))
 }
 
 pub(super) fn permuted(values: &[f32], k: usize, rows: &[usize]) -> Vec<f32> {

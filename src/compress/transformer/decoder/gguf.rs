@@ -6,36 +6,58 @@ use std::error::Error;
 use crate::compress::model::ModelFileError;
 use crate::compress::quantize::Linear;
 use crate::compress::stage::StageError;
+use crate::compress::stage::quantize::Method as Coding;
 use crate::io::atomic;
 use crate::io::compressed_tensors::codes::read_codes_file;
 use crate::io::gguf::{GgufFile, rewrite_gguf};
 use crate::io::hf::DecoderConfig;
 use crate::models::llama::{GgufWeights, ModelTensor, WeightSource};
-use crate::num::ggml::{GgmlType, blocks_of, encode};
-use crate::num::{Granularity, ScaleType, Width, Zero};
+use crate::num::ggml::{GgmlError, GgmlType, encode, to_blocks, with_minima};
+use crate::num::{Granularity, QuantizedMatrix, ScaleType, Width, Zero};
 use crate::tensor::DType;
 
 use super::block::{DecoderLinear, LayerWeights, neighbours_of_halves, permuted};
 use super::partial::Partial;
 
-/// The type of GGUF files that holds codes of a scheme.
+/// The type of GGUF files that holds codes of a scheme as a method makes them: HQQ always has zero points.
 ///
 /// # Errors
 /// [`StageError::Setting`] for a scheme that none holds.
-pub fn gguf_type(linear: &Linear) -> Result<GgmlType, StageError> {
-    let is_blocks = linear.granularity == Granularity::Group(32)
-        && linear.scale_type == ScaleType::F16
-        && linear.rule.zero() == Zero::Symmetric;
-    match linear.width {
-        Width::Int4 if is_blocks => Ok(GgmlType::Q4_0),
-        Width::Int8 if is_blocks => Ok(GgmlType::Q8_0),
+pub fn gguf_type(linear: &Linear, coding: Coding) -> Result<GgmlType, StageError> {
+    let is_blocks =
+        linear.granularity == Granularity::Group(32) && linear.scale_type == ScaleType::F16;
+    let zero = match coding {
+        Coding::Hqq => Zero::ZeroPoint,
+        _ => linear.rule.zero(),
+    };
+    match (linear.width, zero) {
+        (Width::Int4, Zero::Symmetric) if is_blocks => Ok(GgmlType::Q4_0),
+        (Width::Int4, Zero::ZeroPoint) if is_blocks => Ok(GgmlType::Q4_1),
+        (Width::Int8, Zero::Symmetric) if is_blocks => Ok(GgmlType::Q8_0),
         _ => Err(StageError::Setting {
             what: "scheme of a GGUF file".to_owned(),
-            given: linear.to_string(),
-            allowed:
-                "int4-g32, which is Q4_0, and int8-g32, which is Q8_0; a folder takes the others"
-                    .to_owned(),
+            given: format!("{linear} by {}", coding.name()),
+            allowed: "int4-g32, which is Q4_0, int4-g32-zp, and int4-g32 by hqq, which are Q4_1, and int8-g32 by others \
+                      than hqq, which is Q8_0; a folder takes the others"
+                .to_owned(),
         }),
+    }
+}
+
+/// What a file holds of a matrix, so that layers behind it read what those who load the file will: zero points as
+/// minima.
+pub(super) fn as_in_file(
+    name: &str,
+    matrix: &QuantizedMatrix,
+) -> Result<QuantizedMatrix, StageError> {
+    with_minima(name, matrix).map_err(|reason| no_blocks(name, &reason))
+}
+
+fn no_blocks(name: &str, reason: &GgmlError) -> StageError {
+    StageError::Setting {
+        what: format!("{name} in a GGUF file"),
+        given: reason.to_string(),
+        allowed: "int4-g32, int4-g32-zp and int8-g32".to_owned(),
     }
 }
 
@@ -47,7 +69,11 @@ impl Partial {
     ///
     /// # Errors
     /// [`StageError::Setting`] as [`gguf_type`] has it; files that cannot be read or written.
-    pub fn finish_gguf(self, file: &GgufFile, linear: Option<&Linear>) -> Result<u64, StageError> {
+    pub fn finish_gguf(
+        self,
+        file: &GgufFile,
+        coded: Option<(&Linear, Coding)>,
+    ) -> Result<u64, StageError> {
         let source = GgufWeights::new(file)?;
         let config = source.config()?;
         let mut kinds = BTreeMap::new();
@@ -59,8 +85,10 @@ impl Partial {
             })?;
         }
         // `enum llama_ftype`
-        let file_type = match linear.map(gguf_type).transpose()? {
+        let coded = coded.map(|(linear, coding)| gguf_type(linear, coding));
+        let file_type = match coded.transpose()? {
             Some(GgmlType::Q4_0) => Some(2),
+            Some(GgmlType::Q4_1) => Some(3),
             Some(GgmlType::Q8_0) => Some(7),
             _ => None,
         };
@@ -103,11 +131,8 @@ impl Partial {
                 let Some(matrix) = codes.get(&which) else {
                     continue;
                 };
-                let (kind, _) = blocks_of(&name, matrix).map_err(|reason| StageError::Setting {
-                    what: format!("{name} in a GGUF file"),
-                    given: reason.to_string(),
-                    allowed: "int4-g32 and int8-g32".to_owned(),
-                })?;
+                let blocks = to_blocks(&name, matrix);
+                let (kind, _) = blocks.map_err(|reason| no_blocks(&name, &reason))?;
                 each(which.tensor(layer), kind);
                 continue;
             }
@@ -160,7 +185,7 @@ impl Partial {
                 let sorted = matrix.select_rows(&rows);
                 matrix = sorted.ok_or("one scale for the whole tensor has no blocks")?;
             }
-            return Ok(blocks_of(&name, &matrix)?.1);
+            return Ok(to_blocks(&name, &matrix)?.1);
         }
         let mut values = file.tensor(&hf_name)?.to_f32()?;
         if let Some(rows) = rows {

@@ -72,6 +72,8 @@ pub struct DecoderOptions {
     /// Mean bits of a weight in the file, scales included, that weights which become codes may take: each gets a width of
     /// its own, by what its narrowing costs on the texts, in the codes of [`mixed_codes`] and not those of `change`.
     pub mean_bits: Option<f64>,
+    /// Whether it becomes a GGUF file, which holds codes of [`gguf_type`] only, zero points as minima.
+    pub is_gguf: bool,
     /// Bytes of host memory that may be used.
     pub max_memory: Option<u64>,
 }
@@ -90,8 +92,8 @@ pub struct DecoderWeight {
 /// What would become of each linear weight, with widths that were chosen where they were, and the memory that takes.
 ///
 /// # Errors
-/// [`StageError::Setting`] for a pattern that fits no weight, a method that does not go with scheme or texts, and a mean
-/// of bits that is too low or without texts, [`StageError::Compress`] naming a weight that does not fit,
+/// [`StageError::Setting`] for a pattern that fits no weight, a method that does not go with scheme or texts, codes that a
+/// GGUF file does not hold, and a mean of bits that is too low or without texts, [`StageError::Compress`] naming a weight that does not fit,
 /// [`StageError::Memory`].
 pub fn plan_decoder(
     config: &DecoderConfig,
@@ -118,6 +120,11 @@ pub fn plan_decoder(
     let mut weights = Vec::new();
     for layer in 0..config.n_layers {
         for one in plan::plan_layer(config, layer, how)? {
+            if let (true, Fate::Codes(linear), Change::Quantize { coding, .. }) =
+                (options.is_gguf, one.fate, &options.change)
+            {
+                gguf_type(&linear, *coding)?;
+            }
             weights.push(DecoderWeight {
                 name: one.which.tensor(layer).hf_name(),
                 becomes: match one.fate {
@@ -287,11 +294,7 @@ impl Run<'_> {
         let budget = widths::budget(self.config, &groups, mean_bits)?;
         let found = partial.map(Partial::costs).unwrap_or_default();
         let found = widths::known(&groups, found);
-        let mut keep = |costs: &[Vec<f64>]| match partial {
-            None => Ok(()),
-            Some(partial) => partial.write_costs(costs),
-        };
-        let costs = widths::measure::costs(self, &groups, found, &mut keep)?;
+        let costs = widths::measure::costs(self, &groups, found, partial)?;
         let chosen = widths::choose(&groups, &costs, budget);
         let mixed = MixedWidths::of(self.config, &groups, &costs, &chosen);
         Ok(Some(mixed))
@@ -341,7 +344,13 @@ impl Run<'_> {
         codes: &BTreeMap<DecoderLinear, QuantizedMatrix>,
         context: usize,
     ) -> Result<LlamaBlock, StageError> {
-        let source = Replaced::new(self.inputs.source, self.config, weights, codes)?;
+        let mut stored = codes.clone();
+        if self.options.is_gguf {
+            for (which, matrix) in &mut stored {
+                *matrix = gguf::as_in_file(&which.name(weights.index), matrix)?;
+            }
+        }
+        let source = Replaced::new(self.inputs.source, self.config, weights, &stored)?;
         LlamaBlock::load(&source, (weights.index, context), |uploads: &Recording| {
             self.inputs.engine.run(uploads)?;
             Ok::<_, StageError>(())

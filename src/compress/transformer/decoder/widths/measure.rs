@@ -22,6 +22,7 @@ use super::super::DecoderLinear;
 use super::super::Run;
 use super::super::block::LayerWeights;
 use super::super::hidden::Hidden;
+use super::super::partial::Partial;
 use super::{Choice, Group};
 
 /// Tokens that are read, or one text where it is longer.
@@ -38,16 +39,13 @@ pub(in super::super) fn measured(texts: &[Vec<u32>]) -> Vec<Vec<u32>> {
     (0..n).filter_map(at).collect()
 }
 
-/// Is given all costs that are known.
-type Keep<'a> = &'a mut dyn FnMut(&[Vec<f64>]) -> Result<(), StageError>;
-
 /// What each choice of each group costs, in nats a token. `found` are those of the first layers, which are measured
-/// already; `keep` is given all after every layer.
+/// already; `partial` keeps all after every layer.
 pub(in super::super) fn costs(
     run: &Run<'_>,
     groups: &[Group],
     found: Vec<Vec<f64>>,
-    keep: Keep<'_>,
+    partial: Option<&Partial>,
 ) -> Result<Vec<Vec<f64>>, StageError> {
     let mut costs = found;
     if costs.len() == groups.len() {
@@ -103,7 +101,9 @@ pub(in super::super) fn costs(
         for group in own {
             costs.push(nats.by_ref().take(group.choices.len()).collect());
         }
-        keep(&costs)?;
+        if let Some(partial) = partial {
+            partial.write_costs(&costs)?;
+        }
     }
     Ok(costs)
 }

@@ -15,7 +15,7 @@
 //!
 //! Sources: Dong et al., "HAWQ" (2019), and NVIDIA ModelOpt's `auto_quantize`, for sums of costs of single layers under
 //! a budget; the cost itself is measured here and not taken from a Hessian
-//! ([why](../../../../../docs/decisions/0018-mixed-widths.md)).
+//! (`docs/decisions/0018-mixed-widths.md`).
 
 pub(super) mod measure;
 
