@@ -3,6 +3,7 @@
 import package::lib::grid::linear_workgroup;
 import package::variant::{WORKGROUP_SIZE, QUADS};
 import package::a::load_a4;
+import package::quantize_rows::code::{largest_of, magnitude_bits, quantize4, scale_of};
 
 struct Params {
     batch: u32,
@@ -19,9 +20,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read> starts: array<u32>; // [batch] position of the first token
 @group(0) @binding(8) var<storage, read_write> cache_codes: array<u32>; // [batch, heads, capacity, dim / 4]
 @group(0) @binding(9) var<storage, read_write> cache_scales: array<f32>; // [batch, heads, capacity]
-
-// Rows whose largest magnitude is below 2^-100 are zero: their reciprocals would leave f32.
-const SMALLEST_MAXIMUM = 7.888609052210118e-31;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -43,18 +41,15 @@ fn main(
     }
     let start = params.x_offset + sequence * params.x_batch + head * params.x_head + token * params.x_token;
     var x: array<vec4<f32>, QUADS>;
-    var most = vec4<f32>();
+    var most = vec4<u32>();
     for (var quad = 0u; quad < QUADS; quad++) {
         x[quad] = load_a4(start + 4u * quad);
-        most = max(most, abs(x[quad]));
+        most = max(most, magnitude_bits(x[quad]));
     }
-    let largest = max(max(most.x, most.y), max(most.z, most.w));
-    let is_zero = largest < SMALLEST_MAXIMUM;
-    let inverse_scale = select(127.0 / max(largest, SMALLEST_MAXIMUM), 0.0, is_zero);
+    let scales = scale_of(bitcast<f32>(largest_of(most)));
     let row = (sequence * params.heads + head) * params.capacity + position;
-    cache_scales[row] = select(largest * 0.007874015748031496, 0.0, is_zero); // 1 / 127
+    cache_scales[row] = scales.x;
     for (var quad = 0u; quad < QUADS; quad++) {
-        let codes = clamp(round(x[quad] * inverse_scale), vec4<f32>(-127.0), vec4<f32>(127.0));
-        cache_codes[row * QUADS + quad] = pack4xI8(vec4<i32>(codes));
+        cache_codes[row * QUADS + quad] = pack4xI8(quantize4(x[quad], scales.y));
     }
 }

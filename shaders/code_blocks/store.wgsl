@@ -1,6 +1,6 @@
 // A block of 32 values as int8 codes with their scale, and the sum of the codes of each of its segments.
 
-import package::quantize_rows::code::{quantize4, scale_of};
+import package::quantize_rows::code::{largest_of, magnitude_bits, quantize4, scale_of};
 
 @group(0) @binding(7) var<storage, read_write> codes: array<vec4<u32>>; // [m, k / 16], 16 a vector
 @group(0) @binding(8) var<storage, read_write> blocks: array<u32>; // f32 [m, segments], i32 [m, segments]
@@ -14,12 +14,11 @@ struct BlockPlace {
 
 // `block` counts the blocks of all rows of the launch.
 fn store_block(block: u32, values: array<vec4<f32>, 8>, place: BlockPlace) {
-    // Bits of magnitudes are in the order of the magnitudes, those of NaN above all.
     var most = vec4<u32>();
     for (var quad = 0u; quad < 8u; quad++) {
-        most = max(most, bitcast<vec4<u32>>(values[quad]) & vec4<u32>(0x7fffffffu));
+        most = max(most, magnitude_bits(values[quad]));
     }
-    let scales = scale_of(bitcast<f32>(max(max(most.x, most.y), max(most.z, most.w))));
+    let scales = scale_of(bitcast<f32>(largest_of(most)));
 
     var words: array<u32, 8>;
     var sums: array<i32, 4>; // of eight codes each

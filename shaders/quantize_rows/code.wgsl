@@ -15,3 +15,12 @@ fn scale_of(largest: f32) -> vec2<f32> {
 fn quantize4(values: vec4<f32>, inverse_scale: f32) -> vec4<i32> {
     return vec4<i32>(clamp(round(values * inverse_scale), vec4<f32>(-127.0), vec4<f32>(127.0)));
 }
+
+// Bits of magnitudes: in the order of the magnitudes, those of NaN above all, so that a maximum keeps it.
+fn magnitude_bits(values: vec4<f32>) -> vec4<u32> {
+    return bitcast<vec4<u32>>(values) & vec4<u32>(0x7fffffffu);
+}
+
+fn largest_of(bits: vec4<u32>) -> u32 {
+    return max(max(bits.x, bits.y), max(bits.z, bits.w));
+}

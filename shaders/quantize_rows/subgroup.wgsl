@@ -10,7 +10,7 @@ import package::variant::{BLOCKS, ROUNDS, SUBGROUP};
 import package::x::load_x8;
 import package::quantize_rows::params::params;
 import package::chunk_scale::chunk_scale;
-import package::quantize_rows::code::quantize4;
+import package::quantize_rows::code::{largest_of, magnitude_bits, quantize4};
 
 @group(0) @binding(2) var<storage, read_write> codes: array<vec4<u32>>; // [m, row_words / 4], 16 a vector
 @group(0) @binding(3) var<storage, read_write> blocks: array<u32>; // f32 [m, blocks], i32 [m, blocks]
@@ -30,14 +30,14 @@ fn main(
 
         // Past the last chunk it is read again, which changes no maximum.
         var values: array<array<vec4<f32>, 4>, ROUNDS>;
-        var largest = 0.0;
+        var largest = 0u;
         for (var turn = 0u; turn < ROUNDS; turn++) {
             let column = (first + min(turn * SUBGROUP + lane, chunks - 1u)) * 16u;
             let a = load_x8(row, column, params.k);
             let b = load_x8(row, column + 8u, params.k);
             values[turn] = array<vec4<f32>, 4>(a.low, a.high, b.low, b.high);
-            let magnitudes = max(max(abs(a.low), abs(a.high)), max(abs(b.low), abs(b.high)));
-            largest = max(largest, max(max(magnitudes.x, magnitudes.y), max(magnitudes.z, magnitudes.w)));
+            let lower = max(magnitude_bits(a.low), magnitude_bits(a.high));
+            largest = max(largest, largest_of(max(lower, max(magnitude_bits(b.low), magnitude_bits(b.high)))));
         }
         let scales = chunk_scale(largest);
 

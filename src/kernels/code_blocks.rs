@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::record::{Access, Bound, HostResults, Output, Slot, Values};
 
 use super::bounds::{TINY, U};
-use super::quantize_rows::{SMALLEST_MAXIMUM, code};
+use super::quantize_rows::{ANY_CODE, SMALLEST_MAXIMUM, code, largest, quotients};
 use super::row_codes::RowCodes;
 use super::running::Running;
 use super::shape::{ShapeError, check_multiple};
@@ -120,18 +120,9 @@ impl CodeBlocks {
     pub fn outputs(self, values: &[f64]) -> Vec<Output> {
         let (mut codes, mut scales, mut sums) = (Vec::new(), Vec::new(), Vec::new());
         for block in values.chunks_exact(BLOCK as usize) {
-            let amax = largest(block.iter().copied());
-            let live = amax >= SMALLEST_MAXIMUM;
-            let made = block
-                .iter()
-                .map(|value| if live { code(value * MOST / amax) } else { 0 });
-            let made: Vec<i8> = made.collect();
+            let (scale, quotients) = quotients(block);
+            let made: Vec<i8> = quotients.into_iter().map(code).collect();
             for segment in made.chunks_exact(self.rows.segment as usize) {
-                let scale = if amax < SMALLEST_MAXIMUM {
-                    0.0
-                } else {
-                    amax / MOST
-                };
                 scales.push(scale);
                 sums.push(segment.iter().map(|&code| i32::from(code)).sum());
             }
@@ -202,14 +193,6 @@ impl CodeBlocks {
     }
 }
 
-/// The largest magnitude, or NaN where there is one.
-fn largest(values: impl Iterator<Item = f64>) -> f64 {
-    values.fold(0.0, |amax: f64, value| {
-        let is_larger = value.is_nan() || value.abs() > amax;
-        if is_larger { value.abs() } else { amax }
-    })
-}
-
 /// What one block may be off by.
 struct BlockBound {
     /// By the code.
@@ -230,7 +213,7 @@ impl BlockBound {
         let error = (most - amax).max(amax - least);
         let whole = error + common * (amax + error);
         let any = |scale| Self {
-            steps: vec![2 * MOST as u32; block.len()],
+            steps: vec![ANY_CODE; block.len()],
             scale,
         };
         // Written so that NaN is neither.

@@ -340,7 +340,7 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "largest_value_instead_of_magnitude",
         module: "code_blocks/store",
-        find: "bitcast<vec4<u32>>(values[quad]) & vec4<u32>(0x7fffffffu)",
+        find: "magnitude_bits(values[quad])",
         replace: "bitcast<vec4<u32>>(max(values[quad], vec4<f32>()))",
     },
     Edit {

@@ -45,8 +45,9 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
                 DataKind::ALL[2 + (index + turn) % 5],
             ];
             for data in kinds {
-                cases.extend(case(shape, data));
+                cases.extend(case(shape, data, false));
             }
+            cases.extend(case(shape, DataKind::Normal, true));
         }
     }
     cases.sort_by(|a, b| a.name.cmp(&b.name));
@@ -54,16 +55,21 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     cases
 }
 
-/// The case; `None` only when the shape itself is refused, which the shape tests cover.
-fn case(shape: CacheQuantize, data: DataKind) -> Option<Case> {
+/// The case, with NaN in some rows where asked; `None` only when the shape itself is refused, which the shape tests
+/// cover.
+fn case(shape: CacheQuantize, data: DataKind, has_nan: bool) -> Option<Case> {
     let len = shape.batch as usize * shape.x_place.batch as usize;
     let spread = [1, 0, shape.capacity / 2, shape.capacity, u32::MAX];
     let starts = (0..shape.batch as usize).map(|sequence| spread[sequence % 5]);
     let rows = shape.cache_rows() as usize;
     let mut stream = Philox::new(rows as u64).stream(1);
     let codes = (0..(rows * shape.dim as usize).div_ceil(4)).map(|_| stream.next_u32());
+    let mut x = data.values(1, len);
+    if has_nan {
+        x.iter_mut().step_by(97).for_each(|one| *one = f32::NAN);
+    }
     let operands = vec![
-        (X, FloatType::F32.pack(&data.values(1, len))),
+        (X, FloatType::F32.pack(&x)),
         (STARTS, starts.collect()),
         (CODES, codes.collect()),
         (
@@ -72,8 +78,15 @@ fn case(shape: CacheQuantize, data: DataKind) -> Option<Case> {
         ),
     ];
     // Integers have ties, which may be rounded either way.
-    Some(Case::new(shape.launch().ok()?, operands, data).bounded())
+    let mut case = Case::new(shape.launch().ok()?, operands, data).bounded();
+    if has_nan {
+        case.name.push_str(" nan");
+    }
+    Some(case)
 }
+
+/// From magnitudes to codes, as `quantize_rows` has it.
+const CODE: &str = "quantize_rows/code";
 
 pub(super) const BROKEN: &[Edit] = &[
     Edit {
@@ -96,19 +109,19 @@ pub(super) const BROKEN: &[Edit] = &[
     },
     Edit {
         name: "largest_of_three_quarters",
-        module: NAME,
-        find: "max(most.z, most.w)",
-        replace: "most.z",
+        module: CODE,
+        find: "max(bits.z, bits.w)",
+        replace: "bits.z",
     },
     Edit {
         name: "rounded_down",
-        module: NAME,
+        module: CODE,
         find: "clamp(round(",
         replace: "clamp(floor(",
     },
     Edit {
         name: "scale_of_128",
-        module: NAME,
+        module: CODE,
         find: "largest * 0.007874015748031496",
         replace: "largest * 0.0078125",
     },

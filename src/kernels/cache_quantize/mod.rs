@@ -19,7 +19,7 @@ use crate::shader::{Capabilities, Variant};
 use super::attention::{Place, lanes};
 use super::bounds::U;
 use super::iterations::looped;
-use super::quantize_rows::{SMALLEST_MAXIMUM, code, is_ambiguous};
+use super::quantize_rows::{code, quotients, steps_of};
 use super::rows::{parts, read};
 use super::shape::{ShapeError, check_extents, check_index, check_multiple};
 use super::{Kernel, Workload, WorkloadError};
@@ -131,17 +131,6 @@ impl CacheQuantize {
     }
 }
 
-/// A row's scale and the exact quotients of its elements.
-fn quotients(row: &[f32]) -> (f64, Vec<f64>) {
-    let magnitude = |value: &f32| f64::from(value.abs());
-    let largest = row.iter().map(magnitude).fold(0.0, f64::max);
-    if largest < SMALLEST_MAXIMUM {
-        return (0.0, vec![0.0; row.len()]);
-    }
-    let quotient = |value: &f32| f64::from(*value) * 127.0 / largest;
-    (largest / 127.0, row.iter().map(quotient).collect())
-}
-
 impl Launch for CacheQuantize {
     fn kernel(&self) -> &'static str {
         NAME
@@ -247,7 +236,7 @@ impl Launch for CacheQuantize {
             let (scale, quotients) = quotients(values);
             allowed[row] = 4.0 * U * scale;
             for (at, quotient) in quotients.into_iter().enumerate() {
-                steps[row * dim + at] = u32::from(is_ambiguous(quotient));
+                steps[row * dim + at] = steps_of(quotient);
             }
         });
         vec![Bound::Steps(steps), Bound::Absolute(allowed)]

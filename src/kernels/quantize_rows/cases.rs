@@ -62,6 +62,20 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
             cases.extend(case(shape, data));
         }
     }
+    // NaN in some blocks, by lanes of every kind.
+    for (m, k, block, sum_block) in [(3, 64, 32, 32), (3, 208, 208, 208), (2, 51, 51, 51), (35, 144, 144, 144)] {
+        for x in [FloatType::F32, FloatType::F16] {
+            let shape = QuantizeRows {
+                m,
+                k,
+                x,
+                block,
+                sum_block,
+                scale: BlockScale::Largest,
+            };
+            cases.extend(case_of(shape, DataKind::Normal, true));
+        }
+    }
     // A scale that is given: by lanes of every kind, several blocks, segments, padding, and rows with a tail.
     for (m, k, block, sum_block) in [
         (3, 208, 208, 208),
@@ -88,9 +102,14 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
 }
 
 fn case(shape: QuantizeRows, data: DataKind) -> Option<Case> {
+    case_of(shape, data, false)
+}
+
+/// The same with NaN in some blocks where asked.
+fn case_of(shape: QuantizeRows, data: DataKind, has_nan: bool) -> Option<Case> {
     let QuantizeRows { m, k, x, block, .. } = shape;
     let (seed, len) = (u64::from(m) << 32 | u64::from(k), m as usize * k as usize);
-    let values = match (data, x) {
+    let mut values = match (data, x) {
         (DataKind::Integers, _) => exact_values(seed, len, block as usize),
         // Subnormal as f16 too: blocks of them have scales and codes like any other.
         (DataKind::Denormals, FloatType::F16) => data
@@ -100,6 +119,9 @@ fn case(shape: QuantizeRows, data: DataKind) -> Option<Case> {
             .collect(),
         _ => data.values(seed, len),
     };
+    if has_nan {
+        values.iter_mut().step_by(97).for_each(|one| *one = f32::NAN);
+    }
     let mut operands = vec![(X, x.pack(&values))];
     if shape.scale == BlockScale::Given {
         // Integers are exact halves then, others beyond 2.5 are clamped.
@@ -109,7 +131,11 @@ fn case(shape: QuantizeRows, data: DataKind) -> Option<Case> {
         };
         operands.push((CODE_SCALE, code_scale(scale)));
     }
-    Some(Case::new(shape.launch().ok()?, operands, data))
+    let mut case = Case::new(shape.launch().ok()?, operands, data);
+    if has_nan {
+        case.name.push_str(" nan");
+    }
+    Some(case)
 }
 
 /// The operand that a scale is given as.

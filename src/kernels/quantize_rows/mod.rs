@@ -7,7 +7,8 @@
 //!
 //! Bounds: the quotient is within 2.5 units in the last place and the product within one more, so a
 //! code may differ by one where the exact `v = x * 127 / amax` lies within `4 u |v|` of a half, and
-//! nowhere else. Scales are within `4 u`; sums follow their codes and are otherwise exact.
+//! nowhere else. Scales are within `4 u`; sums follow their codes and are otherwise exact. A block with NaN has a
+//! scale that is NaN and any codes.
 //!
 //! Static: one scale for the whole tensor that was found beforehand is given, with its reciprocal `r` rounded to
 //! f32, and nothing is searched: `q = clamp(round_half_even(x * r), -127, 127)`. One product is rounded, so a code
@@ -39,6 +40,9 @@ pub(super) const CODE_SCALE: u32 = 4;
 
 /// 2^-100: a block whose largest magnitude is smaller counts as zero.
 pub(super) const SMALLEST_MAXIMUM: f64 = 1.0 / (1u128 << 100) as f64;
+
+/// From the least code to the largest.
+pub(super) const ANY_CODE: u32 = 254;
 
 /// Entry in which a subgroup reads a block once, and the elements of a lane's chunk.
 const SUBGROUP_ENTRY: &str = "quantize_rows/subgroup";
@@ -172,26 +176,23 @@ struct Block {
     quotients: Vec<f64>,
 }
 
-impl Block {
-    fn new(values: &[f32]) -> Self {
-        let amax = values
-            .iter()
-            .fold(0.0, |amax: f64, &value| amax.max(f64::from(value).abs()));
-        if amax < SMALLEST_MAXIMUM {
-            return Self {
-                scale: 0.0,
-                quotients: vec![0.0; values.len()],
-            };
-        }
-        let quotients = values
-            .iter()
-            .map(|&value| f64::from(value) * 127.0 / amax)
-            .collect();
-        Self {
-            scale: amax / 127.0,
-            quotients,
-        }
+/// The scale of values that share one, and their exact quotients: zeros where the largest magnitude counts as zero.
+/// NaN makes all of them NaN.
+pub(super) fn quotients<T: Copy + Into<f64>>(values: &[T]) -> (f64, Vec<f64>) {
+    let amax = largest(values.iter().map(|&value| value.into()));
+    if amax < SMALLEST_MAXIMUM {
+        return (0.0, vec![0.0; values.len()]);
     }
+    let quotient = |&value: &T| value.into() * 127.0 / amax;
+    (amax / 127.0, values.iter().map(quotient).collect())
+}
+
+/// The largest magnitude, or NaN where there is one.
+pub(super) fn largest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, |amax: f64, value| {
+        let is_larger = value.is_nan() || value.abs() > amax;
+        if is_larger { value.abs() } else { amax }
+    })
 }
 
 pub(super) fn code(quotient: f64) -> i8 {
@@ -206,8 +207,16 @@ fn is_ambiguous_product(product: f64) -> bool {
     distance > 0.0 && distance <= U * size
 }
 
+/// By how much the device's code may differ: of what is no number it may be any.
+pub(super) fn steps_of(quotient: f64) -> u32 {
+    if quotient.is_nan() {
+        return ANY_CODE;
+    }
+    u32::from(is_ambiguous(quotient))
+}
+
 /// Whether either neighbour may be the device's code.
-pub(super) fn is_ambiguous(quotient: f64) -> bool {
+fn is_ambiguous(quotient: f64) -> bool {
     let size = quotient.abs();
     (size.fract() - 0.5).abs() <= 4.0 * U * size
 }
@@ -225,7 +234,10 @@ impl QuantizeLaunch {
         } = self.shape;
         let values = x.unpack(operands.words(X), m as usize * k as usize);
         let of_block = |values: &[f32]| match scale {
-            BlockScale::Largest => Block::new(values),
+            BlockScale::Largest => {
+                let (scale, quotients) = quotients(values);
+                Block { scale, quotients }
+            }
             BlockScale::Given => {
                 let given = operands.f32(CODE_SCALE);
                 let scaled = |&value: &f32| f64::from(value) * f64::from(given[1]);
@@ -238,10 +250,10 @@ impl QuantizeLaunch {
         values.chunks_exact(block as usize).map(of_block).collect()
     }
 
-    fn is_ambiguous(&self, quotient: f64) -> bool {
+    fn steps(&self, quotient: f64) -> u32 {
         match self.shape.scale {
-            BlockScale::Largest => is_ambiguous(quotient),
-            BlockScale::Given => is_ambiguous_product(quotient),
+            BlockScale::Given if !quotient.is_nan() => u32::from(is_ambiguous_product(quotient)),
+            BlockScale::Largest | BlockScale::Given => steps_of(quotient),
         }
     }
 
@@ -500,12 +512,7 @@ impl Launch for QuantizeLaunch {
 
     fn bound(&self, operands: &HostOperands<'_>) -> Vec<Bound> {
         let blocks = self.quotients(operands);
-        let ambiguous = |quotients: &[f64]| {
-            quotients
-                .iter()
-                .filter(|&&quotient| self.is_ambiguous(quotient))
-                .count() as u32
-        };
+        let of_sum = |quotients: &[f64]| quotients.iter().map(|&one| self.steps(one)).sum();
         let scales = match self.shape.scale {
             BlockScale::Largest => Bound::Absolute(
                 self.scales(&blocks)
@@ -516,9 +523,9 @@ impl Launch for QuantizeLaunch {
             BlockScale::Given => Bound::Exact,
         };
         vec![
-            Bound::Steps(self.per_code(&blocks, |quotient| u32::from(self.is_ambiguous(quotient)))),
+            Bound::Steps(self.per_code(&blocks, |quotient| self.steps(quotient))),
             scales,
-            Bound::Steps(self.per_segment(&blocks, ambiguous)),
+            Bound::Steps(self.per_segment(&blocks, of_sum)),
         ]
     }
 
@@ -612,8 +619,8 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "largest_value_instead_of_magnitude",
         module: "block_scale/largest",
-        find: "max(abs(values.low), abs(values.high))",
-        replace: "max(values.low, values.high)",
+        find: "max(magnitude_bits(values.low), magnitude_bits(values.high))",
+        replace: "bitcast<vec4<u32>>(max(max(values.low, values.high), vec4<f32>()))",
     },
     Edit {
         name: "subgroup_largest_of_each_lane",
@@ -702,7 +709,7 @@ const BROKEN: &[Edit] = &[
     Edit {
         name: "missing_barrier_in_the_maximum",
         module: "reduce/shared",
-        find: "shared_f32[lane] = max(shared_f32[lane], shared_f32[lane + width]);\n        }\n        workgroupBarrier();",
-        replace: "shared_f32[lane] = max(shared_f32[lane], shared_f32[lane + width]);\n        }",
+        find: "shared_u32[lane] = max(shared_u32[lane], shared_u32[lane + width]);\n        }\n        workgroupBarrier();",
+        replace: "shared_u32[lane] = max(shared_u32[lane], shared_u32[lane + width]);\n        }",
     },
 ];
