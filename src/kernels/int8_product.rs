@@ -45,6 +45,9 @@ pub(super) const BLOCKS: u32 = 5;
 /// not.
 pub(super) const CODE_SCALE: u32 = RESIDUAL;
 
+/// Rows of codes are padded to so many.
+const CODES_TOGETHER: u32 = 16;
+
 /// Longest segment whose sum of products of two int8 codes fits i32: 128 * 128 * 131,071 < 2^31.
 const MAX_SEGMENT: u64 = 131_071;
 
@@ -239,10 +242,13 @@ impl Int8Launch {
     /// Fills the slots of what follows the sums.
     fn finish(&self, variant: Variant) -> Variant {
         let variant = self.shape.epilogue.choose(variant, self.shape.out);
-        if self.shape.codes {
-            variant.slot("store", "codes")
-        } else {
-            variant
+        match (
+            self.shape.codes,
+            self.shape.n.is_multiple_of(CODES_TOGETHER),
+        ) {
+            (false, _) => variant,
+            (true, true) => variant.slot("store", "codes"),
+            (true, false) => variant.slot("store", "codes_padded"),
         }
     }
 
@@ -353,7 +359,11 @@ impl Int8Launch {
             streams.whole.push((CODE_SCALE, 8));
         }
         // Codes are padded to 16 of a row behind the last, so no part but that may end elsewhere.
-        let together = if self.shape.codes { 16 } else { 2 };
+        let together = if self.shape.codes {
+            CODES_TOGETHER.into()
+        } else {
+            2
+        };
         let tiles = cut_columns_by(together, (m, n), &streams, limit, alignment)?;
         let part = |tile: Tile| {
             let shape = MatmulInt8 {

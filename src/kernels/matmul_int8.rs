@@ -56,45 +56,51 @@ const ROWS: [u32; 4] = [9, 17, 12, 5];
 const BROKEN: &[Edit] = &[
     Edit {
         name: "codes_by_the_scale_in_the_place_of_its_reciprocal",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "code_scale[1]",
         replace: "code_scale[0]",
     },
     Edit {
         name: "codes_truncated_instead_of_rounded",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "round(scaled)",
         replace: "trunc(scaled)",
     },
     Edit {
         name: "codes_that_wrap_instead_of_staying_at_the_largest",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "clamp(round(scaled), vec2<f32>(-127.0), vec2<f32>(127.0))",
         replace: "round(scaled)",
     },
     Edit {
         name: "codes_of_the_upper_half_over_the_lower",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "lower_half | (own_half << 16u)",
         replace: "lower_half | own_half",
     },
     Edit {
         name: "codes_behind_a_row_of_odd_length",
-        module: "store/codes",
+        module: "store/codes_padded",
         find: "select(0.0, second, column + 1u < n)",
         replace: "second",
     },
     Edit {
         name: "codes_of_half_a_word_in_the_place_of_the_upper",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "select(own_half, lower_half | (own_half << 16u), is_upper)",
         replace: "lower_half | (own_half << 16u)",
     },
     Edit {
         name: "codes_padding_left_as_it_was",
-        module: "store/codes",
+        module: "matmul_int8/codes",
         find: "out[row_start / 4u + at] = 0u;",
         replace: "out[row_start / 4u + at] = out[row_start / 4u + at];",
+    },
+    Edit {
+        name: "codes_last_code_cleared_with_the_padding",
+        module: "matmul_int8/codes",
+        find: "(n + 3u) / 4u;",
+        replace: "n / 4u;",
     },
     Edit {
         name: "minimum_left_out",
