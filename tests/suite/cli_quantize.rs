@@ -166,14 +166,6 @@ fn schemes_and_weights_that_do_not_fit_are_told_with_the_fix() {
         ),
         (&["out", "--scheme", "int5"][..], "the nearest is int"),
         (
-            &["out", "--scheme", "int8", "--scales", "fixed"][..],
-            "--qat-epochs <N>",
-        ),
-        (
-            &["out", "--scheme", "int8", "--learning-rate", "0.1"][..],
-            "--qat-epochs <N>",
-        ),
-        (
             &["out", "--scheme", "int8", "--damping", "0"][..],
             "allowed: a share such as 0.01, above 0",
         ),

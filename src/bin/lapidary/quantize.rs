@@ -109,26 +109,16 @@ pub struct QuantizeCommand {
     qat_epochs: u32,
     /// With --qat-epochs: learned, as parameters of their own from the scales of least squared error on, or fixed, by
     /// the largest magnitudes of each step.
-    #[arg(long, default_value = "learned", value_name = "NAME", requires = "qat_epochs", value_parser = scales)]
+    #[arg(long, default_value = "learned", value_name = "NAME", value_parser = scales)]
     scales: QatScales,
     /// With --qat-epochs: as `train --optimizer`.
-    #[arg(
-        long,
-        default_value = "adam",
-        value_name = "NAME",
-        requires = "qat_epochs"
-    )]
+    #[arg(long, default_value = "adam", value_name = "NAME")]
     optimizer: String,
     /// With --qat-epochs: rate of the first step; it falls to 0 in a line.
-    #[arg(
-        long,
-        default_value_t = 0.0005,
-        value_name = "RATE",
-        requires = "qat_epochs"
-    )]
+    #[arg(long, default_value_t = 0.0005, value_name = "RATE")]
     learning_rate: f64,
     /// With --qat-epochs: samples of a step.
-    #[arg(long, default_value_t = 128, value_name = "N", requires = "qat_epochs")]
+    #[arg(long, default_value_t = 128, value_name = "N")]
     batch_size: usize,
     /// Write nothing; say what would become of each weight.
     #[arg(long)]

@@ -484,10 +484,6 @@ mod tests {
                 "r.toml:5: a qat stage trains: qat_epochs = 1 or more",
             ),
             (
-                "[[stage]]\nstage = \"train\"\nname = \"b\"\nmodel = \"mlp\"\n[[stage]]\nstage = \"quantize\"\nscheme = \"int8\"\nlearning_rate = 0.1\n",
-                "--qat-epochs",
-            ),
-            (
                 "[[stage]]\nstage = \"evaluate\"\n",
                 "evaluate has no model to start from",
             ),
