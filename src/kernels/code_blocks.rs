@@ -130,10 +130,14 @@ impl CodeBlocks {
         }
         vec![
             Output::new(CODES, Values::I8(codes)),
-            Output::new(BLOCKS, Values::F32(scales)),
             Output {
                 binding: BLOCKS,
-                first_word: self.rows.sum_at(0, 0),
+                first_word: self.params().scales_start as usize,
+                values: Values::F32(scales),
+            },
+            Output {
+                binding: BLOCKS,
+                first_word: self.params().sums_start as usize,
                 values: Values::I32(sums),
             },
         ]
@@ -188,8 +192,12 @@ impl CodeBlocks {
             }
         }
         let blocks = results.words(BLOCKS);
-        blocks[..n_scales].copy_from_slice(&scales);
-        blocks[n_scales..2 * n_scales].copy_from_slice(&sums);
+        for (start, words) in [
+            (self.params().scales_start, &scales),
+            (self.params().sums_start, &sums),
+        ] {
+            blocks[start as usize..][..n_scales].copy_from_slice(words);
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use crate::shader::{Capabilities, Edit, Variant};
 
 use super::attention::{LOWEST, Place};
 use super::attention_combine::AttentionCombine;
-use super::code_blocks::{BLOCK, CodeBlocks};
+use super::code_blocks::{BLOCK, BLOCKS, CodeBlocks};
 use super::iterations::looped;
 use super::rows::slot_bytes;
 use super::shape::{ShapeError, check_multiple};
+use super::split::{Streams, cut};
 use super::{Case, DataKind, Effort, FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "combine_quantize";
@@ -205,9 +206,39 @@ impl Launch for CombineLaunch {
         }
     }
 
-    fn split(&self, _: u64, _: u64) -> Option<Vec<Part>> {
-        // Few queries: results of parts beyond what a buffer binds are refused.
-        None
+    fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
+        let CombineQuantize { batch, queries, .. } = self.shape;
+        let streams = Streams {
+            by_row: self
+                .slots()
+                .iter()
+                .filter(|slot| slot.binding != BLOCKS)
+                .map(|slot| (slot.binding, slot.bytes / u64::from(batch)))
+                .collect(),
+            by_column: Vec::new(),
+            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
+            whole: vec![(BLOCKS, self.codes.slots()[1].bytes)],
+        };
+        let tiles = cut(batch, 1, &streams, limit, alignment)?;
+        let part = |tile: super::split::Tile| {
+            let batch = tile.rows.end - tile.rows.start;
+            let rows = tile.rows.start * queries..tile.rows.end * queries;
+            Part {
+                launch: Arc::new(Self {
+                    shape: CombineQuantize {
+                        batch,
+                        ..self.shape
+                    },
+                    combine: AttentionCombine {
+                        batch,
+                        ..self.combine
+                    },
+                    codes: self.codes.part(&rows),
+                }),
+                ranges: tile.ranges,
+            }
+        };
+        Some(tiles.into_iter().map(part).collect())
     }
 }
 
@@ -342,6 +373,7 @@ pub static KERNEL: Kernel = Kernel {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts_test::check_parts;
     use super::*;
 
     #[test]
@@ -360,5 +392,21 @@ mod tests {
             odd.launch(),
             Err(ShapeError::NotMultiple { name: "dim", .. })
         ));
+    }
+
+    #[test]
+    fn parts_make_what_the_whole_makes() {
+        let shape = CombineQuantize {
+            batch: 5,
+            splits: 2,
+            heads: 2,
+            queries: 2,
+            dim: 32,
+            segment: 16,
+        };
+        let case = case(shape, DataKind::Normal, None).expect("a good shape");
+        let launch = shape.launch().expect("a good shape");
+        let n = check_parts(launch.as_ref(), &case.operands, 2100, 16);
+        assert!(n > 1, "{n}");
     }
 }

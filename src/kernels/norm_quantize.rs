@@ -381,6 +381,7 @@ pub static KERNEL: Kernel = Kernel {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parts_test::check_parts;
     use super::*;
 
     #[test]
@@ -402,5 +403,19 @@ mod tests {
             ..shape
         };
         assert!(matches!(none.launch(), Err(ShapeError::Unsupported { .. })));
+    }
+
+    #[test]
+    fn parts_make_what_the_whole_makes() {
+        let shape = NormQuantize {
+            m: 9,
+            k: 64,
+            epsilon: 1e-5,
+            segment: 16,
+        };
+        let case = case(shape, DataKind::Normal, None).expect("a good shape");
+        let launch = shape.launch().expect("a good shape");
+        let n = check_parts(launch.as_ref(), &case.operands, 700, 16);
+        assert!(n > 1, "{n}");
     }
 }

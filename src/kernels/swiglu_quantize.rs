@@ -304,3 +304,22 @@ pub static KERNEL: Kernel = Kernel {
     broken: BROKEN,
     expected_failures: &[],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::parts_test::check_parts;
+    use super::*;
+
+    #[test]
+    fn parts_make_what_the_whole_makes() {
+        let shape = SwigluQuantize {
+            m: 9,
+            k: 64,
+            segment: 16,
+        };
+        let case = case(shape, DataKind::Normal, None).expect("a good shape");
+        let launch = shape.launch().expect("a good shape");
+        let n = check_parts(launch.as_ref(), &case.operands, 1100, 16);
+        assert!(n > 1, "{n}");
+    }
+}
