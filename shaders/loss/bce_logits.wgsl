@@ -4,6 +4,7 @@ import package::element::load_bits;
 import package::second::load_b_element;
 import package::lib::log1p::log1p_of;
 import package::lib::logistic::logistic;
+import package::lib::share::not_a_number;
 import package::row_loss::params::params;
 
 struct Facts {
@@ -25,5 +26,7 @@ fn loss_term(facts: Facts, row: u32, column: u32) -> f32 {
 }
 
 fn loss_gradient(facts: Facts, row: u32, column: u32) -> f32 {
-    return logistic(load_x(row, column)) - load_b_element(row * params.columns + column);
+    let v = load_x(row, column);
+    // Some drivers have a number for the exponential of NaN.
+    return select(logistic(v), v, not_a_number(v)) - load_b_element(row * params.columns + column);
 }

@@ -1,6 +1,7 @@
 // Half the squared distance of x and target, both of length 1: 1 - cosine, without its cancellation. Rows
 // shorter than 1e-12 count as zero, with no direction and no gradient.
 
+import package::lib::share::not_a_number;
 import package::element::load_bits;
 import package::second::load_b_element;
 import package::lanes::{LANE_STEP, first_element};
@@ -18,7 +19,8 @@ fn both(row: u32, column: u32) -> vec2<f32> {
 }
 
 fn inverse_length(squares: f32) -> f32 {
-    return select(inverseSqrt(max(squares, 1e-24)), 0.0, squares < 1e-24);
+    let divisor = select(max(squares, 1e-24), squares, not_a_number(squares));
+    return select(inverseSqrt(divisor), 0.0, squares < 1e-24);
 }
 
 fn row_facts(row: u32, lane: u32) -> Facts {

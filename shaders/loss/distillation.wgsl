@@ -1,5 +1,6 @@
 // T^2 KL(softmax(teacher / T) || softmax(x / T)), and its gradient T (share of x - share of teacher).
 
+import package::lib::share::share_below;
 import package::element::load_bits;
 import package::second::load_b_element;
 import package::lanes::{LANE_STEP, first_element};
@@ -17,8 +18,12 @@ fn tempered(row: u32, column: u32) -> vec2<f32> {
     return vec2(bitcast<f32>(load_bits(index)) / params.setting, load_b_element(index) / params.setting);
 }
 
+fn shares_below(below: vec2<f32>) -> vec2<f32> {
+    return vec2(share_below(below.x), share_below(below.y));
+}
+
 fn shares(facts: Facts, row: u32, column: u32) -> vec2<f32> {
-    return exp(max(tempered(row, column) - facts.largest, vec2(-100.0))) / facts.sum;
+    return shares_below(tempered(row, column) - facts.largest) / facts.sum;
 }
 
 fn row_facts(row: u32, lane: u32) -> Facts {
@@ -31,7 +36,7 @@ fn row_facts(row: u32, lane: u32) -> Facts {
     largest = vec2(x_largest, reduce_max(largest.y, lane));
     var sum = vec2(0.0);
     for (var column = first; column < params.columns; column += LANE_STEP) {
-        sum += exp(max(tempered(row, column) - largest, vec2(-100.0)));
+        sum += shares_below(tempered(row, column) - largest);
     }
     let x_sum = reduce_sum(sum.x, lane);
     sum = vec2(x_sum, reduce_sum(sum.y, lane));

@@ -1,6 +1,7 @@
 // Cross-entropy with one class a row: weight 1 - smoothing on the label, smoothing spread over all. A
 // label that is no class gets no weight.
 
+import package::lib::share::share_below;
 import package::row_loss::params::params;
 import package::row_loss::logits::{load_x, x_facts};
 
@@ -30,6 +31,6 @@ fn loss_term(facts: Facts, row: u32, column: u32) -> f32 {
 }
 
 fn loss_gradient(facts: Facts, row: u32, column: u32) -> f32 {
-    let share = exp(max(load_x(row, column) - facts.largest, -100.0)) / facts.sum;
+    let share = share_below(load_x(row, column) - facts.largest) / facts.sum;
     return share * facts.weight - class_weight(facts, column);
 }

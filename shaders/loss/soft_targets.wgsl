@@ -1,5 +1,6 @@
 // Cross-entropy with a weight for each class, mixed with smoothing spread over all.
 
+import package::lib::share::share_below;
 import package::lanes::{LANE_STEP, first_element};
 import package::reduce::reduce_sum;
 import package::row_loss::params::params;
@@ -32,6 +33,6 @@ fn loss_term(facts: Facts, row: u32, column: u32) -> f32 {
 }
 
 fn loss_gradient(facts: Facts, row: u32, column: u32) -> f32 {
-    let share = exp(max(load_x(row, column) - facts.largest, -100.0)) / facts.sum;
+    let share = share_below(load_x(row, column) - facts.largest) / facts.sum;
     return share * facts.weight - class_weight(row, column);
 }

@@ -1,5 +1,6 @@
 // Elements of x, and the largest and the sum of exponentials of a row of them.
 
+import package::lib::share::share_below;
 import package::element::load_bits;
 import package::lanes::{LANE_STEP, first_element};
 import package::reduce::{reduce_max, reduce_sum};
@@ -19,7 +20,7 @@ fn x_facts(row: u32, lane: u32) -> vec2<f32> {
     largest = reduce_max(largest, lane);
     var sum = 0.0;
     for (var column = first; column < params.columns; column += LANE_STEP) {
-        sum += exp(max(load_x(row, column) - largest, -100.0));
+        sum += share_below(load_x(row, column) - largest);
     }
     return vec2(largest, reduce_sum(sum, lane));
 }

@@ -38,6 +38,7 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         for data in DataKind::ALL {
             cases.extend(case(shape(5, 77), data, 0.0));
         }
+        cases.extend(nan_case(shape(7, 33)));
         for level in [1e4, -1e4] {
             cases.extend(case(shape(4, 33), DataKind::Normal, level));
         }
@@ -64,6 +65,15 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
     cases.sort_by(|a, b| a.name.cmp(&b.name));
     cases.dedup_by(|a, b| a.name == b.name);
     cases
+}
+
+/// Rows one of which has an element that is NaN, which neither its loss nor its gradient may lose.
+fn nan_case(shape: RowLoss) -> Option<Case> {
+    let mut case = case(shape, DataKind::Normal, 0.0)?;
+    let (_, x) = case.operands.iter_mut().find(|(binding, _)| *binding == X)?;
+    x[2 * shape.columns as usize + 5] = f32::NAN.to_bits();
+    case.name.push_str(" nan");
+    Some(case)
 }
 
 /// The case with `level` added to every x; `None` only when the shape itself is refused, which the shape

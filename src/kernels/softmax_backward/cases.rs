@@ -114,7 +114,7 @@ pub(super) const BROKEN: &[Edit] = &[
     Edit {
         name: "logarithm_taken_for_the_share",
         module: "distribution_slope/log_softmax",
-        find: "exp(max(y, -100.0)) * sum",
+        find: "share_below(y) * sum",
         replace: "y * sum",
     },
 ];
