@@ -1,11 +1,13 @@
 //! The `weights` and `input_activations` arguments of a config group.
 
+use std::fmt;
+
 use serde_json::{Map, Value, json};
 
 use super::CodesError;
 use crate::num::{Granularity, QuantFormat, Width, Zero};
 
-/// How the weights of a config group are quantized.
+/// How the weights of a config group are quantized. Displays as `int4-g64-zp` or `int8-channel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WeightArgs {
     /// `num_bits`: the width of codes in the file. What kernels read is [`Width::container`].
@@ -125,6 +127,21 @@ impl WeightArgs {
             granularity,
             zero,
         })
+    }
+}
+
+impl fmt::Display for WeightArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.granularity {
+            Granularity::Tensor => write!(f, "{}-tensor", self.width)?,
+            Granularity::Channel => write!(f, "{}-channel", self.width)?,
+            Granularity::Group(size) => write!(f, "{}-g{size}", self.width)?,
+        }
+        match self.zero {
+            Zero::Symmetric => Ok(()),
+            Zero::ZeroPoint => f.write_str("-zp"),
+            Zero::FloatMinimum => f.write_str("-min"),
+        }
     }
 }
 

@@ -87,6 +87,18 @@ pub enum CodesError {
         /// Container codes from one code to the next.
         spacing: i32,
     },
+    /// A zero point beside the middle where the config group is symmetric: codes would stand for other weights.
+    #[error(
+        "tensor {name:?} has zero point {value} at {index}; allowed: 0 everywhere, because its config group has \"symmetric\": true"
+    )]
+    NotSymmetric {
+        /// The tensor.
+        name: String,
+        /// The first that is not 0.
+        value: i32,
+        /// Where it is.
+        index: usize,
+    },
     /// An argument of a config group is not understood.
     #[error("config: {key} is {found}; allowed: {allowed}")]
     Argument {

@@ -11,7 +11,8 @@
 //! | `X.weight_shape` | i64 or i32 `[2]`: N, K | absent |
 //!
 //! `b` is 2, 3, 4, 6 or 8; at 3 bits a word holds 10 codes, at 6 bits 5, and its two highest bits are 0. Kernels read 4
-//! and 8 bits, so narrower codes are widened when they are read, which loses nothing. Zero points are stored only where the scheme is not symmetric. Bits and groups are said by the `weights`
+//! and 8 bits, so narrower codes are widened when they are read, which loses nothing. Zero points are
+//! written only where the scheme is not symmetric; those of a symmetric one must all be the middle. Bits and groups are said by the `weights`
 //! arguments of a config group ([`WeightArgs`]), not by the tensors. Scales of 16 bits come back as f16
 //! scales where they fit and f32 otherwise, with the same values. Source: `PackedQuantizationCompressor` and
 //! `IntQuantizationCompressor` of <https://github.com/vllm-project/compressed-tensors>.

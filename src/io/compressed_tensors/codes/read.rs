@@ -75,6 +75,7 @@ pub fn read_codes<B: AsRef<[u8]>>(
         Granularity::Group(size) => (n, k.div_ceil((size as usize).max(1))),
     };
     let why = || format!("{} of {n} x {k}", describe(args.granularity));
+    let has_zeros = has_tensor(file.tensors(), &name("weight_zero_point"));
     let (name, tensor) = part("weight_scale")?;
     check_scale_shape(&name, &tensor, (rows, groups), why)?;
     let scales = tensor.to_f32().map_err(|_| CodesError::Dtype {
@@ -88,9 +89,26 @@ pub fn read_codes<B: AsRef<[u8]>>(
     } else {
         ScaleType::F32
     };
+    let packed = |name: &str, tensor: &HostTensor| {
+        let zero_width = args.zero_width();
+        let height = rows.div_ceil(zero_width.per_word());
+        check_shape(name, tensor, &[height, groups], why)?;
+        packed_zeros(name, zero_width, &words(name, tensor)?, [rows, groups])
+    };
     let zeros = match args.zero {
         // Arguments of files never say the last.
-        Zero::Symmetric | Zero::FloatMinimum => None,
+        Zero::Symmetric | Zero::FloatMinimum => {
+            if has_zeros {
+                let (name, tensor) = part("weight_zero_point")?;
+                // Some writers keep the zero points of symmetric codes, and bytes where codes are packed.
+                let zeros = match (format, tensor.dtype()) {
+                    (CodesFormat::Packed, DType::I32) => packed(&name, &tensor)?,
+                    _ => bytes(&name, &tensor)?,
+                };
+                check_middle(name, &zeros)?;
+            }
+            None
+        }
         Zero::ZeroPoint => {
             let (name, tensor) = part("weight_zero_point")?;
             Some(match format {
@@ -98,12 +116,7 @@ pub fn read_codes<B: AsRef<[u8]>>(
                     check_scale_shape(&name, &tensor, (rows, groups), why)?;
                     bytes(&name, &tensor)?
                 }
-                CodesFormat::Packed => {
-                    let zero_width = args.zero_width();
-                    let height = rows.div_ceil(zero_width.per_word());
-                    check_shape(&name, &tensor, &[height, groups], why)?;
-                    packed_zeros(&name, zero_width, &words(&name, &tensor)?, [rows, groups])?
-                }
+                CodesFormat::Packed => packed(&name, &tensor)?,
             })
         }
     };
@@ -135,6 +148,18 @@ pub fn read_codes_file(
         file: file.path().to_owned(),
         reason: Box::new(reason),
     })
+}
+
+/// Refuses zero points other than those of symmetric codes.
+fn check_middle(name: String, zeros: &[i8]) -> Result<(), CodesError> {
+    match zeros.iter().position(|&zero| zero != 0) {
+        None => Ok(()),
+        Some(index) => Err(CodesError::NotSymmetric {
+            name,
+            value: zeros[index].into(),
+            index,
+        }),
+    }
 }
 
 fn describe(granularity: Granularity) -> String {

@@ -299,6 +299,75 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
 }
 
 #[test]
+fn zero_points_of_symmetric_codes_are_the_middle() {
+    for format in [CodesFormat::Packed, CodesFormat::Bytes] {
+        let before = matrix(&Scheme::int4_group_zero_point(8), 3, 24);
+        let args = WeightArgs::of(before.format());
+        let symmetric = WeightArgs {
+            zero: Zero::Symmetric,
+            ..args
+        };
+        let mut parts = code_parts("w", (&before, &args), format).unwrap();
+        let read = |parts: &[(String, HostTensor)]| {
+            read_codes(&parse(&file(parts)[..]).unwrap(), "w", &symmetric)
+        };
+        let refused = read(&parts).unwrap_err();
+        let CodesError::NotSymmetric { name, value, index } = &refused else {
+            panic!("{refused}");
+        };
+        // The zero point at that place; those before it are the middle.
+        let asymmetric = read_codes(&parse(&file(&parts)[..]).unwrap(), "w", &args).unwrap();
+        let zeros = asymmetric.zeros().unwrap();
+        assert_eq!(name, "w.weight_zero_point");
+        assert_eq!(
+            (i32::from(zeros[*index]), *index),
+            (*value, zeros.iter().position(|&zero| zero != 0).unwrap())
+        );
+        let at = parts
+            .iter()
+            .position(|(name, _)| name.ends_with("zero_point"))
+            .unwrap();
+        // The middle, as words and as bytes.
+        let middle = HostTensor::new(DType::I8, vec![3, 3], vec![0; 9]).unwrap();
+        let mut all = vec![middle];
+        if format == CodesFormat::Packed {
+            let word = 0x0000_0888_u32.to_le_bytes();
+            all.push(HostTensor::new(DType::I32, vec![1, 3], [word; 3].concat()).unwrap());
+        }
+        for middle in all {
+            parts[at].1 = middle;
+            let found = read(&parts).unwrap();
+            assert_eq!(found.format().zero, Zero::Symmetric);
+        }
+        parts[at].1 = HostTensor::from_f32(vec![3, 3], &[0.0; 9]).unwrap();
+        let refused = read(&parts).unwrap_err().to_string();
+        assert!(
+            refused.contains("weight_zero_point\" has dtype f32"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn arguments_are_shown_as_their_scheme() {
+    for scheme in [
+        Scheme::int8_channel(),
+        Scheme::int8_tensor(),
+        Scheme::int4_group(8),
+        Scheme::int4_group_zero_point(24),
+    ] {
+        let format = matrix(&scheme, 2, 24).format();
+        assert_eq!(WeightArgs::of(format).to_string(), format.to_string());
+    }
+    let narrow = WeightArgs::narrow(
+        matrix(&Scheme::int4_group(8), 2, 24).format(),
+        Width::Int3,
+        2,
+    );
+    assert_eq!(narrow.to_string(), "int3-g8");
+}
+
+#[test]
 fn parts_that_contradict_each_other_are_named() {
     let before = matrix(&Scheme::int4_group_zero_point(8), 3, 24);
     let args = WeightArgs::of(before.format());
