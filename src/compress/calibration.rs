@@ -167,28 +167,19 @@ impl Calibration {
         width: Width,
         choice: RangeChoice,
     ) -> Result<Range, CompressError> {
-        choice.check(tensor)?;
-        self.check_samples(tensor)?;
+        self.check_choice(tensor, choice)?;
         let full = self.full_range();
         if full.is_zero() {
             return Ok(full);
         }
-        let needs = |what, needed| self.check_values(tensor, what, needed);
         match choice {
             RangeChoice::MinMax => Ok(full),
-            RangeChoice::Percentile(share) => {
-                let left_out = 1.0 - share;
-                if left_out > 0.0 {
-                    needs("a percentile", (1.0 / left_out).ceil() as u64)?;
-                }
-                Ok(self.cut(full, self.percentile(share)))
-            }
+            RangeChoice::Percentile(share) => Ok(self.cut(full, self.percentile(share))),
             RangeChoice::Mse {
                 grid,
                 max_shrink,
                 norm,
             } => {
-                needs("a range by error", kl::MIN_VALUES)?;
                 let steps = (1..grid).map(|step| f64::from(step) / f64::from(grid));
                 let mut best = (full, self.error(full.amax(), width, norm));
                 for cut in steps.take_while(|&cut| cut <= max_shrink) {
@@ -201,10 +192,31 @@ impl Calibration {
                 Ok(best.0)
             }
             RangeChoice::Kl => {
-                needs("a range by divergence", kl::MIN_VALUES)?;
                 let bins = kl::bins_to_keep(&self.magnitudes(), kl::n_levels(width));
                 Ok(self.cut(full, bins as f64 * self.bin_width()))
             }
+        }
+    }
+
+    /// Whether there are values enough to choose a [`range`](Self::range) by.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn check_choice(&self, tensor: &str, choice: RangeChoice) -> Result<(), CompressError> {
+        choice.check(tensor)?;
+        self.check_samples(tensor)?;
+        if self.full_range().is_zero() {
+            return Ok(());
+        }
+        let needs = |what, needed| self.check_values(tensor, what, needed);
+        match choice {
+            RangeChoice::MinMax => Ok(()),
+            RangeChoice::Percentile(share) => match 1.0 - share {
+                left_out if left_out > 0.0 => needs("a percentile", (1.0 / left_out).ceil() as u64),
+                _ => Ok(()),
+            },
+            RangeChoice::Mse { .. } => needs("a range by error", kl::MIN_VALUES),
+            RangeChoice::Kl => needs("a range by divergence", kl::MIN_VALUES),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Scales of activations that calibration finds beforehand: stored, run, and what they lose.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use lapidary::compress::stage::qat::{QatOptions, QatScales, qat};
 use lapidary::compress::stage::quantize::{
     ActivationScheme, Method, QuantizeLog, QuantizeOptions, quantize,
 };
-use lapidary::compress::stage::{Context, StageError};
+use lapidary::compress::stage::{Context, Progress, StageError};
 use lapidary::data::{Standardization, StandardizeBy, TrainTest, fashion_mnist_subset};
 use lapidary::engine::{CpuEngine, Engine};
 use lapidary::eval;
@@ -305,8 +306,20 @@ fn dead_inputs_few_samples_and_training_are_told() {
         samples: 1,
         ..asked("int8", RangeChoice::Kl)
     };
-    let error = made((&engine, &data), &mlp(), &few).expect_err("too few");
+    // It is told before any weight is worked on.
+    let stages = RefCell::new(Vec::new());
+    let watch = |progress: &Progress| {
+        stages.borrow_mut().push(progress.stage);
+        true
+    };
+    let watched = Context {
+        watch: &watch,
+        ..context(&engine, &data)
+    };
+    let error = quantize(&watched, &mlp(), &few).expect_err("too few");
     let error = error.to_string();
+    assert!(stages.borrow().contains(&"calibrate"));
+    assert!(!stages.borrow().contains(&"quantize"));
     assert!(
         error.contains("weight: a range by divergence from "),
         "{error}"

@@ -1,13 +1,29 @@
 //! Scales of inputs that are found beforehand: one for each layer, from the range that samples of the training set
 //! give its inputs in the network as it is stored, with its weights as their codes say and factors moved.
 
+use std::collections::BTreeMap;
+
 use crate::compress::model::{Activations, Model, Stored, storage};
 use crate::compress::quantize::{RangeChoice, Width};
 use crate::num::StaticScale;
 
-use super::super::calibrate::calibrate;
+use super::super::calibrate::{LayerInputs, calibrate};
 use super::super::{Context, StageError};
 use super::log::QuantizeLog;
+
+/// Refuses what is too little to choose ranges by before any weight is quantized. The network as it will be stored gives
+/// layers as many values; which of them are zero may differ a little, so that [`find_scales`] looks again.
+pub(super) fn check_ranges(
+    inputs: &BTreeMap<String, LayerInputs>,
+    (names, range): (&[&str], RangeChoice),
+) -> Result<(), StageError> {
+    for name in names {
+        if let Some(seen) = inputs.get(*name) {
+            seen.calibration.check_choice(name, range)?;
+        }
+    }
+    Ok(())
+}
 
 /// Gives the codes of these weights inputs in int8 under one scale each: the larger magnitude of the chosen range is the
 /// largest code. What became of each layer is in its log.

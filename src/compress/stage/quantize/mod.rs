@@ -269,6 +269,17 @@ pub fn quantize(
     let folded = fold_normalizations(model, &mut log.notes)?;
     let planned = plan_quantize(&folded, options)?;
     let inputs = calibrate(context, &folded, options.samples)?;
+    let scales = match options.scheme.activations {
+        ActivationScheme::Static(range) => {
+            let coded = planned
+                .iter()
+                .filter(|one| matches!(one.action, Action::Quantize(_)));
+            let names: Vec<&str> = coded.map(|one| one.name.as_str()).collect();
+            inputs::check_ranges(&inputs, (&names, range))?;
+            Some((names, range))
+        }
+        ActivationScheme::AsTheyCome(_) => None,
+    };
     log.samples = options.samples.min(context.train.n_samples());
     if log.samples < options.samples {
         log.notes.push(format!(
@@ -296,16 +307,11 @@ pub fn quantize(
         }
     }
     let mut made = work.finish();
-    if let ActivationScheme::Static(range) = options.scheme.activations {
-        let planned: Vec<&str> = planned
-            .iter()
-            .filter(|one| matches!(one.action, Action::Quantize(_)))
-            .map(|one| one.name.as_str())
-            .collect();
+    if let Some((names, range)) = &scales {
         inputs::find_scales(
             context,
             &mut made,
-            (&planned, range),
+            (names, *range),
             (options.samples, &mut log),
         )?;
     }
