@@ -135,6 +135,8 @@ fn rows_are_what_each_model_gives_alone_and_the_base_comes_first() {
 
     assert_eq!(rows[1]["made_by"], "quantize nearest int3-g16");
     assert_eq!(rows[0]["made_by"], Json::Null);
+    let format = "compressed-tensors, int3-g16 (int4 on a device)";
+    assert_eq!(rows[1]["format"], format);
 }
 
 #[test]
@@ -412,6 +414,236 @@ fn ctrl_c_keeps_what_is_finished_and_says_that_it_is_not_all() {
     let numbers: Json = serde_json::from_str(&numbers).expect("JSON");
     assert_eq!(numbers["is_complete"], false);
     assert_eq!(numbers["rows"][1]["quality"], Json::Null);
+}
+
+/// A model whose logits are past every number.
+fn broken(name: &str) -> String {
+    let norm = [3e38; 32];
+    shown(&model_with(name, &[], &[("output_norm.weight", &norm)]))
+}
+
+#[test]
+fn an_error_in_a_row_keeps_those_before_it() {
+    let scratch = scratch("table-error");
+    let text = text_in(&scratch, TEXT);
+    let base = shown(&model("table-error.gguf"));
+    let link = shown(&scratch.join("third.gguf"));
+    fs::copy(&base, &link).expect("copies");
+    let broken = broken("table-broken.gguf");
+    let kept = scratch.join("report");
+    let report = shown(&kept);
+    let given = ["eval", &base, &broken, &link, "--perplexity", &text];
+    let given = [&given[..], &["--repeat", "0", "--report", &report]].concat();
+    let output = lapidary(&given);
+    let told = said(&output);
+    let error = "row 2 of 3, table-broken.gguf: the logits after token ";
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains(error), "{told}");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    for (name, expected) in [
+        ("table-error.gguf", " +- "),
+        ("table-broken.gguf", "not measured"),
+        ("third.gguf", "not measured"),
+    ] {
+        let row = table.lines().find(|line| line.contains(name));
+        assert!(row.is_some_and(|row| row.contains(expected)), "{table}");
+    }
+    assert!(table.contains("incomplete: stopped before"), "{table}");
+    assert!(table.contains(error), "{table}");
+    let read = |name: &str| fs::read_to_string(kept.join(name)).expect("is there");
+    let page = read("report.html");
+    assert!(page.contains("INCOMPLETE") && page.contains(error));
+    let numbers: Json = serde_json::from_str(&read("outcomes.json")).expect("JSON");
+    assert_eq!(numbers["is_complete"], false);
+    let found = numbers["error"].as_str().expect("an error");
+    assert!(found.starts_with(error), "{found}");
+    assert_eq!(numbers["rows"][0]["predictions"], 29);
+    for row in [1, 2] {
+        assert_eq!(numbers["rows"][row]["quality"], Json::Null);
+    }
+    let printed = lapidary(&[&given[..], &["--json"]].concat());
+    assert_eq!(printed.status.code(), Some(2));
+    let printed: Json = serde_json::from_slice(&printed.stdout).expect("JSON");
+    assert_eq!(printed["rows"], numbers["rows"]);
+    assert_eq!(printed["error"], numbers["error"]);
+
+    // Without a row that is finished there is nothing to keep.
+    let report = shown(&scratch.join("nothing"));
+    let given = ["eval", &broken, &base, "--perplexity", &text];
+    let output = lapidary(&[&given[..], &["--repeat", "0", "--report", &report]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("row 1 of 2, table-broken.gguf: the logits"));
+    assert!(output.stdout.is_empty());
+    assert!(!Path::new(&report).exists());
+
+    let given = ["bench", &base, &broken, &link, "-p", "4", "-n", "2"];
+    let output = lapidary(&[&given[..], &["--json"]].concat());
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("row 2 of 3, "), "{told}");
+    let reports: Json = serde_json::from_slice(&output.stdout).expect("JSON");
+    let reports = reports.as_array().expect("a list");
+    assert_eq!(reports.len(), 1);
+    assert_eq!(reports[0]["model"], base.as_str());
+}
+
+#[test]
+fn a_report_replaces_one_of_its_kind_and_nothing_else() {
+    let scratch = scratch("table-folders");
+    let text = text_in(&scratch, TEXT);
+    let base = shown(&model("table-folders.gguf"));
+    let judged = ["eval", &base, "--perplexity", &text, "--repeat", "0"];
+    let with = |folder: &Path| {
+        let folder = shown(folder);
+        lapidary(&[&judged[..], &["--report", &folder]].concat())
+    };
+    let kept = scratch.join("kept");
+    for _ in 0..2 {
+        let output = with(&kept);
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    }
+    for (name, content, expected) in [
+        ("config.json", "{}", "has a config.json"),
+        ("stage.json", "{}", "a recipe made what is there"),
+        ("outcomes.json", "[]", "its outcomes.json is of networks"),
+        ("outcomes.json", "{}", "is of no report of lapidary"),
+        ("outcomes.json", "{", "is of no report of lapidary"),
+        (
+            "report.html",
+            "a page",
+            "has a report.html and no outcomes.json",
+        ),
+    ] {
+        let folder = scratch.join("other");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join(name), content).expect("writes");
+        let output = with(&folder);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
+        assert!(told.contains(expected), "{name}: {told}");
+        assert!(!told.contains("loading"), "{name}: {told}");
+        let files = fs::read_dir(&folder).expect("is there").count();
+        assert_eq!(files, 1, "{name}");
+        let found = fs::read_to_string(folder.join(name)).expect("is there");
+        assert_eq!(found, content);
+    }
+    // Nor does a report of networks replace one of language models.
+    let report = shown(&kept);
+    let output = lapidary(&["bench", "absent.safetensors", "--report", &report]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = said(&output);
+    assert!(
+        told.contains("its outcomes.json is of language models"),
+        "{told}"
+    );
+
+    // What is refused leaves no folder.
+    let absent = scratch.join("absent");
+    let folder = shown(&absent.join("report"));
+    for given in [
+        ["eval", &base, "--perplexity", "absent.txt"],
+        ["eval", "absent.gguf", "--perplexity", &text],
+    ] {
+        let output = lapidary(&[&given[..], &["--report", &folder]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        assert!(!absent.exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_no_reason_to_lose_the_rest() {
+    let scratch = scratch("table-full");
+    let text = text_in(&scratch, &TEXT.repeat(100));
+    let base = shown(&model("table-full.gguf"));
+    let started = |report: &Path, stdout: Stdio| {
+        Command::new(env!("CARGO_BIN_EXE_lapidary"))
+            .args(["eval", &base, "--perplexity", &text, "--repeat", "0"])
+            .args(["--window", "8", "--report", &shown(report)])
+            .args(["--device", "llvmpipe"])
+            .env(
+                "LAPIDARY_CACHE",
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"),
+            )
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts")
+    };
+    // A full disk behind stdout.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let kept = scratch.join("kept");
+    let child = started(&kept, Stdio::from(full.expect("is there")));
+    let output = child.wait_with_output().expect("ends");
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("lapidary: stdout: "), "{told}");
+    assert!(kept.join("report.html").exists() && kept.join("outcomes.json").exists());
+    // A report that has no place any more when it is written.
+    let kept = scratch.join("gone");
+    let mut child = started(&kept, Stdio::piped());
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let begun = lines.by_ref().find(|line| {
+        let line = line.as_ref().expect("text");
+        line.contains("[1/1] table-full.gguf: loading")
+    });
+    assert!(begun.is_some(), "the row began");
+    fs::write(&kept, "in the way").expect("writes");
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    let output = child.wait_with_output().expect("ends");
+    assert_eq!(output.status.code(), Some(2), "{rest:?}");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let row = table.lines().find(|line| line.contains("table-full.gguf"));
+    assert!(row.is_some_and(|row| row.contains(" +- ")), "{table}");
+    let found = fs::read_to_string(&kept).expect("is there");
+    assert_eq!(found, "in the way");
+}
+
+#[test]
+fn flags_that_would_change_nothing_are_refused_by_name() {
+    let scratch = scratch("table-flags");
+    let text = text_in(&scratch, TEXT);
+    let base = shown(&model("table-flags.gguf"));
+    let network = shown(&scratch.join("net.safetensors"));
+    fs::write(&network, "a file").expect("writes");
+    let of_networks = ["--html", "x.html", "--svg", "y.svg", "--data", "/tmp"];
+    let more = ["--top", "5", "--batch-size", "256", "--model", "mlp"];
+    let of_text = ["--kv", "f32", "--activations", "float", "--window", "4"];
+    let memory = ["--max-memory", "1", "--context", "8"];
+    let judged = ["eval", &base, "--perplexity", &text];
+    for (arguments, expected) in [
+        (
+            [&judged[..], &of_networks, &more].concat(),
+            "--data, --top, --batch-size, --svg, --html, --model: only for networks",
+        ),
+        (
+            [&["eval", &network][..], &of_text, &memory].concat(),
+            "--window, --kv, --context, --activations, --max-memory: only for language models",
+        ),
+        (
+            [&judged[..], &["--max-logits", "1K"]].concat(),
+            "--max-logits: only for tables of at least two rows",
+        ),
+        (
+            [&judged[..], &["--max-logits", "1K", "--repeat", "0"]].concat(),
+            "--max-logits: only for tables of at least two rows",
+        ),
+        (
+            vec!["bench", &network, &base],
+            "net.safetensors: no language model",
+        ),
+        (
+            vec!["bench", &base, &network],
+            "networks and language models are measured apart",
+        ),
+    ] {
+        let output = lapidary(&arguments);
+        let error = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(expected), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::outcomes;
 use crate::output::{print, print_json};
 use crate::recipe::RESOLVED_FILE;
+use crate::target::{self, ReportOf};
 use crate::train::{stop_on_ctrl_c, usage, write};
 use crate::trained::ModelOptions;
 
@@ -70,6 +71,9 @@ pub fn run(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failure
     let [first, ..] = &options.models[..] else {
         return Err(Failure::Usage("bench: name a model".to_owned()));
     };
+    if let Some(folder) = &options.report {
+        target::for_report(folder, ReportOf::Networks)?;
+    }
     let folder = match &options.data {
         Some(folder) => Some(folder.clone()),
         None => data_folder(first, &options.network)?,

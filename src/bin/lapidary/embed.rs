@@ -15,6 +15,7 @@ use lapidary::models::Bert;
 use lapidary::tensor::HostTensor;
 use serde::Serialize;
 
+use crate::generate::tell_other_inputs;
 use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
 use crate::output::{number, print, print_json, table};
 use crate::target;
@@ -102,6 +103,11 @@ pub fn run(common: &CommonOptions, options: &EmbedOptions) -> Result<(), Failure
         )));
     }
     let folder = EncoderFolder::open(&options.model)?;
+    tell_other_inputs(
+        &options.model,
+        None,
+        "; an encoder is run with inputs as floats",
+    );
     let limit = folder.limit(options.max_tokens);
     let text = read(&options.file)?;
     let mut sentences = Vec::new();

@@ -16,13 +16,17 @@ use lapidary::train::Predictor;
 use serde::Serialize;
 
 use crate::generate::{PerplexityOptions, perplexity};
-use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written};
+use crate::options::{CommonOptions, DeviceOption, Failure, can_be_written, given};
 use crate::output::{number, print, print_json, table};
 use crate::train::{self, setup, usage, write};
 use crate::trained::{ModelOptions, Trained};
 
 /// Confusion matrices of more classes are not printed as text.
 const SHOWN_CLASSES: usize = 20;
+
+/// Guesses of a sample, and samples of a pass, unless given.
+const TOP: u32 = 5;
+const BATCH: u32 = 256;
 
 #[derive(Debug, Args)]
 pub struct EvalOptions {
@@ -38,12 +42,12 @@ pub struct EvalOptions {
     data: Option<PathBuf>,
     #[command(flatten)]
     model: ModelOptions,
-    /// How many guesses a sample has, beside one.
-    #[arg(long, default_value_t = 5, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-    /// Samples of one pass.
-    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    batch_size: u32,
+    /// How many guesses a sample has, beside one; 5 unless given.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
+    /// Samples of one pass; 256 unless given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch_size: Option<u32>,
     /// Draw the confusion matrix.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -53,6 +57,26 @@ pub struct EvalOptions {
     /// auto, gpu, cpu, an index, or part of an adapter's or driver's name.
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
     device: DeviceOption,
+}
+
+impl EvalOptions {
+    /// Refuses what would change nothing in the judgement of a language model.
+    fn refuse_for_language_models(&self) -> Result<(), Failure> {
+        let mut flags = vec![
+            (self.data.is_some(), "--data"),
+            (self.top.is_some(), "--top"),
+            (self.batch_size.is_some(), "--batch-size"),
+            (self.svg.is_some(), "--svg"),
+            (self.html.is_some(), "--html"),
+        ];
+        flags.extend(self.model.flags());
+        match given(&flags) {
+            None => Ok(()),
+            Some(flags) => Err(Failure::Usage(format!(
+                "{flags}: only for networks; --perplexity judges language models, and --report DIR keeps a page of them"
+            ))),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -95,6 +119,7 @@ struct Class {
 
 pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure> {
     if let Some(text) = &options.perplexity.perplexity {
+        options.refuse_for_language_models()?;
         let models = (&options.files[..], &options.device);
         return perplexity(common, models, text, &options.perplexity);
     }
@@ -104,6 +129,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
             options.files.len()
         )));
     };
+    options.perplexity.refuse()?;
     for file in [&options.svg, &options.html].into_iter().flatten() {
         can_be_written(file)?;
     }
@@ -126,7 +152,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
         .map(|(_, value)| uploads.upload(value))
         .collect();
     engine.run(&uploads)?;
-    let batch = options.batch_size as usize;
+    let batch = options.batch_size.unwrap_or(BATCH) as usize;
     let predictor = Predictor::new(engine.as_ref(), network.as_ref(), &parameters, batch)?;
     // The first pass may compile; times are of the others.
     predictor.logits(test.sample(0))?;
@@ -134,7 +160,7 @@ pub fn run(common: &CommonOptions, options: &EvalOptions) -> Result<(), Failure>
     let logits = predictor.logits(test.inputs())?;
     let seconds = began.elapsed().as_secs_f64();
 
-    let mut report = judge(&test, &logits, options.top as usize).map_err(usage)?;
+    let mut report = judge(&test, &logits, options.top.unwrap_or(TOP) as usize).map_err(usage)?;
     report.file = model.display().to_string();
     report.model = network.describe();
     report.device = engine.name();

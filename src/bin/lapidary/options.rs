@@ -152,6 +152,16 @@ impl Failure {
         }
     }
 
+    /// The same, with the number and name of the row of a table it happened in.
+    pub fn in_row(self, (index, n_rows): (usize, usize), name: &str) -> Self {
+        let named = |text: String| format!("row {} of {n_rows}, {name}: {text}", index + 1);
+        match self {
+            Self::Mismatch(text) => Self::Mismatch(named(text)),
+            Self::Usage(text) => Self::Usage(named(text)),
+            Self::Device(text) => Self::Device(named(text)),
+        }
+    }
+
     /// Process exit code.
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -184,6 +194,13 @@ pub fn missed(error: EngineError) -> Failure {
         | EngineError::BufferTooLarge { .. } => Failure::Mismatch(error.to_string()),
         _ => error.into(),
     }
+}
+
+/// Those of some flags that were given, with commas between them; `None` of none.
+pub fn given(flags: &[(bool, &str)]) -> Option<String> {
+    let names = flags.iter().filter(|(is_given, _)| *is_given);
+    let names: Vec<&str> = names.map(|(_, flag)| *flag).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// Refuses a file or folder to be written whose own folder is not there, before anything that takes time.

@@ -6,8 +6,12 @@ use std::path::Path;
 use lapidary::compress::model::{CONFIG_FILE, is_model};
 use lapidary::io::atomic::is_temporary;
 use lapidary::io::folder::check_writable;
+use lapidary::io::read_text;
+use serde_json::Value;
 
-use crate::options::Failure;
+use crate::bench::{OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE};
+use crate::options::{Failure, can_be_written};
+use crate::recipe::STAGE_FILE;
 use crate::train::usage;
 
 /// Refuses a folder to be written that holds anything but a model, or an input, or that cannot be written. Says so
@@ -31,6 +35,80 @@ pub fn for_model(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
         }
     }
     check_writable(out, CONFIG_FILE).map_err(usage)
+}
+
+/// What the numbers in the folder of a report are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportOf {
+    /// A list of versions.
+    Networks,
+    /// A table with a text.
+    LanguageModels,
+}
+
+impl ReportOf {
+    /// Of the text of a file of numbers; `None` where it is neither.
+    fn read(text: &str) -> Option<Self> {
+        match serde_json::from_str(text).ok()? {
+            Value::Array(_) => Some(Self::Networks),
+            Value::Object(fields) => {
+                let has = |key: &str| fields.contains_key(key);
+                (has("rows") && has("text")).then_some(Self::LanguageModels)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+        }
+    }
+}
+
+/// Refuses a folder for a report that holds a model, what a recipe made, or the report of something else, and one that
+/// cannot be written. A report of the same kind is replaced. Makes nothing.
+pub fn for_report(folder: &Path, of: ReportOf) -> Result<(), Failure> {
+    const ALLOWED: &str =
+        "allowed: a folder without one, or with a report of the same kind, which is replaced";
+    let refuse = |reason: String| Err(Failure::Usage(format!("{}: {reason}", folder.display())));
+    if !folder.is_dir() {
+        return check_writable(folder, OUTCOMES_FILE).map_err(usage);
+    }
+    let holds = |name: &&str| folder.join(name).exists();
+    if holds(&CONFIG_FILE) {
+        return refuse(format!("has a {CONFIG_FILE}, as models have; {ALLOWED}"));
+    }
+    // The judgement of a recipe is of networks, and made again where it was.
+    let is_stage = holds(&STAGE_FILE);
+    if is_stage && of != ReportOf::Networks {
+        return refuse(format!(
+            "has a {STAGE_FILE}: a recipe made what is there; {ALLOWED}"
+        ));
+    }
+    if holds(&OUTCOMES_FILE) {
+        let text = read_text(&folder.join(OUTCOMES_FILE)).map_err(usage)?;
+        match (ReportOf::read(&text), of) {
+            (Some(found), _) if found == of => {}
+            (Some(ReportOf::Networks), _) => {
+                return refuse(format!("its {OUTCOMES_FILE} is of networks; {ALLOWED}"));
+            }
+            (Some(ReportOf::LanguageModels), _) => {
+                return refuse(format!(
+                    "its {OUTCOMES_FILE} is of language models; {ALLOWED}"
+                ));
+            }
+            (None, _) => {
+                return refuse(format!(
+                    "its {OUTCOMES_FILE} is of no report of lapidary; {ALLOWED}"
+                ));
+            }
+        }
+    } else if let Some(name) = [PAGE_FILE, PICTURE_FILE].iter().find(|name| holds(name))
+        && !is_stage
+    {
+        return refuse(format!(
+            "has a {name} and no {OUTCOMES_FILE} that says what it is of; {ALLOWED}"
+        ));
+    }
+    for name in [OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE] {
+        can_be_written(&folder.join(name))?;
+    }
+    Ok(())
 }
 
 /// Whether there is anything in a folder but what a killed writer left.

@@ -36,6 +36,19 @@ pub struct ModelOptions {
     config: Option<PathBuf>,
 }
 
+impl ModelOptions {
+    /// Each flag, and whether it was given.
+    pub fn flags(&self) -> [(bool, &'static str); 5] {
+        [
+            (self.model.is_some(), "--model"),
+            (self.hidden.is_some(), "--hidden"),
+            (self.raw_inputs, "--raw-inputs"),
+            (self.by_number, "--by-number"),
+            (self.config.is_some(), "--config"),
+        ]
+    }
+}
+
 /// A network and its file.
 pub struct Trained {
     file: SafetensorsFile,

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::config::Fields;
 use super::{ConfigError, HfError, Shards};
-use crate::io::compressed_tensors::codes::{WeightArgs, read_codes_file};
+use crate::io::compressed_tensors::codes::{ActivationArgs, WeightArgs, read_codes_file};
 use crate::io::safetensors::shown;
 use crate::num::checkpoint::{AwqParts, CheckpointError, GptqParts, GptqZeros, awq, gptq};
 use crate::num::{Bits, Granularity, QuantFormat, QuantizedMatrix, ScaleType, Zero};
@@ -49,6 +49,9 @@ pub struct CodeGroups {
     all: Option<WeightArgs>,
     /// By the layer's name.
     named: BTreeMap<String, WeightArgs>,
+    /// What groups say of `input_activations`, where that is not null: as it stands there, and where it is a scheme
+    /// that is known.
+    inputs: Vec<(String, Option<ActivationArgs>)>,
 }
 
 impl CodeGroups {
@@ -56,6 +59,18 @@ impl CodeGroups {
     #[must_use]
     pub fn of(&self, layer: &str) -> Option<&WeightArgs> {
         self.named.get(layer).or(self.all.as_ref())
+    }
+
+    /// The first `input_activations` of a group that are others than those layers are run with. Reading weights does not
+    /// follow them: whoever runs the layers chooses.
+    #[must_use]
+    pub fn other_inputs(&self, run_with: Option<ActivationArgs>) -> Option<&str> {
+        let is_other =
+            |(_, args): &&(String, Option<ActivationArgs>)| args.is_none() || *args != run_with;
+        self.inputs
+            .iter()
+            .find(is_other)
+            .map(|(said, _)| said.as_str())
     }
 
     /// All codes that there are, each once.
@@ -117,6 +132,15 @@ pub enum LinearError {
 }
 
 impl QuantizationConfig {
+    /// [`CodeGroups::other_inputs`]; `None` of the other methods, which leave inputs as they are.
+    #[must_use]
+    pub fn other_inputs(&self, run_with: Option<ActivationArgs>) -> Option<&str> {
+        match self {
+            Self::CompressedTensors(groups) => groups.other_inputs(run_with),
+            Self::Gptq { .. } | Self::Awq { .. } => None,
+        }
+    }
+
     /// Reads a `config.json`; `None` where nothing is quantized.
     ///
     /// # Errors
@@ -474,12 +498,19 @@ impl Fields {
         let mut found = CodeGroups {
             all: None,
             named: BTreeMap::new(),
+            inputs: Vec::new(),
         };
         for (name, group) in groups {
             let path = format!("config_groups.{}.weights", shown(name));
             let weights = group.get("weights").unwrap_or(&Value::Null);
             let args = WeightArgs::from_json(&path, weights);
             let args = args.map_err(|reason| wrong(reason.to_string()))?;
+            let inputs = group.get("input_activations").unwrap_or(&Value::Null);
+            if !inputs.is_null() {
+                let args = ActivationArgs::from_json("input_activations", inputs);
+                let said = shown(&inputs.to_string());
+                found.inputs.push((said, args.ok().flatten()));
+            }
             let targets = group.get("targets").and_then(Value::as_array);
             let listed = || wrong(format!("targets {}", shown(&group["targets"].to_string())));
             for target in targets.filter(|all| !all.is_empty()).ok_or_else(listed)? {

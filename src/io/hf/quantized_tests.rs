@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::*;
+use crate::io::compressed_tensors::codes::ActivationArgs;
 use crate::io::safetensors::write_safetensors;
 use crate::num::{Philox, Stream};
 use crate::tensor::{DType, HostTensor};
@@ -398,6 +399,30 @@ fn layers_have_the_codes_of_the_group_that_names_them() {
     ] {
         let error = read(&groups).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn input_activations_that_are_not_followed_are_told() {
+    let read = |inputs: &str| {
+        let found = QuantizationConfig::from_json(&format!(
+            r#"{{"quantization_config":{{"quant_method":"compressed-tensors","config_groups":{{"g":{{"targets":["Linear"],
+            "weights":{{"num_bits":8,"type":"int","symmetric":true,"strategy":"channel"}},"input_activations":{inputs}}}}}}}}}"#
+        ));
+        found.unwrap().unwrap()
+    };
+    let groups = ActivationArgs::Group(32);
+    assert_eq!(read("null").other_inputs(None), None);
+    let by_group = read(&groups.to_json().to_string());
+    assert_eq!(by_group.other_inputs(Some(groups)), None);
+    for run_with in [None, Some(ActivationArgs::Group(64))] {
+        let said = by_group.other_inputs(run_with).unwrap();
+        assert!(said.contains("\"group\""), "{said}");
+    }
+    // What is no scheme that is known is never followed.
+    for run_with in [None, Some(groups)] {
+        let said = read(r#"{"num_bits":4}"#);
+        assert!(said.other_inputs(run_with).is_some());
     }
 }
 

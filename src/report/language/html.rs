@@ -53,6 +53,9 @@ pub(super) fn page(report: &LanguageReport) -> Result<String, PlotError> {
     ));
     if !report.is_complete {
         page.paragraph("INCOMPLETE: it was stopped before everything was measured.");
+        if let Some(error) = &report.error {
+            page.paragraph(&format!("It ended with an error in {error}"));
+        }
     }
     if !report.notes.is_empty() {
         page.list(&report.notes);

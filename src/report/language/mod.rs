@@ -32,6 +32,8 @@ pub struct LanguageReport {
     pub timed: Option<Timed>,
     /// Whether every row has all it was to have.
     pub is_complete: bool,
+    /// The error that ended it before that, with the row it happened in.
+    pub error: Option<String>,
     /// The models; the others are compared with the first.
     pub rows: Vec<LanguageRow>,
     /// What is worth knowing about the whole.

@@ -69,6 +69,7 @@ fn example() -> LanguageReport {
             repeat: 3,
         }),
         is_complete: true,
+        error: None,
         rows: vec![
             row("base", 4_000_000, 24.0, None),
             row("int8", 1_000_000, 24.1, Some(0.001)),

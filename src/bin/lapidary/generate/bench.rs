@@ -15,7 +15,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{bytes, number, plain, print, print_json, table};
 use crate::train;
 
-use super::{LanguageOptions, check_prompt, failure, speed};
+use super::{LanguageOptions, check_prompt, failure, is_language_model, speed};
 
 #[derive(Debug, Args)]
 pub struct BenchOptions {
@@ -73,6 +73,13 @@ pub fn bench(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failu
     };
     // What cannot be read, or has no room for so many tokens, is said before anything is uploaded.
     let mut headers = Vec::new();
+    let is_other = |model: &&PathBuf| model.exists() && !is_language_model(model);
+    if let (2.., Some(other)) = (options.models.len(), options.models.iter().find(is_other)) {
+        return Err(Failure::Usage(format!(
+            "{}: no language model (a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model); networks and language models are measured apart",
+            other.display()
+        )));
+    }
     for model in &options.models {
         let began = Instant::now();
         let found = Headers::read(model).map_err(failure)?;
@@ -87,13 +94,27 @@ pub fn bench(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failu
     let opener = Opener::new(common, &options.device)?;
     let stop = train::stop_on_ctrl_c()?;
     let mut reports = Vec::new();
+    let n_models = options.models.len();
+    let mut ended = Ok(());
     for (model, headers) in options.models.iter().zip(headers) {
-        match one(options, (&opener, model), headers, (timed, &stop))? {
-            None => break,
-            Some(report) => reports.push(report),
+        match one(options, (&opener, model), headers, (timed, &stop)) {
+            Ok(None) => {
+                ended = Err(Failure::Mismatch(format!(
+                    "stopped by Ctrl-C; {} of {n_models} models were measured",
+                    reports.len()
+                )));
+                break;
+            }
+            Ok(Some(report)) => reports.push(report),
+            Err(failure) if n_models == 1 => return Err(failure),
+            // Those that were measured are shown.
+            Err(failure) => {
+                let name = model.display().to_string();
+                ended = Err(failure.in_row((reports.len(), n_models), &name));
+                break;
+            }
         }
     }
-    let n_models = options.models.len();
     match (common.json, &reports[..]) {
         (_, []) => {}
         (true, [report]) if n_models == 1 => print_json(report)?,
@@ -101,13 +122,7 @@ pub fn bench(common: &CommonOptions, options: &BenchOptions) -> Result<(), Failu
         (false, [report]) if n_models == 1 => print(&text(report))?,
         (false, reports) => print(&side_by_side(reports, timed))?,
     }
-    match reports.len() == n_models {
-        true => Ok(()),
-        false => Err(Failure::Mismatch(format!(
-            "stopped by Ctrl-C; {} of {n_models} models were measured",
-            reports.len()
-        ))),
-    }
+    ended
 }
 
 /// One model, on a device of its own; `None` where Ctrl-C ended it.

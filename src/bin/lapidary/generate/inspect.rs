@@ -203,7 +203,7 @@ pub(super) fn described(config: &QuantizationConfig) -> String {
                     true => String::new(),
                     false => format!(" ({read} on a device)"),
                 };
-                format!("{own}{widened}, {:?}", args.granularity)
+                format!("{args}{widened}")
             };
             let kinds: Vec<String> = kinds.iter().map(kind).collect();
             format!("compressed-tensors, {}", kinds.join("; "))

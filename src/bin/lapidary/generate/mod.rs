@@ -20,6 +20,8 @@ use lapidary::engine::Engine;
 use lapidary::generate::{
     GenerateError, Headers, LanguageModel, SessionOptions, Vocabulary, text_of,
 };
+use lapidary::io::compressed_tensors::codes::ActivationArgs;
+use lapidary::io::hf::HfFolder;
 use lapidary::models::llama::{CacheType, Use};
 use lapidary::ops::ActivationPath;
 
@@ -40,6 +42,11 @@ const DEFAULT_CONTEXT: usize = 8192;
 /// How activations meet quantized weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activations(ActivationPath);
+
+impl Activations {
+    /// As they come.
+    pub const FLOAT: Self = Self(ActivationPath::Float);
+}
 
 impl std::fmt::Display for Activations {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -174,6 +181,11 @@ impl LanguageOptions {
         texts: usize,
     ) -> Result<LanguageModel, Failure> {
         let how = self.planned(texts);
+        let run_with = match self.activations.0 {
+            ActivationPath::Int8PerBlock(size) => Some(ActivationArgs::Group(size)),
+            _ => None,
+        };
+        tell_other_inputs(path, run_with, "; --activations says how they are run");
         let model = LanguageModel::open_with(engine, (path, vocabulary), how, self.most());
         let mut model = model.map_err(failure)?;
         model.llama = model.llama.with_activations(self.activations.0);
@@ -192,6 +204,21 @@ impl LanguageOptions {
             n_candidates,
             ..SessionOptions::default()
         }
+    }
+}
+
+/// Says on stderr that a folder's `input_activations` are not what its layers are run with. What cannot be read is said by
+/// whoever reads the weights.
+pub fn tell_other_inputs(path: &Path, run_with: Option<ActivationArgs>, advice: &str) {
+    if !path.is_dir() {
+        return;
+    }
+    let config = HfFolder::new(path).quantization().ok().flatten();
+    if let Some(said) = config.as_ref().and_then(|one| one.other_inputs(run_with)) {
+        eprintln!(
+            "note: {}: the input_activations of its config.json are not followed: {said}{advice}",
+            path.display()
+        );
     }
 }
 

@@ -14,13 +14,17 @@ use lapidary::io::read_text;
 use lapidary::models::llama::CacheType;
 use serde::Serialize;
 
-use crate::options::{CommonOptions, DeviceOption, Failure};
+use crate::options::{CommonOptions, DeviceOption, Failure, given};
 use crate::output::{print, print_json};
 use crate::train;
 
 use super::{Activations, ByteCount, LanguageOptions, Opened, failure, table};
 
 const DEFAULT_WINDOW: usize = 512;
+
+/// What is said of `--max-logits` where no logits wait.
+pub const NO_TABLE: &str =
+    "--max-logits: only for tables of at least two rows, where the base's logits wait on the host";
 
 #[derive(Debug, Args)]
 pub struct PerplexityOptions {
@@ -41,25 +45,17 @@ pub struct PerplexityOptions {
     #[arg(long, value_name = "MODEL", requires = "perplexity")]
     pub base: Option<PathBuf>,
     /// How keys and values are kept: f32, f16 or int8; several of them are rows of a table, and the base has the first.
-    #[arg(
-        long,
-        default_value = "f32",
-        value_delimiter = ',',
-        value_name = "TYPE,.."
-    )]
-    pub kv: Vec<CacheType>,
+    /// f32 unless given.
+    #[arg(long, value_delimiter = ',', value_name = "TYPE,..")]
+    kv: Vec<CacheType>,
     /// Most tokens of a window; by default what the model allows, up to 8192.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
     /// How activations meet quantized weights: float, or int8 in blocks of 32; several of them are rows of a table, and
     /// the base has the first.
-    #[arg(
-        long,
-        default_value = "float",
-        value_delimiter = ',',
-        value_name = "HOW,.."
-    )]
-    pub activations: Vec<Activations>,
+    /// float unless given.
+    #[arg(long, value_delimiter = ',', value_name = "HOW,..")]
+    activations: Vec<Activations>,
     /// Refuse a model whose weights, cache of the whole context and intermediate results need more, before anything is
     /// uploaded: bytes, or a number of K, M or G (1024 of each the one before).
     #[arg(long, value_name = "SIZE")]
@@ -78,6 +74,41 @@ pub struct PerplexityOptions {
 }
 
 impl PerplexityOptions {
+    /// How keys and values are kept, in the order of rows.
+    pub fn caches(&self) -> &[CacheType] {
+        match &self.kv[..] {
+            [] => &[CacheType::F32],
+            given => given,
+        }
+    }
+
+    /// How activations meet weights, in the order of rows.
+    pub fn paths(&self) -> &[Activations] {
+        match &self.activations[..] {
+            [] => &[Activations::FLOAT],
+            given => given,
+        }
+    }
+
+    /// Refuses what would change nothing, because no language model is judged.
+    pub fn refuse(&self) -> Result<(), Failure> {
+        let given = given(&[
+            (self.window.is_some(), "--window"),
+            (self.stride.is_some(), "--stride"),
+            (self.tokens.is_some(), "--tokens"),
+            (!self.kv.is_empty(), "--kv"),
+            (self.context.is_some(), "--context"),
+            (!self.activations.is_empty(), "--activations"),
+            (self.max_memory.is_some(), "--max-memory"),
+        ]);
+        match given {
+            None => Ok(()),
+            Some(flags) => Err(Failure::Usage(format!(
+                "{flags}: only for language models, which --perplexity FILE judges"
+            ))),
+        }
+    }
+
     /// How a language model is run, with the types of a row.
     pub fn language(&self, kv: CacheType, activations: Activations) -> LanguageOptions {
         LanguageOptions {
@@ -190,12 +221,15 @@ pub fn perplexity(
     text: &Path,
     options: &PerplexityOptions,
 ) -> Result<(), Failure> {
-    let (model, kv, activations) = match (models, &options.kv[..], &options.activations[..]) {
+    let (model, kv, activations) = match (models, options.caches(), options.paths()) {
         ([model], [kv], [activations]) if options.repeat.is_none() && options.report.is_none() => {
             (model.as_path(), *kv, *activations)
         }
         _ => return table::run(common, (models, device), text, options),
     };
+    if options.max_logits.is_some() {
+        return Err(Failure::Usage(NO_TABLE.to_owned()));
+    }
     let content = read_text(text).map_err(|error| Failure::Usage(error.to_string()))?;
     let language = options.language(kv, activations);
     let base = match &options.base {

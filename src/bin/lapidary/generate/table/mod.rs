@@ -6,6 +6,7 @@ mod facts;
 mod plan;
 mod show;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,13 @@ struct Found {
     speed: Option<TextSpeed>,
 }
 
+impl Found {
+    /// Whether there is anything to show.
+    const fn is_begun(&self) -> bool {
+        self.speed.is_some() || !self.perplexity.log_probabilities.is_empty()
+    }
+}
+
 pub fn run(
     common: &CommonOptions,
     (models, device): (&[PathBuf], &DeviceOption),
@@ -46,23 +54,42 @@ pub fn run(
     let stop = stop_on_ctrl_c()?;
     let mut found: Vec<Found> = plan.rows.iter().map(|_| Found::default()).collect();
     let measured = plan.measure(&mut found, &stop);
-    let is_stopped = matches!(measured, Err(Stop::Asked));
-    if let Err(Stop::Failed(failure)) = measured {
-        return Err(failure);
-    }
-    let report = plan.report(&found, !is_stopped);
-    if let Some(folder) = &options.report {
-        show::write_report(folder, &report)?;
-    }
-    show::print_report(common, &report)?;
-    match is_stopped {
-        false => Ok(()),
-        true => Err(Failure::Mismatch(format!(
+    let mut error = None;
+    let ended = match measured {
+        Ok(()) => Ok(()),
+        Err(Stop::Asked) => Err(Failure::Mismatch(format!(
             "stopped by Ctrl-C; {} of {} rows are complete",
             plan.complete(&found),
             plan.rows.len()
         ))),
+        // There is nothing to keep.
+        Err(Stop::Failed(failure)) if !found.iter().any(Found::is_begun) => return Err(failure),
+        Err(Stop::Failed(failure)) => {
+            error = Some(failure.to_string());
+            Err(failure)
+        }
+    };
+    let mut report = plan.report(&found, ended.is_ok());
+    report.error = error;
+    // To the terminal first: what cannot be written is no reason to lose it.
+    let printed = show::print_report(common, &report);
+    let kept = match &options.report {
+        Some(folder) => show::write_report(folder, &report),
+        None => Ok(()),
+    };
+    first_of([ended, printed, kept])
+}
+
+/// The first failure; the others are told, for a command ends with one.
+fn first_of(all: [Result<(), Failure>; 3]) -> Result<(), Failure> {
+    let mut failures = all.into_iter().filter_map(Result::err);
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
+    for other in failures {
+        eprintln!("lapidary: {other}");
     }
+    Err(first)
 }
 
 /// Why measuring ended early.
@@ -70,6 +97,18 @@ enum Stop {
     /// By Ctrl-C.
     Asked,
     Failed(Failure),
+}
+
+impl Stop {
+    /// The same, with the row it happened in.
+    fn in_row(self, index: usize, rows: &[Row]) -> Self {
+        match self {
+            Self::Asked => Self::Asked,
+            Self::Failed(failure) => {
+                Self::Failed(failure.in_row((index, rows.len()), &rows[index].facts.name))
+            }
+        }
+    }
 }
 
 impl From<GenerateError> for Stop {
@@ -97,43 +136,58 @@ impl Plan {
     /// Reads the text with every row, part by part.
     fn measure(&self, found: &mut [Found], stop: &AtomicBool) -> Result<(), Stop> {
         if let ([row], [found]) = (&self.rows[..], &mut *found) {
-            return self.alone(row, found, stop);
+            let read = self.alone(row, found, stop);
+            return read.map_err(|stop| stop.in_row(0, &self.rows));
         }
         let parts = self.text.parts(self.vocabulary, self.most_logits);
         let n_parts = parts.len();
         for (part, windows) in parts.into_iter().enumerate() {
             let mut base: Option<BaseLogits> = None;
-            for (index, (row, found)) in self.rows.iter().zip(found.iter_mut()).enumerate() {
-                let opened = self.open(index, stop)?;
-                if part == 0 {
-                    self.time((index, row), &opened, found, stop)?;
-                }
-                let part = match n_parts {
-                    1 => String::new(),
-                    _ => format!(", part {} of {n_parts} of the text", part + 1),
-                };
-                self.say(index, &format!("reading{part}"));
-                let bar = self.bar(&windows);
-                let mut progress = |tokens: usize| bar.inc(tokens as u64);
-                let mut session = self.session(&opened, row)?.stopped_by(stop);
-                match &base {
-                    None => {
-                        let given = (&self.text, windows.clone());
-                        let logits = BaseLogits::read(&mut session, given, &mut progress)?;
-                        found.perplexity.append(logits.perplexity.clone());
-                        base = Some(logits);
-                    }
-                    Some(base) => {
-                        let own =
-                            Divergence::from_base(&mut session, &self.text, base, &mut progress)?;
-                        found.perplexity.append(own.model.clone());
-                        found.against.append(own);
-                    }
-                }
-                bar.finish_and_clear();
-                self.say(index, &told(found));
+            for (index, found) in found.iter_mut().enumerate() {
+                let given = (&windows, [part, n_parts]);
+                let read = self.read((index, found), given, &mut base, stop);
+                read.map_err(|stop| stop.in_row(index, &self.rows))?;
             }
         }
+        Ok(())
+    }
+
+    /// Reads a part of the text with a row. The first makes the base, the others are compared with it.
+    fn read(
+        &self,
+        (index, found): (usize, &mut Found),
+        (windows, [part, n_parts]): (&Range<usize>, [usize; 2]),
+        base: &mut Option<BaseLogits>,
+        stop: &AtomicBool,
+    ) -> Result<(), Stop> {
+        let row = &self.rows[index];
+        let opened = self.open(index, stop)?;
+        if part == 0 {
+            self.time((index, row), &opened, found, stop)?;
+        }
+        let part = match n_parts {
+            1 => String::new(),
+            _ => format!(", part {} of {n_parts} of the text", part + 1),
+        };
+        self.say(index, &format!("reading{part}"));
+        let bar = self.bar(windows);
+        let mut progress = |tokens: usize| bar.inc(tokens as u64);
+        let mut session = self.session(&opened, row)?.stopped_by(stop);
+        match &*base {
+            None => {
+                let given = (&self.text, windows.clone());
+                let logits = BaseLogits::read(&mut session, given, &mut progress)?;
+                found.perplexity.append(logits.perplexity.clone());
+                *base = Some(logits);
+            }
+            Some(base) => {
+                let own = Divergence::from_base(&mut session, &self.text, base, &mut progress)?;
+                found.perplexity.append(own.model.clone());
+                found.against.append(own);
+            }
+        }
+        bar.finish_and_clear();
+        self.say(index, &told(found));
         Ok(())
     }
 
@@ -215,7 +269,7 @@ impl Plan {
     }
 
     /// A bar over the tokens of some windows.
-    fn bar(&self, windows: &std::ops::Range<usize>) -> ProgressBar {
+    fn bar(&self, windows: &Range<usize>) -> ProgressBar {
         let n = self.text.n_read_of(windows.clone());
         ProgressBar::new(n as u64)
     }

@@ -8,7 +8,7 @@ use lapidary::generate::{CutText, GenerateError, Headers, LanguageModel, Windows
 use lapidary::io::{available_memory, file_sha256, read_text};
 use lapidary::report::language::{JudgedText, LanguageReport, LanguageRow, Timed};
 
-use crate::generate::perplexity::same_tokens;
+use crate::generate::perplexity::{NO_TABLE, same_tokens};
 use crate::generate::{ByteCount, LanguageOptions, PerplexityOptions, failure, is_language_model};
 use crate::models::Opener;
 use crate::options::{CommonOptions, DeviceOption, Failure};
@@ -91,6 +91,9 @@ impl Plan {
         }
         let windows = options.windows(context);
         let cut = CutText::new(tokens, windows, context).map_err(failure)?;
+        if let ([_], Some(_)) = (&ways[..], options.max_logits) {
+            return Err(Failure::Usage(NO_TABLE.to_owned()));
+        }
         let most_logits = most_logits(&cut, vocabulary, (ways.len(), options))?;
 
         let opener = Opener::new(common, device)?;
@@ -109,10 +112,10 @@ impl Plan {
             let mut facts = facts_of[file].clone();
             facts.kv = language.kv.to_string();
             facts.activations = language.activations.to_string();
-            if options.kv.len() > 1 {
+            if options.caches().len() > 1 {
                 facts.name += &format!(", kv {}", facts.kv);
             }
-            if options.activations.len() > 1 {
+            if options.paths().len() > 1 {
                 facts.name += &format!(", activations {}", facts.activations);
             }
             Row {
@@ -160,6 +163,7 @@ impl Plan {
             text: self.judged.clone(),
             timed: self.timed,
             is_complete: false,
+            error: None,
             rows: self.rows.iter().map(|row| row.facts.clone()).collect(),
             notes: Vec::new(),
         }
@@ -180,8 +184,8 @@ fn ways<'a>(
         }
     }
     for (flag, twice) in [
-        ("--kv", repeated(&options.kv)),
-        ("--activations", repeated(&options.activations)),
+        ("--kv", repeated(options.caches())),
+        ("--activations", repeated(options.paths())),
     ] {
         if let Some(twice) = twice {
             return Err(Failure::Usage(format!("{flag}: {twice} is there twice")));
@@ -189,16 +193,16 @@ fn ways<'a>(
     }
     let mut all: Vec<(&Path, LanguageOptions)> = Vec::new();
     for model in models {
-        for &kv in &options.kv {
-            for &activations in &options.activations {
+        for &kv in options.caches() {
+            for &activations in options.paths() {
                 all.push((model, options.language(kv, activations)));
             }
         }
     }
     let (Some(base), Some(&kv), Some(&activations)) = (
         &options.base,
-        options.kv.first(),
-        options.activations.first(),
+        options.caches().first(),
+        options.paths().first(),
     ) else {
         return Ok(all);
     };

@@ -9,8 +9,9 @@ use lapidary::report::plot::PlotError;
 use serde::Serialize;
 
 use crate::bench::{OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE};
-use crate::options::{CommonOptions, Failure, can_be_written};
+use crate::options::{CommonOptions, Failure};
 use crate::output::{bytes, number, number_of, plain, print, print_json, table};
+use crate::target::{self, ReportOf};
 use crate::train::{usage, write};
 
 use super::plan::is_same;
@@ -37,7 +38,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// Refuses a folder that cannot be written, or is one of the models, before all work.
+/// Refuses a folder that holds something else, cannot be written, or is one of the models, before all work.
 pub fn check<'a>(
     folder: &Path,
     mut models: impl Iterator<Item = &'a PathBuf>,
@@ -48,15 +49,12 @@ pub fn check<'a>(
             folder.display()
         )));
     }
-    create_folder(folder).map_err(usage)?;
-    for name in [OUTCOMES_FILE, PAGE_FILE, PICTURE_FILE] {
-        can_be_written(&folder.join(name))?;
-    }
-    Ok(())
+    target::for_report(folder, ReportOf::LanguageModels)
 }
 
 /// Writes numbers, page and picture.
 pub fn write_report(folder: &Path, report: &LanguageReport) -> Result<(), Failure> {
+    create_folder(folder).map_err(usage)?;
     let text = serde_json::to_string_pretty(&Numbers::new(report)).map_err(usage)?;
     write(&folder.join(OUTCOMES_FILE), &(text + "\n"))?;
     write(&folder.join(PAGE_FILE), &report.to_html().map_err(usage)?)?;
@@ -124,6 +122,7 @@ fn text(report: &LanguageReport) -> String {
     lines.extend(report.notes.iter().map(|note| plain(note)));
     if !report.is_complete {
         lines.push("incomplete: stopped before everything was measured".to_owned());
+        lines.extend(report.error.as_deref().map(plain));
     }
     lines.join("\n")
 }
