@@ -81,7 +81,7 @@ pub fn for_report(folder: &Path, of: ReportOf) -> Result<(), Failure> {
         ));
     }
     if holds(&OUTCOMES_FILE) {
-        let text = read_text(&folder.join(OUTCOMES_FILE)).map_err(usage)?;
+        let text = read_text(folder.join(OUTCOMES_FILE)).map_err(usage)?;
         match (ReportOf::read(&text), of) {
             (Some(found), _) if found == of => {}
             (Some(ReportOf::Networks), _) => {

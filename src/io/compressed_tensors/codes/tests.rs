@@ -320,7 +320,7 @@ fn zero_points_of_symmetric_codes_are_the_middle() {
         let zeros = asymmetric.zeros().unwrap();
         assert_eq!(name, "w.weight_zero_point");
         assert_eq!(
-            (i32::from(zeros[*index]), *index),
+            (zeros[*index], *index),
             (*value, zeros.iter().position(|&zero| zero != 0).unwrap())
         );
         let at = parts
