@@ -247,20 +247,7 @@ impl Bert {
         (weights, quantization): (&Shards, Option<&QuantizationConfig>),
     ) -> Result<Self, ModelError> {
         let &EncoderConfig { width, context, .. } = config;
-        let layer_of = |name: &str| -> Option<usize> {
-            let name = name.strip_prefix("bert.").unwrap_or(name);
-            let (layer, _) = name.strip_prefix("encoder.layer.")?.split_once('.')?;
-            layer.parse().ok()
-        };
-        let last = weights.names().filter_map(layer_of).max();
-        let found = last.map_or(0, |last| last.saturating_add(1));
-        if found != config.n_layers {
-            return Err(ModelError::OtherLayers {
-                folder: weights.folder().to_owned(),
-                found,
-                expected: config.n_layers,
-            });
-        }
+        check_layers(config, weights)?;
         let put = |recording: &mut Recording,
                    name: &str,
                    shape: &[usize]|
@@ -541,6 +528,65 @@ pub fn bert_tensor(
     finite_f32(weights.folder(), &name, &tensor, shape)
 }
 
+/// Whether an encoder's sizes are those of the tensors in its file, none of them in codes: as many layers, and
+/// embeddings and linear weights of the shapes that the sizes call for. Only headers are looked at.
+///
+/// # Errors
+/// [`ModelError`] naming the folder for another number of layers, and the tensor that is missing or has another shape.
+pub fn check_bert_sizes(config: &EncoderConfig, weights: &Shards) -> Result<(), ModelError> {
+    check_layers(config, weights)?;
+    let check = |name: &str, expected: [usize; 2]| {
+        let name = stored_name(weights, name);
+        let (entry, _) = weights.tensor_bytes(&name)?;
+        if entry.shape == expected {
+            return Ok(());
+        }
+        Err(ModelError::OtherShape {
+            file: weights.folder().to_owned(),
+            name,
+            found: entry.shape.clone(),
+            expected: expected.to_vec(),
+        })
+    };
+    let width = config.width;
+    check(
+        "embeddings.word_embeddings.weight",
+        [config.vocabulary, width],
+    )?;
+    check(
+        "embeddings.position_embeddings.weight",
+        [config.context, width],
+    )?;
+    for layer in 0..config.n_layers {
+        for which in BertLinear::ALL {
+            check(
+                &format!("{}.weight", which.name(layer)),
+                which.shape(config),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the last layer with a tensor is the last of the configuration.
+fn check_layers(config: &EncoderConfig, weights: &Shards) -> Result<(), ModelError> {
+    let layer_of = |name: &str| -> Option<usize> {
+        let name = name.strip_prefix("bert.").unwrap_or(name);
+        let (layer, _) = name.strip_prefix("encoder.layer.")?.split_once('.')?;
+        layer.parse().ok()
+    };
+    let last = weights.names().filter_map(layer_of).max();
+    let found = last.map_or(0, |last| last.saturating_add(1));
+    if found == config.n_layers {
+        return Ok(());
+    }
+    Err(ModelError::OtherLayers {
+        folder: weights.folder().to_owned(),
+        found,
+        expected: config.n_layers,
+    })
+}
+
 /// The first row of a table of any number of rows.
 fn first_row(weights: &Shards, name: &str, width: usize) -> Result<HostTensor, ModelError> {
     let rows = match weights.tensor(&stored_name(weights, name))?.shape() {
@@ -587,8 +633,7 @@ fn coded(
 /// The name that a tensor has in a file: some have `bert.` before it.
 pub(crate) fn stored_name(weights: &Shards, name: &str) -> String {
     let prefixed = format!("bert.{name}");
-    let has = |wanted: &str| weights.names().any(|one| one == wanted);
-    if !has(name) && has(&prefixed) {
+    if !weights.has(name) && weights.has(&prefixed) {
         return prefixed;
     }
     name.to_owned()

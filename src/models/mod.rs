@@ -32,7 +32,7 @@ mod summary;
 mod transfer;
 
 pub(crate) use bert::stored_name as bert_stored_name;
-pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor};
+pub use bert::{Bert, BertLinear, BertWeight, LayerPass, Sequences, bert_tensor, check_bert_sizes};
 pub use cnn::cnn;
 pub use decoder::{DecoderSizes, SelfAttention, decoder};
 pub use described::described;

@@ -31,7 +31,7 @@ const CONTEXT: usize = 12;
 const EPSILON: f64 = 1e-12;
 
 /// A folder with a small encoder without training.
-fn folder(name: &str) -> PathBuf {
+pub fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).expect("a scratch folder");
@@ -117,7 +117,7 @@ fn embed(engine: &dyn Engine, folder: &EncoderFolder, sentences: &[Vec<u32>]) ->
         .expect("runs")
 }
 
-const TEXTS: [&str; 5] = [
+pub const TEXTS: [&str; 5] = [
     "stone",
     "light cuts glass",
     "stone cuts glass and light cuts stone",
@@ -345,7 +345,7 @@ fn command(arguments: &[&str]) -> Output {
     lapidary(&[&["embed"], arguments].concat())
 }
 
-fn lapidary(arguments: &[&str]) -> Output {
+pub fn lapidary(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lapidary"))
         .args(arguments)
         .args(["--device", "llvmpipe"])
@@ -357,7 +357,7 @@ fn lapidary(arguments: &[&str]) -> Output {
         .expect("the command starts")
 }
 
-fn said(output: &Output) -> String {
+pub fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

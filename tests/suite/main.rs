@@ -5,6 +5,7 @@
 
 mod attention;
 mod bert;
+mod bert_refusals;
 mod cli;
 mod cli_config;
 mod cli_decoder;

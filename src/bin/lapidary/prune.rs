@@ -19,7 +19,7 @@ use lapidary::num::optim::{Convention, Optimizer};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::generate::{CalibrationOptions, Compressing, is_language_model};
+use crate::generate::{self, CalibrationOptions, Compressing, is_language_model};
 use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{number, print, print_json, table};
@@ -146,7 +146,7 @@ pub struct PruneCommand {
     /// How pruned weights are stored.
     #[arg(long, value_enum, default_value = "f32")]
     values: ValuesName,
-    /// Samples of the training set, or windows of --calibration, that judge weights.
+    /// Samples of the training set, or windows or lines of --calibration, that judge weights.
     #[arg(long, default_value_t = 512, value_name = "N")]
     samples: usize,
     #[command(flatten)]
@@ -227,13 +227,12 @@ impl PruneCommand {
         }
     }
 
-    /// A language model with zeros.
+    /// A language model or an encoder with zeros.
     fn language_model(&self, common: &CommonOptions) -> Result<(), Failure> {
         let refuse = |reason: String| {
             let input = self.input.display();
-            Err(Failure::Usage(format!(
-                "{input}: a language model, {reason}"
-            )))
+            let kind = generate::kind(&self.input);
+            Err(Failure::Usage(format!("{input}: {kind}, {reason}")))
         };
         for (is_given, flag) in [
             (self.structured, "--structured"),
@@ -245,7 +244,10 @@ impl PruneCommand {
             ),
             (
                 self.checkpoint.is_some(),
-                "--checkpoint: what is done is in OUT.partial",
+                match generate::is_encoder(&self.input) {
+                    true => "--checkpoint: it is compressed as a whole",
+                    false => "--checkpoint: what is done is in OUT.partial",
+                },
             ),
         ] {
             if is_given {

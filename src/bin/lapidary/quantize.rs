@@ -15,7 +15,7 @@ use lapidary::num::optim::{Convention, Optimizer};
 use serde::Serialize;
 
 use crate::config::Settings;
-use crate::generate::{CalibrationOptions, Compressing, is_language_model};
+use crate::generate::{self, CalibrationOptions, Compressing, is_language_model};
 use crate::made::Making;
 use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{bytes, number, print, print_json, table};
@@ -55,7 +55,8 @@ enum OrderName {
     lapidary quantize model.gguf model-mixed --bits 4.5 --calibration text.txt --samples 64\n  \
     lapidary quantize model-folder model-int8 --scheme int8-channel --keep '*.down_proj.weight'")]
 pub struct QuantizeCommand {
-    /// A folder of a model, a file of `train --out`, or a language model: a GGUF file or a folder of Hugging Face's.
+    /// A folder of a model, a file of `train --out`, a language model (a GGUF file or a folder of Hugging Face's), or a
+    /// folder of an encoder.
     #[arg(value_name = "MODEL")]
     input: PathBuf,
     /// Folder to write; of a GGUF file also a name that ends in .gguf.
@@ -71,7 +72,7 @@ pub struct QuantizeCommand {
     #[arg(long, value_name = "BITS", value_parser = mean_bits)]
     bits: Option<f64>,
     /// How codes are found: nearest, gptq, awq, hqq or smoothquant; gptq by default, nearest for nf4, log8 and log4 and
-    /// for language models without --calibration.
+    /// for language models and encoders without --calibration.
     #[arg(long, value_name = "NAME", value_parser = method)]
     method: Option<Method>,
     /// With gptq: the order in which columns are rounded.
@@ -80,7 +81,7 @@ pub struct QuantizeCommand {
     /// With gptq: added to the diagonal of the Hessian, as a share of its mean.
     #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = damping)]
     damping: f64,
-    /// Samples of the training set, or windows of --calibration, that calibrate.
+    /// Samples of the training set, or windows or lines of --calibration, that calibrate.
     #[arg(
         long,
         visible_alias = "samples",
@@ -199,12 +200,13 @@ impl QuantizeCommand {
         }
     }
 
-    /// A language model in fewer bits.
+    /// A language model or an encoder in fewer bits.
     fn language_model(&self, common: &CommonOptions) -> Result<(), Failure> {
+        let kind = generate::kind(&self.input);
         let refuse = |flag: &str| {
             let input = self.input.display();
             Err(Failure::Usage(format!(
-                "{input}: a language model, for which there is no {flag}"
+                "{input}: {kind}, for which there is no {flag}"
             )))
         };
         if self.qat_epochs > 0 {
@@ -214,19 +216,26 @@ impl QuantizeCommand {
             return refuse("--bias-correction");
         }
         if self.checkpoint.is_some() {
-            return refuse("--checkpoint: what is done is in OUT.partial");
+            return refuse(match generate::is_encoder(&self.input) {
+                true => "--checkpoint: it is compressed as a whole",
+                false => "--checkpoint: what is done is in OUT.partial",
+            });
         }
         let settings = settings(self);
         let Some(&linear) = settings.scheme.as_linear() else {
             return Err(Failure::Usage(format!(
-                "--scheme {} for a language model; allowed: int8, int6, int4, int3 and int2, which its files hold as codes",
+                "--scheme {} for {kind}; allowed: int8, int6, int4, int3 and int2, which its files hold as codes",
                 settings.scheme
             )));
         };
         if let ActivationScheme::Static(_) = settings.scheme.activations {
             let given = settings.scheme.activations;
+            let allowed = match generate::is_encoder(&self.input) {
+                true => "float",
+                false => "float, int8, int8-g32, int8-g64",
+            };
             return Err(Failure::Usage(format!(
-                "--activations {given} for a language model; allowed: float, int8, int8-g32, int8-g64"
+                "--activations {given} for {kind}; allowed: {allowed}"
             )));
         }
         let usual = match self.calibration.text() {

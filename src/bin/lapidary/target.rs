@@ -1,5 +1,5 @@
 //! Where a command may write, known before anything that takes time. A model goes into a new folder, an empty one, or one
-//! that holds a model of ours, which is replaced. Nothing goes into the place of what is read.
+//! that holds a model of ours, which is replaced; a language model or an encoder goes into a new one. Nothing goes into the place of what is read.
 
 use std::path::Path;
 
@@ -109,6 +109,19 @@ pub fn for_report(folder: &Path, of: ReportOf) -> Result<(), Failure> {
         can_be_written(&folder.join(name))?;
     }
     Ok(())
+}
+
+/// Refuses a name that is there already, also as an empty folder, that is an input, or that cannot be written:
+/// compressed language models and encoders replace nothing.
+pub fn is_new(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
+    apart(out, inputs)?;
+    if out.symlink_metadata().is_ok() {
+        return Err(Failure::Usage(format!(
+            "output = {}, which is there already; allowed: a name that is not there",
+            out.display()
+        )));
+    }
+    check_writable(out, CONFIG_FILE).map_err(usage)
 }
 
 /// Whether there is anything in a folder but what a killed writer left.

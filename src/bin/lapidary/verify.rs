@@ -154,10 +154,15 @@ pub fn run(common: &CommonOptions, options: &VerifyOptions) -> Result<(), Failur
         let against = options.against.as_deref();
         if let Some(model) = models.iter().find(|path| generate::is_language_model(path)) {
             let Some(base) = against else {
+                let by = match generate::is_encoder(model) {
+                    true => "`lapidary embed MODEL TEXT --verify`",
+                    false => "--against-cpu",
+                };
                 return Err(Failure::Usage(format!(
-                    "{}: a language model; --against-cpu compares its operations with the CPU reference, --against what it \
-                     was made of with what it holds",
-                    model.display()
+                    "{}: {}; {by} compares its operations with the CPU reference, --against what it was made of with what it \
+                     holds",
+                    model.display(),
+                    generate::kind(model)
                 )));
             };
             return verify_model::made_again(common, &models, (&options.device, base));

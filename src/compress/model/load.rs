@@ -77,10 +77,7 @@ impl Model {
                 .filter(|_| spec.role == Role::Parameter && spec.name.ends_with(".weight"))
             {
                 None => Stored::Float(load_tensor(&file, &spec)?),
-                Some(one) => read(&file, &spec, one).map_err(|reason| ModelFileError::Weight {
-                    file: path.clone(),
-                    reason,
-                })?,
+                Some(one) => read((&file, &path), &spec, one)?,
             };
             tensors.push((spec.name, stored));
         }
@@ -144,26 +141,34 @@ fn inputs(config: &Config) -> Result<Standardization, ModelFileError> {
 }
 
 /// One weight as its configuration says.
-fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result<Stored, String> {
+fn read(
+    (file, config): (&SafetensorsFile, &Path),
+    spec: &TensorSpec,
+    one: &WeightConfig,
+) -> Result<Stored, ModelFileError> {
+    let refuse = |reason: String| ModelFileError::Weight {
+        file: config.to_owned(),
+        reason,
+    };
     let layer = layer_of(&spec.name);
     if one.shape != spec.shape {
-        return Err(format!(
+        return Err(refuse(format!(
             "weights.{layer}.shape is {:?}, the network needs {:?}",
             one.shape, spec.shape
-        ));
+        )));
     }
     let path = format!("weights.{layer}.weights");
     let args = match &one.weights {
         None => None,
         Some(value) => {
-            Some(WeightArgs::from_json(&path, value).map_err(|error| error.to_string())?)
+            Some(WeightArgs::from_json(&path, value).map_err(|error| refuse(error.to_string()))?)
         }
     };
     let activations = match &one.input_activations {
         None => None,
         Some(value) => {
             ActivationArgs::from_json(&format!("weights.{layer}.input_activations"), value)
-                .map_err(|error| error.to_string())?
+                .map_err(|error| refuse(error.to_string()))?
         }
     };
     let activations = match activations {
@@ -176,16 +181,20 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
     };
     let shape = one.shape.clone();
     if let (storage::LAPIDARY_LEVELS, Some(levels)) = (one.storage.as_str(), &one.levels) {
-        let matrix = storage::read_levels(file, layer, (&shape, levels))?;
+        let (table, granularity) = levels
+            .parsed()
+            .map_err(|reason| refuse(format!("weight {layer}: {reason}")))?;
+        let matrix = storage::read_levels(file, layer, (&shape, table, granularity))?;
         return Ok(Stored::Levels { shape, matrix });
     }
     match (one.storage.as_str(), args, one.layout) {
         ("pack-quantized" | "int-quantized" | storage::LAPIDARY_SPREAD, Some(args), None) => {
-            let matrix = read_codes_file(file, layer, &args).map_err(|error| error.to_string())?;
+            let matrix = read_codes_file(file, layer, &args)?;
             let found = [matrix.n(), matrix.k()];
             if found != super::matrix_shape(&shape) {
-                return Err(format!(
-                    "weight {layer} has codes {found:?}, the network needs {shape:?}"
+                return Err(storage::wrong(
+                    file,
+                    format!("weight {layer} has codes {found:?}, the network needs {shape:?}"),
                 ));
             }
             Ok(Stored::Quantized {
@@ -196,20 +205,23 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
         }
         ("sparse-24-bitmask" | "sparse-bitmask" | storage::LAPIDARY_SPARSE, args, Some(layout)) => {
             if let Activations::Int8Static(_) = activations {
-                return Err(format!(
+                return Err(refuse(format!(
                     "weights.{layer}.input_activations is static; no kernel multiplies pruned weights in integers"
-                ));
+                )));
             }
             let values = match (args, one.values.as_deref()) {
                 (Some(args), None) => Ok(args),
                 (None, Some("f32")) => Err(false),
                 (None, Some("f16")) => Err(true),
                 _ => {
-                    return Err(format!(
+                    return Err(refuse(format!(
                         "weights.{layer}: expected either weights, or values that are f32 or f16"
-                    ));
+                    )));
                 }
             };
+            let layout = layout
+                .sparse()
+                .map_err(|reason| refuse(format!("weight {layer}: {reason}")))?;
             let matrix = storage::read_sparse(file, layer, (&shape, layout), values)?;
             Ok(Stored::Sparse {
                 shape,
@@ -217,10 +229,10 @@ fn read(file: &SafetensorsFile, spec: &TensorSpec, one: &WeightConfig) -> Result
                 activations,
             })
         }
-        (other, ..) => Err(format!(
+        (other, ..) => Err(refuse(format!(
             "weights.{layer}.storage is {:?}; allowed: pack-quantized, int-quantized and lapidary-spread with \
              weights, sparse-24-bitmask, sparse-bitmask and lapidary-sparse with a layout, lapidary-levels with levels",
             crate::io::safetensors::shown(other)
-        )),
+        ))),
     }
 }

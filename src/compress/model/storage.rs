@@ -69,7 +69,7 @@ impl Levels {
         }
     }
 
-    fn parsed(&self) -> Result<(Codebook, Granularity), String> {
+    pub(super) fn parsed(&self) -> Result<(Codebook, Granularity), String> {
         let mut tables = Codebook::ALL.into_iter();
         let table = tables.find(|one| one.to_string() == self.table);
         let granularity = match (self.strategy.as_str(), self.group_size) {
@@ -134,7 +134,7 @@ impl Layout {
         }
     }
 
-    fn sparse(self) -> Result<SparseLayout, String> {
+    pub(super) fn sparse(self) -> Result<SparseLayout, String> {
         match self {
             Self::Nm { n, m, vector } => NmPattern::new(n, m, vector)
                 .map(SparseLayout::Nm)
@@ -279,80 +279,83 @@ fn places(matrix: &SparseMatrix) -> Vec<(&'static str, &[u32])> {
     }
 }
 
+/// What is wrong with the tensors of a file.
+pub(super) fn wrong(file: &SafetensorsFile, reason: impl ToString) -> ModelFileError {
+    ModelFileError::Weight {
+        file: file.path().to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
 /// Reads the scale of a layer's inputs that was found beforehand.
 ///
 /// # Errors
-/// What is wrong, with the tensor's name.
-pub(super) fn read_input_scale(file: &SafetensorsFile, layer: &str) -> Result<StaticScale, String> {
+/// [`ModelFileError`] naming the file of the tensors and the one that is missing or wrong.
+pub(super) fn read_input_scale(
+    file: &SafetensorsFile,
+    layer: &str,
+) -> Result<StaticScale, ModelFileError> {
     let name = format!("{layer}.{INPUT_SCALE}");
-    let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+    let tensor = file.tensor(&name)?;
     let scale = match tensor.to_f32() {
         Ok(values) if tensor.dtype() == DType::F32 && tensor.shape() == [1] => values[0],
         Ok(_) | Err(_) => {
-            return Err(format!(
-                "tensor {name} is {} {:?}; expected f32 [1]",
-                tensor.dtype(),
-                tensor.shape()
-            ));
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            let reason = format!("tensor {name} is {dtype} {shape:?}; expected f32 [1]");
+            return Err(wrong(file, reason));
         }
     };
-    StaticScale::new(&name, scale).map_err(|error| error.to_string())
+    StaticScale::new(&name, scale).map_err(|error| wrong(file, error))
 }
 
 /// Reads the codes of levels of a weight of `shape`.
 ///
 /// # Errors
-/// What is wrong, with the tensor's name.
+/// [`ModelFileError`] naming the file of the tensors and the one that is missing or wrong.
 pub(super) fn read_levels(
     file: &SafetensorsFile,
     layer: &str,
-    (shape, levels): (&[usize], &Levels),
-) -> Result<CodebookMatrix, String> {
-    let (table, granularity) = levels
-        .parsed()
-        .map_err(|reason| format!("weight {layer}: {reason}"))?;
-    let part = |part: &str, dtype: DType| -> Result<HostTensor, String> {
+    (shape, table, granularity): (&[usize], Codebook, Granularity),
+) -> Result<CodebookMatrix, ModelFileError> {
+    let part = |part: &str, dtype: DType| -> Result<HostTensor, ModelFileError> {
         let name = format!("{layer}.{part}");
-        let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+        let tensor = file.tensor(&name)?;
         if tensor.dtype() == dtype {
             return Ok(tensor);
         }
         let found = tensor.dtype();
-        Err(format!("tensor {name} is {found}; expected {dtype}"))
+        let reason = format!("tensor {name} is {found}; expected {dtype}");
+        Err(wrong(file, reason))
     };
     let codes = part("level_codes", DType::U8)?;
     let scales = part("level_scale", DType::F32)?;
-    let scales = scales.to_f32().map_err(|error| error.to_string())?;
+    let scales = scales.to_f32().map_err(|error| wrong(file, error))?;
     let extents = matrix_shape(shape);
     CodebookMatrix::from_packed(layer, table, granularity, extents, codes.bytes(), scales)
-        .map_err(|error| error.to_string())
+        .map_err(|error| wrong(file, error))
 }
 
 /// Reads a pruned weight of `shape`; `values` are the arguments of its codes, or whether its floats are f16.
 ///
 /// # Errors
-/// What is wrong, with the tensor's name.
+/// [`ModelFileError`] naming the file of the tensors and the one that is missing or wrong.
 pub(super) fn read_sparse(
     file: &SafetensorsFile,
     layer: &str,
-    (shape, layout): (&[usize], Layout),
+    (shape, layout): (&[usize], SparseLayout),
     values: Result<WeightArgs, bool>,
-) -> Result<SparseMatrix, String> {
+) -> Result<SparseMatrix, ModelFileError> {
     let [n, k] = matrix_shape(shape);
-    let layout = layout
-        .sparse()
-        .map_err(|reason| format!("weight {layer}: {reason}"))?;
     let args = match values {
         Ok(args) => args,
         Err(is_f16) => {
-            let dense = read_bitmask_file(file, layer).map_err(|error| error.to_string())?;
+            let dense = read_bitmask_file(file, layer)?;
             if dense.shape() != [n, k] {
-                return Err(format!(
-                    "weight {layer} is {:?}, expected [{n}, {k}]",
-                    dense.shape()
-                ));
+                let found = dense.shape();
+                let reason = format!("weight {layer} is {found:?}, expected [{n}, {k}]");
+                return Err(wrong(file, reason));
             }
-            let weights = dense.to_f32().map_err(|error| error.to_string())?;
+            let weights = dense.to_f32().map_err(|error| wrong(file, error))?;
             let dense = Dense {
                 name: layer,
                 n,
@@ -365,16 +368,17 @@ pub(super) fn read_sparse(
                 ValueFormat::F32
             };
             return SparseMatrix::compress(&dense, layout, format)
-                .map_err(|error| error.to_string());
+                .map_err(|error| wrong(file, error));
         }
     };
     let codes = read_codes_file(file, &format!("{layer}.sparse"), &args);
-    let values = Values::Quantized(codes.map_err(|error| error.to_string())?);
-    let words = |part: &str| -> Result<Vec<u32>, String> {
+    let values = Values::Quantized(codes?);
+    let words = |part: &str| -> Result<Vec<u32>, ModelFileError> {
         let name = format!("{layer}.sparse_{part}");
-        let tensor = file.tensor(&name).map_err(|error| error.to_string())?;
+        let tensor = file.tensor(&name)?;
         if tensor.dtype() != DType::U32 {
-            return Err(format!("tensor {name} is {}; expected u32", tensor.dtype()));
+            let reason = format!("tensor {name} is {}; expected u32", tensor.dtype());
+            return Err(wrong(file, reason));
         }
         Ok(tensor.words())
     };
@@ -415,5 +419,5 @@ pub(super) fn read_sparse(
         )
         .map(SparseMatrix::Delta),
     };
-    made.map_err(|error| error.to_string())
+    made.map_err(|error| wrong(file, error))
 }

@@ -6,12 +6,14 @@ use crate::compress::quantize::{
     Hqq, Linear, LogRounding, LogWidth, Width, hqq, logarithmic, nf4, round_to_nearest,
 };
 use crate::data::StandardizeBy;
+use crate::io::safetensors::{SafetensorsFile, write_safetensors};
 use crate::models::Layer;
 use crate::num::{
     BlockShape, DeltaBits, Dense, Granularity, NmPattern, Scheme, SparseLayout, SparseMatrix,
     StaticScale, ValueFormat, quantize,
 };
 use crate::ops::nn::Curve;
+use crate::tensor::HostTensor;
 
 /// 32-16-8-4, its first weight 2:4.
 fn model() -> Model {
@@ -33,7 +35,7 @@ fn model() -> Model {
         .enumerate()
         .map(|(at, &w)| if at % 4 < 2 { w } else { 0.0 })
         .collect();
-    values[0].1 = crate::tensor::HostTensor::from_f32(vec![16, 32], &kept).unwrap();
+    values[0].1 = HostTensor::from_f32(vec![16, 32], &kept).unwrap();
     let inputs =
         Standardization::from_parts(StandardizeBy::Whole, vec![0.25], vec![0.5], 32).unwrap();
     Model::new(network, inputs, values).unwrap()
@@ -395,4 +397,48 @@ fn tensors_of_another_shape_or_name_are_refused() {
         text.contains("there is no tensor 6.weight; the network has 1.weight, "),
         "{text}"
     );
+}
+
+#[test]
+fn a_scale_of_inputs_that_is_wrong_is_in_the_file_of_the_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m");
+    let mut model = model();
+    let scale = StaticScale::new("1.input_scale", 0.03).unwrap();
+    let one = quantized(
+        &model,
+        "1.weight",
+        &Scheme::int8_channel(),
+        Activations::Int8Static(scale),
+    );
+    model.set("1.weight", one).unwrap();
+    model.save(&path, &BTreeMap::new()).unwrap();
+    let weights = path.join(MODEL_FILE);
+    let file = SafetensorsFile::open(&weights).unwrap();
+    let names = file.tensors().iter().map(|one| one.name.clone());
+    let good: Vec<_> = names
+        .map(|name| (name.clone(), file.tensor(&name).unwrap()))
+        .collect();
+    drop(file);
+    let float = |values: &[f32]| HostTensor::from_f32(vec![values.len()], values).unwrap();
+    for (wrong, message) in [
+        (Some(float(&[-1.0])), "1.input_scale: a scale of -1"),
+        (Some(float(&[f32::NAN])), "1.input_scale: a scale of NaN"),
+        (
+            Some(float(&[1.0, 2.0])),
+            "tensor 1.input_scale is f32 [2]; expected f32 [1]",
+        ),
+        (None, "1.input_scale"),
+    ] {
+        let mut tensors = good.clone();
+        let at = tensors.iter().position(|(name, _)| name == "1.input_scale");
+        match wrong {
+            Some(wrong) => tensors[at.unwrap()].1 = wrong,
+            None => drop(tensors.remove(at.unwrap())),
+        }
+        write_safetensors(&weights, &tensors, &BTreeMap::new()).unwrap();
+        let text = Model::load(&path).unwrap_err().to_string();
+        assert!(text.starts_with(&weights.display().to_string()), "{text}");
+        assert!(text.contains(message), "{text}");
+    }
 }

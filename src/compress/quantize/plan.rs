@@ -198,13 +198,22 @@ fn code_bytes([n, k]: [usize; 2], linear: &Linear, zeros: Option<Width>) -> u64 
     let is_packed = linear.width != Width::Int8;
     // A word holds codes of a row, or zero points of a column.
     let packed = |width: Width, extent: u64, by: u64| match is_packed {
-        true => 4 * extent.div_ceil(width.per_word() as u64) * by,
+        true => extent
+            .div_ceil(width.per_word() as u64)
+            .saturating_mul(by)
+            .saturating_mul(4),
         false => extent.saturating_mul(by),
     };
     let zeros = zeros.map_or(0, |width| packed(width, scale_rows, groups));
-    let scales = scale_rows * groups * u64::from(linear.scale_type.bits()) / 8;
+    let scales = scale_rows
+        .saturating_mul(groups)
+        .saturating_mul(u64::from(linear.scale_type.bits() / 8));
     let extents = if is_packed { 16 } else { 0 };
-    packed(linear.width, k, rows) + scales + zeros + extents
+    [scales, zeros, extents]
+        .iter()
+        .fold(packed(linear.width, k, rows), |sum, &part| {
+            sum.saturating_add(part)
+        })
 }
 
 /// Whether a name matches a pattern: `*` stands for any characters, also none, `?` for one; everything else
@@ -404,6 +413,24 @@ mod tests {
             k: 8,
         };
         assert!(plan(&[empty], &INT4, &[], Misfit::Int8).is_err());
+    }
+
+    #[test]
+    fn bytes_of_extents_past_what_can_be_numbered_are_the_most() {
+        let large = Layer {
+            name: "w",
+            n: 1 << 62,
+            k: 1 << 62,
+        };
+        let int8 = Linear::symmetric(Width::Int8, Granularity::Group(32));
+        for scheme in [
+            INT4,
+            int8,
+            Linear::asymmetric(Width::Int3, Granularity::Channel),
+        ] {
+            let planned = plan(&[large], &scheme, &[], Misfit::Error).unwrap();
+            assert_eq!(planned[0].bytes, u64::MAX, "{scheme}");
+        }
     }
 
     #[test]

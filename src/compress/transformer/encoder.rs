@@ -21,8 +21,8 @@ use crate::io::hf::{EncoderConfig, HfError, Shards};
 use crate::io::safetensors::write_safetensors;
 use crate::io::{atomic, file_sha256};
 use crate::kernels::sparse::Route;
-use crate::models::{BertLinear, ModelError, bert_stored_name};
-use crate::tensor::HostTensor;
+use crate::models::{BertLinear, ModelError, bert_stored_name, check_bert_sizes};
+use crate::tensor::{DType, HostTensor};
 
 use super::decoder::{
     Change, Coded, DecoderWeight, Fate, LinearLog, MemoryPlan, Pruning, Tensors, code_tensors,
@@ -55,16 +55,18 @@ pub struct EncoderFiles {
     pub logs: Vec<LinearLog>,
 }
 
-/// What would become of each linear weight, and the memory that takes.
+/// What would become of each linear weight, and the memory that takes. Of `weights` only the headers are read.
 ///
 /// # Errors
-/// [`StageError::Setting`] for a pattern that fits no weight and a method that encoders or these sentences do not go
+/// [`StageError::Model`] for sizes that are not those of the tensors, [`StageError::Setting`] for a pattern that fits no weight and a method that encoders or these sentences do not go
 /// with, [`StageError::Compress`] naming a weight that does not fit, [`StageError::Memory`].
 pub fn plan_encoder(
-    config: &EncoderConfig,
+    (config, weights): (&EncoderConfig, &Shards),
     options: &EncoderOptions,
     sentences: &[Vec<u32>],
 ) -> Result<(Vec<DecoderWeight>, MemoryPlan), StageError> {
+    // First: what is planned grows with the sizes.
+    check_bert_sizes(config, weights)?;
     let needs = needs(&options.change)?;
     if needs != Needs::Nothing && sentences.iter().all(Vec::is_empty) {
         return Err(StageError::Setting {
@@ -110,7 +112,7 @@ pub fn compress_encoder(
     options: &EncoderOptions,
 ) -> Result<EncoderFiles, StageError> {
     let config = inputs.bert.config();
-    plan_encoder(config, options, inputs.calibration)?;
+    plan_encoder((config, inputs.weights), options, inputs.calibration)?;
     let mut methods = BTreeMap::new();
     for (name, fate, _) in fates(config, options)? {
         methods.insert(name, method(&options.change, fate)?);
@@ -264,9 +266,14 @@ fn method(change: &Change, fate: Fate) -> Result<Option<Method>, StageError> {
 
 /// Bytes of host memory, at most: see [`MemoryPlan`].
 fn memory(config: &EncoderConfig, sentences: &[Vec<u32>]) -> MemoryPlan {
+    // Past what can be numbered is past what is allowed, and what there is.
+    let product = |of: &[u64]| of.iter().fold(1, |a: u64, &b| a.saturating_mul(b));
+    let sum = |a: u64, b: u64| a.saturating_add(b);
     let shapes = BertLinear::ALL.map(|which| which.shape(config).map(|of| of as u64));
-    let layer: u64 = shapes.iter().map(|[n, k]| n * k).sum();
-    let table = ((config.vocabulary + config.context) * config.width) as u64;
+    let layer = shapes.iter().map(|of| product(of)).fold(0, sum);
+    let (width, heads) = (config.width as u64, config.n_heads as u64);
+    let rows = sum(config.vocabulary as u64, config.context as u64);
+    let table = product(&[rows, width]);
     let tokens: u64 = sentences.iter().map(|one| one.len() as u64).sum();
     let longest = sentences
         .iter()
@@ -274,17 +281,23 @@ fn memory(config: &EncoderConfig, sentences: &[Vec<u32>]) -> MemoryPlan {
         .max()
         .unwrap_or(0);
     let widest = shapes.iter().map(|[_, k]| *k).max().unwrap_or(0);
-    let squares: u64 = shapes.iter().map(|[_, k]| k * k).sum();
+    let squares = shapes.iter().map(|[_, k]| product(&[*k, *k])).fold(0, sum);
+    let largest = shapes.iter().map(|of| product(of)).max().unwrap_or(0);
     let is_calibrated = u64::from(tokens > 0);
-    let of_all = (layer * config.n_layers as u64).saturating_add(table);
+    let of_all = sum(product(&[layer, config.n_layers as u64]), table);
     MemoryPlan {
-        hidden: 8 * tokens * config.width as u64,
+        hidden: product(&[8, tokens, width]),
         // f32: on the device, and what they become here and there.
-        weights: of_all.saturating_mul(4 * 4),
-        statistics: is_calibrated * squares * (8 + 3 * 4),
-        pass: 4 * (longest * widest * 8 + longest * longest * config.n_heads as u64),
-        solver: shapes.iter().map(|[n, k]| n * k).max().unwrap_or(0) * 8 * 5
-            + is_calibrated * widest * widest * 8 * 4,
+        weights: product(&[of_all, 4 * 4]),
+        statistics: product(&[is_calibrated, squares, 8 + 3 * 4]),
+        pass: sum(
+            product(&[4, longest, widest, 8]),
+            product(&[4, longest, longest, heads]),
+        ),
+        solver: sum(
+            product(&[largest, 8 * 5]),
+            product(&[is_calibrated, widest, widest, 8 * 4]),
+        ),
         ends: 0,
         measuring: 0,
     }
@@ -311,10 +324,10 @@ fn files(
                 (parts, None)
             }
             Stored::Float(_) => (vec![(tensor.clone(), weights.tensor(&tensor)?)], None),
-            Stored::Sparse { .. } | Stored::Levels { .. } => (
-                vec![(tensor.clone(), one.stored.values())],
-                Some(one.stored.sparsity()),
-            ),
+            Stored::Sparse { .. } | Stored::Levels { .. } => {
+                let values = held_by(weights.tensor(&tensor)?.dtype(), one.stored.values())?;
+                (vec![(tensor.clone(), values)], Some(one.stored.sparsity()))
+            }
         };
         let n_bytes: usize = parts.iter().map(|(_, part)| part.bytes().len()).sum();
         let root = |share: Option<f64>| share.map(f64::sqrt);
@@ -358,8 +371,67 @@ fn files(
     })
 }
 
+/// Values f32 as the type that the weight has in its file, where it is a 16-bit one that holds them all.
+fn held_by(dtype: DType, values: HostTensor) -> Result<HostTensor, StageError> {
+    if !matches!(dtype, DType::F16 | DType::BF16) {
+        return Ok(values);
+    }
+    let wide = values.to_f32()?;
+    let narrow = HostTensor::from_f32_as(dtype, values.shape().to_vec(), &wide)?;
+    Ok(match narrow.to_f32()? == wide {
+        true => narrow,
+        false => values,
+    })
+}
+
 impl From<HfError> for StageError {
     fn from(error: HfError) -> Self {
         ModelError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: EncoderConfig = EncoderConfig {
+        vocabulary: 100,
+        width: 32,
+        n_layers: 2,
+        ffn_width: 64,
+        n_heads: 4,
+        norm_epsilon: 1e-12,
+        context: 16,
+    };
+
+    #[test]
+    fn memory_is_counted_by_hand_and_ends_at_what_can_be_numbered() {
+        let sentences = [vec![1; 5], vec![1; 9]];
+        let found = memory(&SMALL, &sentences);
+        let linears = 4 * 32 * 32 + 2 * 32 * 64;
+        assert_eq!(found.hidden, 8 * 14 * 32);
+        assert_eq!(found.weights, 16 * (2 * linears + 116 * 32));
+        assert_eq!(found.statistics, (5 * 32 * 32 + 64 * 64) * 20);
+        assert_eq!(found.pass, 4 * (9 * 64 * 8 + 9 * 9 * 4));
+        assert_eq!(found.solver, 32 * 64 * 40 + 64 * 64 * 32);
+        assert_eq!(memory(&SMALL, &[]).statistics, 0);
+        let most = usize::MAX;
+        for large in [
+            EncoderConfig {
+                context: most,
+                ..SMALL
+            },
+            EncoderConfig {
+                ffn_width: most,
+                ..SMALL
+            },
+            EncoderConfig {
+                n_layers: most,
+                width: most,
+                ..SMALL
+            },
+        ] {
+            assert_eq!(memory(&large, &sentences).total(), u64::MAX, "{large:?}");
+        }
     }
 }

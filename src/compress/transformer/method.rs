@@ -11,6 +11,7 @@ use crate::num::mask::{Amount, Mask, Pattern, Scores, magnitude, select};
 use crate::num::{
     DeltaBits, Dense, Granularity, NmPattern, SparseLayout, SparseMatrix, ValueFormat,
 };
+use crate::tensor::{DType, HostTensor};
 
 /// How linear weights are compressed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -185,6 +186,36 @@ impl Method {
             output_error: share(loss),
             nearest_error: share(nearest_loss),
         })
+    }
+}
+
+impl Compressed {
+    /// With the values of a pruned weight rounded to a 16-bit type that its file has, so that the layers behind it
+    /// read what those who load it will. Values that the type cannot hold stay as they are.
+    pub(super) fn rounded_to(
+        mut self,
+        (name, dtype): (&str, DType),
+        [n, k]: [usize; 2],
+    ) -> Result<Self, StageError> {
+        let Stored::Sparse { matrix, .. } = &mut self.stored else {
+            return Ok(self);
+        };
+        if !matches!(dtype, DType::F16 | DType::BF16) {
+            return Ok(self);
+        }
+        let kept = HostTensor::from_f32_as(dtype, vec![n, k], &matrix.decompress())?;
+        let kept = kept.to_f32()?;
+        if kept.iter().all(|value| value.is_finite()) {
+            let weights = &kept;
+            let dense = Dense {
+                name,
+                weights,
+                n,
+                k,
+            };
+            *matrix = SparseMatrix::compress(&dense, matrix.format().layout, ValueFormat::F32)?;
+        }
+        Ok(self)
     }
 }
 

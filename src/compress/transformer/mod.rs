@@ -15,7 +15,7 @@ use crate::compress::stage::{Progress, StageError};
 use crate::engine::Engine;
 use crate::io::hf::Shards;
 use crate::kernels::sparse::Route;
-use crate::models::{Bert, BertLinear, BertWeight, bert_tensor};
+use crate::models::{Bert, BertLinear, BertWeight, ModelError, bert_stored_name, bert_tensor};
 use crate::ops::{ActivationPath, Weight};
 use crate::record::Recording;
 use crate::tensor::HostTensor;
@@ -162,6 +162,9 @@ fn compress_by(
             let weight = weight.to_f32()?;
             let statistics = seen.as_ref().map(|seen| seen.of(which));
             let one = method.compress(&name, [n, k], &weight, statistics)?;
+            let own = bert_stored_name(inputs.weights, &format!("{name}.weight"));
+            let own = inputs.weights.tensor(&own).map_err(ModelError::from)?;
+            let one = one.rounded_to((&name, own.dtype()), [n, k])?;
             let placed = place(&mut uploads, &one, route)?;
             made.bert.set_weight(layer, which, placed)?;
             made.linears.push(CompressedLinear {

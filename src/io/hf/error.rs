@@ -41,6 +41,12 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: &'static str,
     },
+    /// An argument of a config group of compressed-tensors that is missing or not known.
+    #[error("{reason}")]
+    Argument {
+        /// What is wrong, with the path of the argument.
+        reason: String,
+    },
     /// A metadata key of a GGUF file that says what is not known.
     #[error("metadata key {key:?} is {found}; supported: {allowed}")]
     Key {

@@ -504,7 +504,9 @@ impl Fields {
             let path = format!("config_groups.{}.weights", shown(name));
             let weights = group.get("weights").unwrap_or(&Value::Null);
             let args = WeightArgs::from_json(&path, weights);
-            let args = args.map_err(|reason| wrong(reason.to_string()))?;
+            let args = args.map_err(|reason| ConfigError::Argument {
+                reason: reason.to_string(),
+            })?;
             let inputs = group.get("input_activations").unwrap_or(&Value::Null);
             if !inputs.is_null() {
                 let args = ActivationArgs::from_json("input_activations", inputs);

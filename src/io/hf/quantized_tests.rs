@@ -339,7 +339,18 @@ fn what_does_not_fit_is_refused_by_name() {
             "\"re:.*\"",
             "config_groups is targets",
         ),
-        (PACKED, "\"num_bits\":4", "\"num_bits\":5", "num_bits"),
+        (
+            PACKED,
+            "\"num_bits\":4",
+            "\"num_bits\":5",
+            "config.json: config_groups.group_0.weights.num_bits is 5; allowed: 2, 3, 4, 6, 8",
+        ),
+        (
+            PACKED,
+            "\"group_size\":8",
+            "\"group_size\":100000000000000000000",
+            "weights.group_size is 100000000000000000000; allowed: 1 to 4294967295",
+        ),
     ] {
         assert!(config.contains(from));
         let parts = match config {

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use crate::config::Settings;
 use crate::options::{CommonOptions, DeviceOption, Failure, folder_exists};
 use crate::output::{bytes, number, print, print_json, table};
+use crate::target;
 use crate::train::{self, usage};
 
 use super::encoder::is_encoder;
@@ -32,16 +33,21 @@ use super::{ByteCount, failure};
 /// Tokens of a window unless given.
 const WINDOW: usize = 512;
 
+/// What is not compressed.
+const STAYS: &str = "embedding, head and norms";
+
 /// What language models are calibrated with.
 #[derive(Debug, Args)]
 pub struct CalibrationOptions {
-    /// Language models: a text; what their weights read of it guides the method, and errors are told by it.
+    /// Language models and encoders: a text; what their weights read of it guides the method, and errors are told by
+    /// it. Encoders take it line by line.
     #[arg(long, value_name = "TEXT")]
     calibration: Option<PathBuf>,
-    /// Language models: tokens of a window of that text; 512 unless given. Windows are taken evenly from all of it.
+    /// Language models: tokens of a window of that text; 512 unless given. Windows are taken evenly from all of it, as
+    /// the lines of an encoder's are.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
     window: Option<u32>,
-    /// Language models: refuse, before anything is read, what may need more host memory besides the program and the
+    /// Language models and encoders: refuse, before weights are read, what may need more host memory besides the program and the
     /// driver: bytes, or a number of K, M or G.
     #[arg(long, value_name = "SIZE")]
     max_ram: Option<ByteCount>,
@@ -72,7 +78,7 @@ impl CalibrationOptions {
         ] {
             if is_given {
                 return Err(Failure::Usage(format!(
-                    "{}: {flag} is for language models: a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
+                    "{}: {flag} is for language models and encoders: a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
                     model.display()
                 )));
             }
@@ -116,7 +122,12 @@ pub struct Report {
     pub out: String,
     pub device: String,
     pub method: &'static str,
-    pub windows: usize,
+    /// Of calibration text: of a language model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<usize>,
+    /// Of calibration text: of an encoder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<usize>,
     pub tokens: usize,
     /// Layers that an earlier run had finished.
     pub layers_found: usize,
@@ -131,6 +142,9 @@ pub struct Report {
 impl Compressing<'_> {
     pub fn run(&self, common: &CommonOptions) -> Result<(), Failure> {
         folder_exists(self.out)?;
+        if !self.is_plan {
+            target::is_new(self.out, &[self.input])?;
+        }
         if is_encoder(self.input) {
             return self.run_encoder(common);
         }
@@ -166,7 +180,7 @@ impl Compressing<'_> {
             let config = source.config().map_err(usage)?;
             let (weights, memory) = plan_decoder(&config, &options, (&texts, None))?;
             if self.is_plan && self.mean_bits.is_none() {
-                return print_plan(common, weights, memory, None);
+                return print_plan(common, weights, (STAYS, memory), None);
             }
             if self.is_plan {
                 let engine = train::engine(common, self.device)?;
@@ -174,7 +188,7 @@ impl Compressing<'_> {
                     mixed_widths(inputs, &options)
                 })?;
                 let (weights, memory) = plan_decoder(&config, &options, (&texts, mixed.as_ref()))?;
-                return print_plan(common, weights, memory, mixed);
+                return print_plan(common, weights, (STAYS, memory), mixed);
             }
             self.compress(common, (&base, source), &options, (&texts, memory))
         })
@@ -224,7 +238,7 @@ impl Compressing<'_> {
             );
         }
         eprintln!(
-            "{}: embedding, head and norms stay as they are; up to {} of memory",
+            "{}: {STAYS} stay as they are; up to {} of memory",
             self.stage,
             bytes(memory.total())
         );
@@ -265,7 +279,8 @@ impl Compressing<'_> {
             out: self.out.display().to_string(),
             device: engine.name(),
             method: self.change.method(),
-            windows: texts.len(),
+            windows: Some(texts.len()),
+            lines: None,
             tokens: texts.iter().map(Vec::len).sum(),
             layers_found,
             file_bytes,
@@ -393,7 +408,7 @@ pub(super) fn show(common: &CommonOptions, report: &Report) -> Result<(), Failur
 pub(super) fn print_plan(
     common: &CommonOptions,
     weights: Vec<DecoderWeight>,
-    memory: MemoryPlan,
+    (stays, memory): (&str, MemoryPlan),
     mixed: Option<MixedWidths>,
 ) -> Result<(), Failure> {
     let codes = mixed.as_ref().map_or_else(String::new, |mixed| {
@@ -412,7 +427,7 @@ pub(super) fn print_plan(
         shown.add_row([one.name, one.becomes, one.reason]);
     }
     print(&format!(
-        "{shown}\nembedding, head and norms stay as they are{codes}\nup to {} of memory",
+        "{shown}\n{stays} stay as they are{codes}\nup to {} of memory",
         bytes(memory.total())
     ))
 }
@@ -441,6 +456,10 @@ fn text(report: &Report) -> String {
             one.notes.join("; ").into(),
         ]);
     }
+    let taken = match (report.windows, report.lines) {
+        (_, Some(lines)) => format!("{lines} lines"),
+        (windows, None) => format!("{} windows", windows.unwrap_or(0)),
+    };
     let count = |log: &LinearLog| (log.shape[0] * log.shape[1]) as f64;
     let elements: f64 = report.weights.iter().map(count).sum();
     let bits = report
@@ -448,10 +467,10 @@ fn text(report: &Report) -> String {
         .iter()
         .map(|log| count(log) * log.bits_per_weight);
     format!(
-        "{shown}\n{} by {}, {} windows of calibration text, {} tokens, on {}\n{:.2} bits a weight of the layers; {}: {}",
+        "{shown}\n{} by {}, {} of calibration text, {} tokens, on {}\n{:.2} bits a weight of the layers; {}: {}",
         report.model,
         report.method,
-        report.windows,
+        taken,
         report.tokens,
         report.device,
         bits.sum::<f64>() / elements.max(1.0),

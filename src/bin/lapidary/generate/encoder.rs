@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use lapidary::compress::stage::Progress;
+use lapidary::compress::stage::{Progress, StageError};
 use lapidary::compress::transformer::BertInputs;
 use lapidary::compress::transformer::encoder::{
     EncoderOptions, compress_encoder, plan_encoder, write_encoder,
@@ -21,6 +21,9 @@ use crate::train::{self, usage};
 
 use super::compress::{Compressing, Report, print_plan, show};
 use super::made_of::{folder_sha256, refuse_coded};
+
+/// What is not compressed.
+const STAYS: &str = "embeddings, norms and biases";
 
 /// What lies beside the weights of a folder and is copied.
 const BESIDE: [&str; 10] = [
@@ -64,16 +67,14 @@ impl Compressing<'_> {
             keep: self.keep.to_vec(),
             max_memory: self.calibration.max_ram(),
         };
-        let (weights, memory) = plan_encoder(&folder.config, &options, &sentences)?;
+        let (weights, memory) =
+            plan_encoder((&folder.config, &folder.weights), &options, &sentences)?;
         if self.is_plan {
-            return print_plan(common, weights, memory, None);
+            return print_plan(common, weights, (STAYS, memory), None);
         }
         let engine = train::engine(common, self.device)?;
         let bert = folder.upload(engine.as_ref())?;
-        eprintln!(
-            "{}: embeddings, norms and biases stay as they are",
-            self.stage
-        );
+        eprintln!("{}: {STAYS} stay as they are", self.stage);
         let stop = train::stop_on_ctrl_c()?;
         let last = RefCell::new(String::new());
         let watch = |progress: &Progress| {
@@ -94,7 +95,16 @@ impl Compressing<'_> {
             calibration: &sentences,
             watch: &watch,
         };
-        let made = compress_encoder(&inputs, &options)?;
+        let made = compress_encoder(&inputs, &options).map_err(|error| match error {
+            // By the name of the command.
+            StageError::Stopped { progress } => StageError::Stopped {
+                progress: Progress {
+                    stage: self.stage,
+                    ..progress
+                },
+            },
+            other => other,
+        })?;
         let mut config: Value =
             serde_json::from_str(&read_text(self.input.join("config.json")).map_err(usage)?)
                 .map_err(usage)?;
@@ -131,7 +141,8 @@ impl Compressing<'_> {
                 out: self.out.display().to_string(),
                 device: engine.name(),
                 method: self.change.method(),
-                windows: sentences.len(),
+                windows: None,
+                lines: Some(sentences.len()),
                 tokens: sentences.iter().map(Vec::len).sum(),
                 layers_found: 0,
                 file_bytes,
@@ -162,11 +173,15 @@ impl Compressing<'_> {
             )));
         }
         let limit = folder.limit(None);
-        (0..n)
-            .map(|index| {
-                let line = lines[index * lines.len() / n];
-                Ok(Sentence::new(&folder.tokenizer, line, limit)?.tokens)
-            })
-            .collect()
+        let mut taken = Vec::with_capacity(n);
+        for index in 0..n {
+            let line = lines[index * lines.len() / n];
+            taken.push(Sentence::new(&folder.tokenizer, line, limit)?);
+        }
+        let cut = taken.iter().filter(|one| one.cut > 0).count();
+        if cut > 0 {
+            eprintln!("note: {cut} of {n} lines of calibration text cut to {limit} tokens");
+        }
+        Ok(taken.into_iter().map(|one| one.tokens).collect())
     }
 }

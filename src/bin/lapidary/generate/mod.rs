@@ -30,6 +30,7 @@ use crate::train;
 
 pub use bench::{BenchOptions, bench};
 pub use compress::{CalibrationOptions, Compressing};
+pub use encoder::is_encoder;
 pub use inspect::inspect;
 pub use perplexity::{PerplexityOptions, perplexity};
 pub use run::{RunOptions, run};
@@ -239,6 +240,14 @@ pub fn is_language_model(path: &Path) -> bool {
     let has = |name: &str| PathBuf::from(path).join(name).exists();
     let has_tokenizer = has("tokenizer.json") || has("tokenizer.model");
     is_gguf(path) || (path.is_dir() && has("config.json") && has_tokenizer)
+}
+
+/// What such a path has, for messages.
+pub fn kind(path: &Path) -> &'static str {
+    match is_encoder(path) {
+        true => "an encoder",
+        false => "a language model",
+    }
 }
 
 fn failure(error: GenerateError) -> Failure {

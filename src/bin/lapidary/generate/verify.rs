@@ -12,7 +12,7 @@ use crate::options::{CommonOptions, DeviceOption, Failure};
 use crate::output::{print, print_json};
 use crate::train;
 
-use super::{LanguageOptions, Opened, check_prompt, failure, is_language_model};
+use super::{LanguageOptions, Opened, check_prompt, failure, is_encoder, is_language_model};
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -43,6 +43,12 @@ pub fn verify(
     if let Some(path) = models.iter().find(|path| !is_language_model(path)) {
         return Err(Failure::Usage(format!(
             "{}: --against-cpu is for language models: a .gguf file, or a folder with config.json and tokenizer.json or tokenizer.model",
+            path.display()
+        )));
+    }
+    if let Some(path) = models.iter().find(|path| is_encoder(path)) {
+        return Err(Failure::Usage(format!(
+            "{}: an encoder; `lapidary embed MODEL TEXT --verify` compares its operations with the CPU reference",
             path.display()
         )));
     }

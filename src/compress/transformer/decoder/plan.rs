@@ -314,7 +314,10 @@ impl MemoryPlan {
     /// The most at a time: the ends are copied before the first layer, and measured is before it too.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let layer = self.hidden + self.weights + self.statistics + self.pass + self.solver;
+        let parts = [self.weights, self.statistics, self.pass, self.solver];
+        let layer = parts
+            .iter()
+            .fold(self.hidden, |sum, &part| sum.saturating_add(part));
         layer.max(self.ends).max(self.measuring)
     }
 }

@@ -218,7 +218,7 @@ impl<'a> Args<'a> {
         let size = self.get("group_size").as_u64();
         match size.and_then(|size| u32::try_from(size).ok()) {
             Some(size @ 1..) => Ok(size),
-            _ => Err(self.refuse("group_size", "at least 1")),
+            _ => Err(self.refuse("group_size", "1 to 4294967295")),
         }
     }
 

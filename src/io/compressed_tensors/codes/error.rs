@@ -100,7 +100,7 @@ pub enum CodesError {
         index: usize,
     },
     /// An argument of a config group is not understood.
-    #[error("config: {key} is {found}; allowed: {allowed}")]
+    #[error("{key} is {found}; allowed: {allowed}")]
     Argument {
         /// The key, with its path.
         key: String,

@@ -19,8 +19,13 @@ pub fn read_codes<B: AsRef<[u8]>>(
     args: &WeightArgs,
 ) -> Result<QuantizedMatrix, CodesError> {
     let name = |part: &str| format!("{layer}.{part}");
-    let packed = has_tensor(file.tensors(), &name("weight_packed"));
-    let format = if packed {
+    let has = |part: &str| has_tensor(file.tensors(), &name(part));
+    // Without either, the one that is missing is told by what is there.
+    let is_packed = match has("weight_packed") || has("weight") {
+        true => has("weight_packed"),
+        false => has("weight_shape") || args.width != Width::Int8,
+    };
+    let format = if is_packed {
         CodesFormat::Packed
     } else {
         CodesFormat::Bytes

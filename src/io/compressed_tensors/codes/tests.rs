@@ -283,6 +283,7 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
         ("type", json!("float")),
         ("strategy", json!("block")),
         ("group_size", json!(0)),
+        ("group_size", json!(1e20)),
         ("symmetric", json!("yes")),
         ("actorder", json!("group")),
     ] {
@@ -292,7 +293,7 @@ fn arguments_come_back_as_they_were_and_others_are_refused() {
             .unwrap_err()
             .to_string();
         assert!(
-            refused.starts_with(&format!("config: g.weights.{key} is ")),
+            refused.starts_with(&format!("g.weights.{key} is ")),
             "{refused}"
         );
     }
@@ -398,6 +399,14 @@ fn parts_that_contradict_each_other_are_named() {
         }),
         ("weight_zero_point\" has dtype f32", &|p: &mut Parts| {
             p[3].1 = HostTensor::from_f32(vec![1, 3], &[0.0; 3]).unwrap()
+        }),
+        ("\"w.weight_packed\"", &|p: &mut Parts| {
+            p.remove(0);
+        }),
+        // Nothing but the width says that there are no plain codes.
+        ("\"w.weight_packed\"", &|p: &mut Parts| {
+            p.remove(2);
+            p.remove(0);
         }),
         ("\"w.weight_scale\"", &|p: &mut Parts| {
             p.remove(1);
