@@ -166,13 +166,11 @@ fn encoders_go_into_a_new_place_and_are_called_by_their_name() {
     };
     // Before the text, which is missing, is read.
     let early = ["--scheme", "int8", "--calibration", "missing.txt"];
-    for (out, told) in [
-        (&there_path, "which is there already"),
-        (&base_path, "which is read"),
-    ] {
+    for out in [&there_path, &base_path] {
         let output = run(&quantize(out, &early));
         assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-        assert!(said(&output).contains(told), "{}", said(&output));
+        let told = format!("output = {out}, which is there already");
+        assert!(said(&output).contains(&told), "{}", said(&output));
     }
     let read = fs::read_dir(&there).expect("a folder");
     assert_eq!(read.count(), 0);

@@ -111,10 +111,9 @@ pub fn for_report(folder: &Path, of: ReportOf) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses a name that is there already, also as an empty folder, that is an input, or that cannot be written:
-/// compressed language models and encoders replace nothing.
-pub fn is_new(out: &Path, inputs: &[&Path]) -> Result<(), Failure> {
-    apart(out, inputs)?;
+/// Refuses a name that is there already, also as an empty folder, or that cannot be written: compressed language models
+/// and encoders replace nothing.
+pub fn is_new(out: &Path) -> Result<(), Failure> {
     if out.symlink_metadata().is_ok() {
         return Err(Failure::Usage(format!(
             "output = {}, which is there already; allowed: a name that is not there",

@@ -348,8 +348,8 @@ fn what_does_not_fit_is_refused_by_name() {
         (
             PACKED,
             "\"group_size\":8",
-            "\"group_size\":100000000000000000000",
-            "weights.group_size is 100000000000000000000; allowed: 1 to 4294967295",
+            "\"group_size\":4294967296",
+            "weights.group_size is 4294967296; allowed: 1 to 4294967295",
         ),
     ] {
         assert!(config.contains(from));

@@ -143,7 +143,7 @@ impl Compressing<'_> {
     pub fn run(&self, common: &CommonOptions) -> Result<(), Failure> {
         folder_exists(self.out)?;
         if !self.is_plan {
-            target::is_new(self.out, &[self.input])?;
+            target::is_new(self.out)?;
         }
         if is_encoder(self.input) {
             return self.run_encoder(common);

@@ -43,8 +43,8 @@ pub fn read_codes<B: AsRef<[u8]>>(
             ([n, k], bytes(&name, &tensor)?)
         }
         CodesFormat::Packed => {
-            let [n, k] = stored_shape(&part("weight_shape")?)?;
             let (name, tensor) = part("weight_packed")?;
+            let [n, k] = stored_shape(&part("weight_shape")?)?;
             let words = words(&name, &tensor)?;
             let row_words = k.div_ceil(width.per_word());
             check_shape(&name, &tensor, &[n, row_words], || {
