@@ -82,8 +82,8 @@ enum MisfitName {
     lapidary prune mlp.safetensors mlp-scan --sparsity 80% --scan\n  \
     lapidary prune model.gguf model-half --sparsity 50% --method sparsegpt --calibration text.txt --samples 64")]
 pub struct PruneCommand {
-    /// A folder of a model, a file of `train --out`, or a language model, which loses weights all at once and is not
-    /// trained: a GGUF file or a folder of Hugging Face's.
+    /// A folder of a model, a file of `train --out`, or a language model or an encoder, which loses weights all at once
+    /// and is not trained: a GGUF file or a folder of Hugging Face's.
     #[arg(value_name = "MODEL")]
     input: PathBuf,
     /// Folder to write; of a GGUF file also a name that ends in .gguf.

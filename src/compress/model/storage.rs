@@ -280,10 +280,10 @@ fn places(matrix: &SparseMatrix) -> Vec<(&'static str, &[u32])> {
 }
 
 /// What is wrong with the tensors of a file.
-pub(super) fn wrong(file: &SafetensorsFile, reason: impl ToString) -> ModelFileError {
+pub(super) fn wrong(file: &SafetensorsFile, reason: String) -> ModelFileError {
     ModelFileError::Weight {
         file: file.path().to_owned(),
-        reason: reason.to_string(),
+        reason,
     }
 }
 
@@ -305,7 +305,7 @@ pub(super) fn read_input_scale(
             return Err(wrong(file, reason));
         }
     };
-    StaticScale::new(&name, scale).map_err(|error| wrong(file, error))
+    StaticScale::new(&name, scale).map_err(|error| wrong(file, error.to_string()))
 }
 
 /// Reads the codes of levels of a weight of `shape`.
@@ -329,10 +329,12 @@ pub(super) fn read_levels(
     };
     let codes = part("level_codes", DType::U8)?;
     let scales = part("level_scale", DType::F32)?;
-    let scales = scales.to_f32().map_err(|error| wrong(file, error))?;
+    let scales = scales
+        .to_f32()
+        .map_err(|error| wrong(file, error.to_string()))?;
     let extents = matrix_shape(shape);
     CodebookMatrix::from_packed(layer, table, granularity, extents, codes.bytes(), scales)
-        .map_err(|error| wrong(file, error))
+        .map_err(|error| wrong(file, error.to_string()))
 }
 
 /// Reads a pruned weight of `shape`; `values` are the arguments of its codes, or whether its floats are f16.
@@ -355,7 +357,9 @@ pub(super) fn read_sparse(
                 let reason = format!("weight {layer} is {found:?}, expected [{n}, {k}]");
                 return Err(wrong(file, reason));
             }
-            let weights = dense.to_f32().map_err(|error| wrong(file, error))?;
+            let weights = dense
+                .to_f32()
+                .map_err(|error| wrong(file, error.to_string()))?;
             let dense = Dense {
                 name: layer,
                 n,
@@ -368,7 +372,7 @@ pub(super) fn read_sparse(
                 ValueFormat::F32
             };
             return SparseMatrix::compress(&dense, layout, format)
-                .map_err(|error| wrong(file, error));
+                .map_err(|error| wrong(file, error.to_string()));
         }
     };
     let codes = read_codes_file(file, &format!("{layer}.sparse"), &args);
@@ -419,5 +423,5 @@ pub(super) fn read_sparse(
         )
         .map(SparseMatrix::Delta),
     };
-    made.map_err(|error| wrong(file, error))
+    made.map_err(|error| wrong(file, error.to_string()))
 }
