@@ -1,4 +1,5 @@
-//! Encoders compressed by command: what is refused before any work, and what the written folder holds.
+//! Encoders compressed by command: what is refused before any work, and what the written folder holds. Sizes of
+//! decoders that no machine has memory for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +10,7 @@ use lapidary::io::safetensors::{SafetensorsFile, write_safetensors};
 use lapidary::tensor::{DType, HostTensor};
 
 use crate::bert::{TEXTS, folder, lapidary, said};
+use crate::cli_decoder;
 
 /// Refused by one of the commands that compress, with nothing written.
 fn refused(arguments: &[&str], out: &Path, told: &str) {
@@ -228,4 +230,22 @@ fn encoders_go_into_a_new_place_and_are_called_by_their_name() {
     );
     let told = String::from_utf8_lossy(&made.stdout).into_owned();
     assert!(told.contains(", 4 lines of calibration text, "), "{told}");
+}
+
+#[test]
+fn decoders_past_what_can_be_numbered_are_past_the_memory_that_is_allowed() {
+    let scratch = cli_decoder::scratch("lm-absurd");
+    let base = cli_decoder::folder(&scratch.join("base"), 1, 2);
+    let out = scratch.join("out");
+    let out_path = out.to_string_lossy();
+    let config = Path::new(&base).join("config.json");
+    let own = fs::read_to_string(&config).expect("reads");
+    for (key, value) in [("intermediate_size", 1 << 62), ("vocab_size", u64::MAX)] {
+        let mut changed: serde_json::Value = serde_json::from_str(&own).expect("JSON");
+        changed[key] = value.into();
+        fs::write(&config, changed.to_string()).expect("writes");
+        let command = ["quantize", &base, &out_path, "--scheme", "int4-g32"];
+        let allowed = ["--max-ram", "100M"];
+        refused(&[&command[..], &allowed].concat(), &out, "of memory");
+    }
 }

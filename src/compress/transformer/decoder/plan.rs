@@ -257,39 +257,49 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// For texts of so many tokens.
     pub(super) fn of(config: &DecoderConfig, texts: &[usize], measured: Option<&[usize]>) -> Self {
+        // Past what can be numbered is past what is allowed, and what there is.
         let bytes = |elements: u64, each: u64| elements.saturating_mul(each);
+        let sum = |a: u64, b: u64| a.saturating_add(b);
         let shapes = DecoderLinear::ALL.map(|which| which.shape(config).map(|of| of as u64));
-        let elements = shapes.iter().map(|[n, k]| n * k).sum();
+        let elements = shapes.iter().map(|[n, k]| bytes(*n, *k)).fold(0, sum);
         let widths = Site::ALL.map(|site| site.width(config) as u64);
         let tokens: u64 = texts.iter().map(|&tokens| tokens as u64).sum();
         let longest = texts.iter().copied().max().unwrap_or(0) as u64;
         let is_calibrated = tokens > 0;
-        let squares: u64 = widths.iter().map(|k| k * k).sum();
-        let heads = (config.n_heads * config.head_dim) as u64;
-        let row = widths.iter().sum::<u64>() + 2 * heads + 4 * config.ffn_width as u64;
+        let squares = widths.iter().map(|&k| bytes(k, k)).fold(0, sum);
+        let heads = bytes(config.n_heads as u64, config.head_dim as u64);
+        let row = [bytes(heads, 2), bytes(config.ffn_width as u64, 4)];
+        let row = widths.into_iter().chain(row).fold(0, sum);
         let [n, k] = shapes.iter().fold([0, 0], |most: [u64; 2], [n, k]| {
-            if n * k + k * k > most[0] * most[1] + most[1] * most[1] {
+            let work = |[n, k]: [u64; 2]| sum(bytes(n, k), bytes(k, k));
+            if work([*n, *k]) > work(most) {
                 [*n, *k]
             } else {
                 most
             }
         });
-        let table = (config.vocabulary * config.width) as u64;
+        let table = bytes(config.vocabulary as u64, config.width as u64);
         // Rows, their transposes, and copies that come back.
-        let pass = |longest: u64| bytes(longest * row, 3 * 4) + bytes(longest * longest, 4);
+        let pass = |longest: u64| {
+            sum(
+                bytes(bytes(longest, row), 3 * 4),
+                bytes(bytes(longest, longest), 4),
+            )
+        };
         let weights = bytes(elements, 4 * 4);
         let measuring = measured.map_or(0, |texts| {
             let tokens: u64 = texts.iter().map(|&tokens| tokens as u64).sum();
             let longest = texts.iter().copied().max().unwrap_or(0) as u64;
-            let states = tokens * config.width as u64;
+            let states = bytes(tokens, config.width as u64);
             // Before the layer, behind the last, of each group at each width, and one on its way.
             let hidden = bytes(states, 4 * (3 + 4 * WIDTHS.len() as u64));
             // On the device, and twice on their way from it: of the model as it is, and of a changed one.
-            let logits = bytes((PIECE * config.vocabulary) as u64, 2 * 3 * 4);
-            hidden + weights + pass(longest) + logits + bytes(table, 2 * 4)
+            let logits = bytes(bytes(PIECE as u64, config.vocabulary as u64), 2 * 3 * 4);
+            let parts = [weights, pass(longest), logits, bytes(table, 2 * 4)];
+            parts.into_iter().fold(hidden, sum)
         });
         Self {
-            hidden: bytes(tokens * config.width as u64, 2 * 4),
+            hidden: bytes(bytes(tokens, config.width as u64), 2 * 4),
             weights,
             // f64 here; f32 twice on the device and here while they are added.
             statistics: if is_calibrated {
@@ -299,12 +309,14 @@ impl MemoryPlan {
             },
             pass: pass(longest),
             // f64: weights, changes and results; the Hessian, its factor and its inverse.
-            solver: bytes(n * k, 8 * 5)
-                + if is_calibrated {
-                    bytes(k * k, 8 * 4)
+            solver: sum(
+                bytes(bytes(n, k), 8 * 5),
+                if is_calibrated {
+                    bytes(bytes(k, k), 8 * 4)
                 } else {
                     0
                 },
+            ),
             // f32: one that is done, one that is made, one that is read.
             ends: bytes(table, 4 * 3),
             measuring,
