@@ -6,14 +6,16 @@
 //! is common to all values of a block cancels in `v`, but not in the scale.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use crate::record::{Access, Bound, HostResults, Output, Slot, Values};
+use crate::record::{Access, Bound, HostResults, Launch, Output, Part, Slot, Values};
 
 use super::bounds::{TINY, U};
 use super::quantize_rows::{ANY_CODE, SMALLEST_MAXIMUM, code, largest, quotients};
 use super::row_codes::RowCodes;
 use super::running::Running;
 use super::shape::{ShapeError, check_multiple};
+use super::split::{Streams, Tile, cut};
 
 /// Values that share a scale.
 pub(super) const BLOCK: u32 = 32;
@@ -70,7 +72,7 @@ impl CodeBlocks {
     }
 
     /// Those of some of the rows.
-    pub fn part(self, rows: &Range<u32>) -> Self {
+    fn part(self, rows: &Range<u32>) -> Self {
         Self {
             rows: RowCodes {
                 m: rows.end - rows.start,
@@ -79,6 +81,34 @@ impl CodeBlocks {
             first_row: self.first_row + rows.start,
             ..self
         }
+    }
+
+    /// A launch cut into parts by runs of `unit` rows each: `reads` have so many bytes a run, `whole` are bound whole, as
+    /// are scales and sums, which lie in one buffer. `make` gives the launch of so many runs.
+    pub fn parts(
+        self,
+        unit: u32,
+        (reads, whole): (&[(u32, u64)], &[(u32, u64)]),
+        (limit, alignment): (u64, u64),
+        make: impl Fn(u32, Self) -> Arc<dyn Launch>,
+    ) -> Option<Vec<Part>> {
+        let runs = self.rows.m / unit;
+        let [codes, blocks] = self.slots();
+        let codes = (codes.binding, codes.bytes / u64::from(runs));
+        let streams = Streams {
+            by_row: [reads, &[codes]].concat(),
+            by_column: Vec::new(),
+            whole: [whole, &[(blocks.binding, blocks.bytes)]].concat(),
+        };
+        let part = |tile: Tile| {
+            let rows = tile.rows.start * unit..tile.rows.end * unit;
+            Part {
+                launch: make(tile.rows.end - tile.rows.start, self.part(&rows)),
+                ranges: tile.ranges,
+            }
+        };
+        let tiles = cut(runs, 1, &streams, limit, alignment)?;
+        Some(tiles.into_iter().map(part).collect())
     }
 
     pub const fn row_blocks(self) -> u32 {

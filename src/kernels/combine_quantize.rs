@@ -10,11 +10,10 @@ use crate::shader::{Capabilities, Edit, Variant};
 
 use super::attention::{LOWEST, Place};
 use super::attention_combine::AttentionCombine;
-use super::code_blocks::{BLOCK, BLOCKS, CodeBlocks};
+use super::code_blocks::{BLOCK, CodeBlocks};
 use super::iterations::looped;
 use super::rows::slot_bytes;
 use super::shape::{ShapeError, check_multiple};
-use super::split::{Streams, cut};
 use super::{Case, DataKind, Effort, FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "combine_quantize";
@@ -208,23 +207,13 @@ impl Launch for CombineLaunch {
 
     fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
         let CombineQuantize { batch, queries, .. } = self.shape;
-        let streams = Streams {
-            by_row: self
-                .slots()
-                .iter()
-                .filter(|slot| slot.binding != BLOCKS)
-                .map(|slot| (slot.binding, slot.bytes / u64::from(batch)))
-                .collect(),
-            by_column: Vec::new(),
-            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
-            whole: vec![(BLOCKS, self.codes.slots()[1].bytes)],
-        };
-        let tiles = cut(batch, 1, &streams, limit, alignment)?;
-        let part = |tile: super::split::Tile| {
-            let batch = tile.rows.end - tile.rows.start;
-            let rows = tile.rows.start * queries..tile.rows.end * queries;
-            Part {
-                launch: Arc::new(Self {
+        let slots = self.combine.slots();
+        let of_sequence = |slot: &Slot| (slot.binding, slot.bytes / u64::from(batch));
+        let reads: Vec<(u32, u64)> = slots.iter().take(2).map(of_sequence).collect();
+        let limits = (limit, alignment);
+        self.codes
+            .parts(queries, (&reads, &[]), limits, |batch, codes| {
+                Arc::new(Self {
                     shape: CombineQuantize {
                         batch,
                         ..self.shape
@@ -233,12 +222,9 @@ impl Launch for CombineLaunch {
                         batch,
                         ..self.combine
                     },
-                    codes: self.codes.part(&rows),
-                }),
-                ranges: tile.ranges,
-            }
-        };
-        Some(tiles.into_iter().map(part).collect())
+                    codes,
+                })
+            })
     }
 }
 

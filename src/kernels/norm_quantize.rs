@@ -10,14 +10,13 @@ use crate::record::{
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
-use super::code_blocks::{BLOCK, BLOCKS, CodeBlocks};
+use super::code_blocks::{BLOCK, CodeBlocks};
 use super::fast::{fill, squares};
 use super::iterations::looped;
 use super::norm::check_settings;
 use super::rows::{read, slot_bytes};
 use super::running::Running;
 use super::shape::ShapeError;
-use super::split::{Streams, cut};
 use super::{Case, DataKind, Effort, FloatType, Kernel, Workload, WorkloadError};
 
 const NAME: &str = "norm_quantize";
@@ -212,29 +211,12 @@ impl Launch for NormLaunch {
     }
 
     fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
-        let NormQuantize { m, k, .. } = self.shape;
-        let [codes, blocks] = self.codes.slots();
-        let streams = Streams {
-            by_row: vec![
-                (X, 4 * u64::from(k)),
-                (codes.binding, codes.bytes / u64::from(m)),
-            ],
-            by_column: Vec::new(),
-            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
-            whole: vec![(GAMMA, 4 * u64::from(k)), (BLOCKS, blocks.bytes)],
-        };
-        let tiles = cut(m, 1, &streams, limit, alignment)?;
-        let part = |tile: super::split::Tile| Part {
-            launch: Arc::new(Self {
-                shape: NormQuantize {
-                    m: tile.rows.end - tile.rows.start,
-                    ..self.shape
-                },
-                codes: self.codes.part(&tile.rows),
-            }),
-            ranges: tile.ranges,
-        };
-        Some(tiles.into_iter().map(part).collect())
+        let row = 4 * u64::from(self.shape.k);
+        let bytes = (&[(X, row)][..], &[(GAMMA, row)][..]);
+        self.codes.parts(1, bytes, (limit, alignment), |m, codes| {
+            let shape = NormQuantize { m, ..self.shape };
+            Arc::new(Self { shape, codes })
+        })
     }
 }
 

@@ -8,14 +8,13 @@ use crate::record::{
 };
 use crate::shader::{Capabilities, Edit, Variant};
 
-use super::code_blocks::{BLOCK, BLOCKS, CodeBlocks};
+use super::code_blocks::{BLOCK, CodeBlocks};
 use super::fast::fill;
 use super::functions::logistic;
 use super::iterations::looped;
 use super::rows::{read, slot_bytes};
 use super::running::Running;
 use super::shape::{ShapeError, check_index};
-use super::split::{Streams, cut};
 use super::swiglu::silu;
 use super::{Case, DataKind, Effort, FloatType, Kernel, Workload, WorkloadError};
 
@@ -177,29 +176,11 @@ impl Launch for SwigluLaunch {
     }
 
     fn split(&self, limit: u64, alignment: u64) -> Option<Vec<Part>> {
-        let SwigluQuantize { m, k, .. } = self.shape;
-        let [codes, blocks] = self.codes.slots();
-        let streams = Streams {
-            by_row: vec![
-                (X, 8 * u64::from(k)),
-                (codes.binding, codes.bytes / u64::from(m)),
-            ],
-            by_column: Vec::new(),
-            // Scales and sums of all rows lie in one buffer, so that cannot be cut by rows.
-            whole: vec![(BLOCKS, blocks.bytes)],
-        };
-        let tiles = cut(m, 1, &streams, limit, alignment)?;
-        let part = |tile: super::split::Tile| Part {
-            launch: Arc::new(Self {
-                shape: SwigluQuantize {
-                    m: tile.rows.end - tile.rows.start,
-                    ..self.shape
-                },
-                codes: self.codes.part(&tile.rows),
-            }),
-            ranges: tile.ranges,
-        };
-        Some(tiles.into_iter().map(part).collect())
+        let bytes = (&[(X, 8 * u64::from(self.shape.k))][..], &[][..]);
+        self.codes.parts(1, bytes, (limit, alignment), |m, codes| {
+            let shape = SwigluQuantize { m, ..self.shape };
+            Arc::new(Self { shape, codes })
+        })
     }
 }
 
