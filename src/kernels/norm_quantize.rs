@@ -238,6 +238,7 @@ fn cases(effort: Effort) -> Vec<Case> {
         (3, 96, 8),
         (2, 256, 16),
         (1, 576, 32),
+        (9, 256, 32),
         (9, 2080, 32),
     ];
     if effort == Effort::Full {

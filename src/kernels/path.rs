@@ -226,10 +226,17 @@ impl Path {
         }
         let size = capabilities.subgroup_size();
         if let Some(size) = size.filter(|&size| extents.whole_runs && size >= 4) {
-            let touch = if capabilities.software {
-                "lines"
-            } else {
-                "none"
+            let [own, other] = match capabilities.software {
+                true => ["lines", "none"],
+                false => ["none", "lines"],
+            };
+            let together = |touch, rows, speed| {
+                let variant = choose(Sharing::Subgroup, Variant::new(subgroup))
+                    .slot("touch", touch)
+                    .number("COLUMNS", m)
+                    .number("ROWS", rows)
+                    .number("SUBGROUP", size);
+                (variant, speed)
             };
             let all = [
                 (4, speed(28.0, 25.0)),
@@ -237,13 +244,10 @@ impl Path {
                 (8, speed(20.0, 25.0)),
             ];
             for (rows, speed) in all.into_iter().filter(|(rows, _)| *rows <= most) {
-                let variant = choose(Sharing::Subgroup, Variant::new(subgroup))
-                    .slot("touch", touch)
-                    .number("COLUMNS", m)
-                    .number("ROWS", rows)
-                    .number("SUBGROUP", size);
-                variants.push((variant, speed));
+                variants.push(together(own, rows, speed));
             }
+            // For those who measure what the other is worth.
+            variants.push(together(other, 4, speed(18.0, 18.0)));
         }
         variants
     }

@@ -197,6 +197,7 @@ fn cases(effort: Effort) -> Vec<Case> {
         (3, 96, 8),
         (2, 320, 16),
         (1, 1536, 32),
+        (9, 256, 32),
         (17, 1056, 32),
     ];
     if effort == Effort::Full {

@@ -148,7 +148,7 @@ fn each_weight_gets_a_width_within_the_mean_and_the_folder_runs() {
         .output()
         .expect("the command starts");
     let text = String::from_utf8_lossy(&inspected.stdout).into_owned();
-    assert!(text.contains("int6 (int8 on a device)"), "{text}");
+    assert!(text.contains("int6-g32 (int8 on a device)"), "{text}");
 }
 
 #[test]

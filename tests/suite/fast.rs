@@ -8,14 +8,17 @@ use lapidary::record::{
 use rayon::ThreadPool;
 
 /// Kernels with something for a host's cores in every case.
-const ALWAYS: [&str; 13] = [
+const ALWAYS: [&str; 16] = [
     "elementwise",
     "embedding",
     "embedding_quant",
     "attention",
     "attention_combine",
+    "combine_quantize",
     "rotary",
+    "norm_quantize",
     "swiglu",
+    "swiglu_quantize",
     "top_k",
     "matmul_dense",
     "matmul_quant",

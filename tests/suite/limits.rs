@@ -78,17 +78,19 @@ fn every_kernel_gives_equal_bits_with_folded_grids() {
 }
 
 /// Kernels whose results are never exact: split, they are judged by their bounds.
-const ROUNDED: [&str; 11] = [
+const ROUNDED: [&str; 13] = [
     "softmax",
     "row_loss",
     "norm",
     "norm_backward",
+    "norm_quantize",
     "norm_running",
     "attention",
     "attention_combine",
     "attention_queries_backward",
     "attention_keys_backward",
     "swiglu",
+    "swiglu_quantize",
     "cache_quantize",
 ];
 
@@ -170,6 +172,8 @@ fn every_kernel_gives_equal_bits_when_its_operands_are_split() {
     split.insert("matvec_quant", 1);
     // Not exact; the test above has them.
     split.extend(ROUNDED.map(|name| (name, 1)));
+    // 256 bytes of logarithms, to which parts are aligned, go with twice this limit of results; a unit test cuts it.
+    split.insert("combine_quantize", 1);
     // Its only operand is 260 words.
     split.insert("mask_pick", 1);
     // One workgroup looks at the statistics of a whole model, 16 bytes for 512 elements.
