@@ -26,6 +26,9 @@ pub(super) const BLOCKS: u32 = 8;
 /// Largest magnitude of a code.
 const MOST: f64 = 127.0;
 
+/// Bytes of operands by binding.
+type OperandBytes = [(u32, u64)];
+
 /// Rows of codes that a launch stores: all, or those of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CodeBlocks {
@@ -88,7 +91,7 @@ impl CodeBlocks {
     pub fn parts(
         self,
         unit: u32,
-        (reads, whole): (&[(u32, u64)], &[(u32, u64)]),
+        (reads, whole): (&OperandBytes, &OperandBytes),
         (limit, alignment): (u64, u64),
         make: impl Fn(u32, Self) -> Arc<dyn Launch>,
     ) -> Option<Vec<Part>> {
