@@ -63,7 +63,12 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
         }
     }
     // NaN in some blocks, by lanes of every kind.
-    for (m, k, block, sum_block) in [(3, 64, 32, 32), (3, 208, 208, 208), (2, 51, 51, 51), (35, 144, 144, 144)] {
+    for (m, k, block, sum_block) in [
+        (3, 64, 32, 32),
+        (3, 208, 208, 208),
+        (2, 51, 51, 51),
+        (35, 144, 144, 144),
+    ] {
         for x in [FloatType::F32, FloatType::F16] {
             let shape = QuantizeRows {
                 m,
@@ -120,7 +125,10 @@ fn case_of(shape: QuantizeRows, data: DataKind, has_nan: bool) -> Option<Case> {
         _ => data.values(seed, len),
     };
     if has_nan {
-        values.iter_mut().step_by(97).for_each(|one| *one = f32::NAN);
+        values
+            .iter_mut()
+            .step_by(97)
+            .for_each(|one| *one = f32::NAN);
     }
     let mut operands = vec![(X, x.pack(&values))];
     if shape.scale == BlockScale::Given {

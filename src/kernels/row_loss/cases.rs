@@ -70,7 +70,10 @@ pub(super) fn cases(effort: Effort) -> Vec<Case> {
 /// Rows one of which has an element that is NaN, which neither its loss nor its gradient may lose.
 fn nan_case(shape: RowLoss) -> Option<Case> {
     let mut case = case(shape, DataKind::Normal, 0.0)?;
-    let (_, x) = case.operands.iter_mut().find(|(binding, _)| *binding == X)?;
+    let (_, x) = case
+        .operands
+        .iter_mut()
+        .find(|(binding, _)| *binding == X)?;
     x[2 * shape.columns as usize + 5] = f32::NAN.to_bits();
     case.name.push_str(" nan");
     Some(case)
